@@ -1,0 +1,1 @@
+//! Everything of Weft that programs the kernel

@@ -1,0 +1,239 @@
+//! What goes into the core and what comes out of it.
+//!
+//! The driver (daemon or simulator) feeds [`Input`]s to [`Mesh::handle_input`](crate::Mesh::handle_input) and
+//! drains [`Output`]s after each. Frames never pass here.
+
+use crate::{Fdb, LinkId, LinkLabel, Mac, PeerId, PeerInfo, PeerName, Route, SecretId, Vni};
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Which end dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// The other end dialled us.
+    In,
+    /// We dialled.
+    Out,
+}
+
+/// Something that happened outside the core.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Input {
+    /// A connection is authenticated (TLS identity and proof of the secret): it may become a link.
+    LinkUp {
+        /// The driver's number for it.
+        link: LinkId,
+        /// The proven identity of the other end.
+        peer: PeerId,
+        /// The other end's underlay address, as observed here.
+        address: SocketAddr,
+        /// Who dialled.
+        direction: Direction,
+        /// The target text that was dialled; `None` for incoming ones.
+        target: Option<String>,
+    },
+    /// A connection is gone. Also answers [`Output::Close`].
+    LinkDown {
+        /// Which.
+        link: LinkId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A control message arrived.
+    Message {
+        /// On which link.
+        link: LinkId,
+        /// The message, at most [`MAX_MESSAGE`](crate::MAX_MESSAGE) bytes.
+        bytes: Vec<u8>,
+    },
+    /// The driver skipped a message that was larger than allowed.
+    Oversized {
+        /// On which link.
+        link: LinkId,
+    },
+    /// An authenticated data packet from this router was seen recently; counts as life of its link.
+    Alive {
+        /// Who sent it.
+        peer: PeerId,
+    },
+    /// A dial ended without a link.
+    DialFailed {
+        /// What was dialled.
+        target: String,
+        /// Why, in plain words.
+        error: String,
+        /// Set when the other end is this router itself: the target is then never dialled again.
+        own: bool,
+    },
+    /// The direct data path to a router works (or its values changed).
+    PathUp {
+        /// To whom.
+        peer: PeerId,
+        /// Largest IP packet, in bytes, proven to pass.
+        mtu: u16,
+        /// Round trip time on it.
+        rtt: Duration,
+    },
+    /// The direct data path to a router no longer works.
+    PathDown {
+        /// To whom.
+        peer: PeerId,
+    },
+    /// Carry these bytes to another router, over as many hops as it takes (session handshakes, candidates).
+    SendTo {
+        /// Destination.
+        peer: PeerId,
+        /// At most [`MAX_PAYLOAD`](crate::MAX_PAYLOAD) bytes; opaque here.
+        payload: Vec<u8>,
+    },
+    /// The operator wants these targets dialled, and kept.
+    Connect {
+        /// `HOST:PORT` or `IP:PORT` texts.
+        targets: Vec<String>,
+        /// Forget all other targets.
+        replace: bool,
+    },
+    /// The operator wants a target dropped.
+    ForgetTarget {
+        /// As it was given.
+        target: String,
+    },
+    /// The operator wants the link to a router closed, its targets dropped, and it not discovered again
+    /// until a `Connect` or an incoming link.
+    ForgetPeer {
+        /// Whom.
+        peer: PeerId,
+    },
+    /// This router's own addresses changed: what others may dial, best first.
+    Addresses(Vec<SocketAddr>),
+    /// A container port appeared or its addresses changed.
+    Attach {
+        /// Its network.
+        vni: Vni,
+        /// Its MAC address.
+        mac: Mac,
+        /// Its IP addresses.
+        addresses: Vec<IpAddr>,
+    },
+    /// A container port is gone.
+    Detach {
+        /// Its network.
+        vni: Vni,
+        /// Its MAC address.
+        mac: Mac,
+    },
+    /// The set of valid secrets changed; the signer already answers with the new ones.
+    SecretsChanged,
+    /// The epoch asked for by [`Output::PersistEpoch`] is on disk.
+    EpochPersisted(u64),
+    /// Say goodbye: neighbours shall learn at once. Outputs follow; nothing is dialled any more.
+    Shutdown,
+    /// Nothing happened but time.
+    Tick,
+}
+
+/// Something the driver shall do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Resolve and dial this target; answer with `LinkUp` or `DialFailed`.
+    Dial {
+        /// `HOST:PORT` or `IP:PORT`.
+        target: String,
+        /// Whom to expect there; a different identity is a failed dial.
+        expect: Option<PeerId>,
+    },
+    /// Close a connection and answer with `LinkDown`.
+    Close {
+        /// Which.
+        link: LinkId,
+        /// Why, for both ends' logs.
+        reason: &'static str,
+    },
+    /// Send a control message.
+    Send {
+        /// Over which link.
+        link: LinkId,
+        /// The message.
+        bytes: Vec<u8>,
+        /// True: on the ordered stream. False: as a datagram that may be lost (keepalives).
+        reliable: bool,
+    },
+    /// Bytes that another router's `SendTo` carried here.
+    Deliver {
+        /// The origin, authenticated only hop by hop.
+        from: PeerId,
+        /// Opaque.
+        payload: Vec<u8>,
+    },
+    /// A router's `PeerInfo` is new or changed.
+    Peer(PeerInfo),
+    /// A router was collected: forget all about it.
+    PeerGone(PeerId),
+    /// A link is up with this neighbour: the data path shall be tried at this address.
+    Neighbor {
+        /// Who.
+        peer: PeerId,
+        /// Its underlay address as observed on the link; `None`: the link is gone.
+        address: Option<SocketAddr>,
+    },
+    /// The data route to a router changed. `None`: there is none.
+    Route {
+        /// Destination.
+        peer: PeerId,
+        /// The new route.
+        route: Option<Route>,
+    },
+    /// A label of this router's own now names this neighbour (`None`: no longer in use).
+    Label {
+        /// The label.
+        label: LinkLabel,
+        /// The neighbour.
+        neighbor: Option<PeerId>,
+    },
+    /// The forwarding table changed (only what lies behind other routers).
+    Fdb(Fdb),
+    /// Store this epoch durably, then answer with `EpochPersisted`.
+    PersistEpoch(u64),
+    /// Store what the connector shall dial after a restart.
+    PersistTargets(Vec<String>),
+    /// Something people may want to read in the log.
+    Log(Event),
+}
+
+/// A line for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A link came up.
+    LinkUp {
+        /// With whom.
+        peer: PeerId,
+        /// Its name, once known.
+        name: Option<PeerName>,
+        /// Where.
+        address: SocketAddr,
+    },
+    /// A link went down.
+    LinkDown {
+        /// With whom.
+        peer: PeerId,
+        /// Why.
+        reason: String,
+    },
+    /// A link or record was refused.
+    Refused {
+        /// Under which reason it was counted.
+        reason: crate::DropReason,
+        /// Who and why, for people.
+        detail: String,
+    },
+    /// Another router uses this router's identity.
+    Clone {
+        /// What was seen.
+        detail: String,
+    },
+}
+
+/// Which secrets a router holds, for `secret list`.
+pub type SecretIds = Vec<SecretId>;

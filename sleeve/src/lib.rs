@@ -1,0 +1,1 @@
+//! Weft's userspace data path: encrypted Ethernet frames over UDP
