@@ -41,8 +41,11 @@ mod derive;
 pub mod identity;
 pub mod invite;
 pub mod keyring;
+pub mod link;
+mod noise;
 pub mod replay;
 pub mod secret;
+pub mod session;
 mod token;
 
 #[cfg(test)]
@@ -52,5 +55,9 @@ pub use aead::{Cipher, OpenKey, SealKey};
 pub use identity::Identity;
 pub use invite::Invite;
 pub use keyring::Keyring;
+pub use link::{LinkError, LinkInitiator, LinkProof, LinkResponder};
 pub use replay::ReplayWindow;
 pub use secret::{Secret, SecretId};
+pub use session::{
+    DirectionKeys, Offer, Parties, SessionError, SessionInitiator, SessionKeys, SessionResponder,
+};

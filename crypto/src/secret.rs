@@ -11,7 +11,7 @@ use data_encoding::HEXLOWER;
 use rand_core::CryptoRngCore;
 use std::fmt;
 use std::str::FromStr;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 pub use crate::keyring::{Keyring, KeyringError};
 
@@ -39,7 +39,7 @@ impl fmt::Debug for SecretId {
 
 /// 32 bytes that every router of a mesh knows. Wiped when dropped; `Debug` shows the id; only
 /// [`token`](Self::token) shows the secret.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, ZeroizeOnDrop)]
 pub struct Secret([u8; 32]);
 
 impl Secret {
