@@ -1,22 +1,23 @@
 //! The proof of the secret on a new link: `Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s` inside a QUIC connection.
 //!
-//! TLS has told each end the other's Ed25519 key, its name; it has not told whether that router belongs to the
-//! mesh. Three messages on the connection's first stream do:
+//! TLS has told each end the other's Ed25519 key, its name; it has not told whether that router belongs to
+//! the mesh. Three messages on the connection's first stream do:
 //!
 //! ```text
-//! initiator (who dialled)                           responder
-//!   LinkInitiator::new   ── 1: secret id, psk, e ──▶  LinkResponder::accept    knows: the initiator has the secret
-//!   finish → LinkProof   ◀── 2: e, ee, s, es ───────                           knows: so has the responder
-//!                        ── 3: s, se ──────────────▶  finish → LinkProof       both: the other's X25519 key
+//! initiator (who dialled)                            responder
+//!   LinkInitiator::new  ── 1: secret id, psk, e ──▶   LinkResponder::accept: the initiator has the secret
+//!   finish → LinkProof  ◀── 2: e, ee, s, es ───────   (and so has the responder)
+//!                       ── 3: s, se ──────────────▶   finish → LinkProof
 //! ```
 //!
-//! The pre-shared key comes first (`psk0`), so whoever lacks the secret gets no answer, and *both* ends have proved
-//! it by the time either holds a [`LinkProof`]. (With `psk3` nothing would follow the key from the responder's
-//! side: whoever answered a dial could pass without the secret.)
+//! The pre-shared key comes first (`psk0`), so whoever lacks the secret gets no answer, and *both* ends have
+//! proved it by the time either holds a [`LinkProof`]. (With `psk3` nothing would follow the key from the
+//! responder's side: whoever answered a dial could pass without the secret.)
 //!
-//! The prologue holds the connection's TLS exporter (RFC 8446 §7.5) and both names, so messages are worth nothing on
-//! any other connection: not replayed, not passed on by a man in the middle, not sent back to their author.
-//! Each message is read once; QUIC delivers it whole and in order, and any failure ends the connection.
+//! The prologue holds the connection's TLS exporter (RFC 8446 §7.5) and both names, so messages are worth
+//! nothing on any other connection: not replayed, not passed on by a man in the middle, not sent back to
+//! their author. Each message is read once; QUIC delivers it whole and in order, and any failure ends the
+//! connection.
 
 use crate::identity::Identity;
 use crate::keyring::Keyring;
@@ -27,8 +28,8 @@ use rand_core::CryptoRngCore;
 /// The ALPN of links in TLS, whose number changes with the protocol.
 pub const ALPN: &[u8] = b"weft/1";
 
-/// The label under which the TLS exporter yields the 32 bytes that tie the proof to the connection; its context
-/// is empty.
+/// The label under which the TLS exporter yields the 32 bytes that tie the proof to the connection; its
+/// context is empty.
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-weft-link";
 
 /// No message of this handshake is longer. Readers need not take more bytes than that from a stream.
@@ -111,7 +112,8 @@ impl LinkInitiator {
         Ok((Self { link }, message))
     }
 
-    /// Reads message 2. The first value is message 3, which the responder still needs; the proof holds already.
+    /// Reads message 2. The first value is message 3, which the responder still needs; the proof holds
+    /// already.
     ///
     /// # Errors
     /// [`LinkError::Unauthentic`], [`LinkError::Malformed`], [`LinkError::SelfLink`].
@@ -130,8 +132,8 @@ pub struct LinkResponder {
 }
 
 impl LinkResponder {
-    /// Reads message 1 on a connection from `their_id`, under whichever valid secret it names; the second value is
-    /// message 2. Arguments as for [`LinkInitiator::new`].
+    /// Reads message 1 on a connection from `their_id`, under whichever valid secret it names; the second
+    /// value is message 2. Arguments as for [`LinkInitiator::new`].
     ///
     /// # Errors
     /// Any [`LinkError`]; nothing must be answered then but the end of the connection.

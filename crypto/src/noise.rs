@@ -1,9 +1,10 @@
-//! The Noise machine under [`link`](crate::link) and [`session`](crate::session): `snow` with this crate's rules.
+//! The Noise machine under [`link`](crate::link) and [`session`](crate::session): `snow` with this crate's
+//! rules.
 //!
-//! - The ephemeral key is drawn from the caller's generator at the moment a message is written and is used for
-//!   that message only; `snow` has no other source of randomness.
-//! - The primitives are ours, so that private keys and cipher keys are wiped when dropped: X25519 (RFC 7748) that
-//!   refuses a shared secret of all zeros, and ChaCha20-Poly1305 (RFC 8439) by aws-lc.
+//! - The ephemeral key is drawn from the caller's generator at the moment a message is written and is used
+//!   for that message only; `snow` has no other source of randomness.
+//! - The primitives are ours, so that private keys and cipher keys are wiped when dropped: X25519 (RFC 7748)
+//!   that refuses a shared secret of all zeros, and ChaCha20-Poly1305 (RFC 8439) by aws-lc.
 //! - A message that fails to verify leaves the machine as it was, so garbage cannot end a handshake.
 
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
@@ -89,7 +90,8 @@ impl Handshake {
         message
     }
 
-    /// The next message, with `payload` in it, if the pattern has no ephemeral key there; a failure if it has.
+    /// The next message, with `payload` in it, if the pattern has no ephemeral key there; a failure if it
+    /// has.
     pub(crate) fn write_static(&mut self, payload: &[u8]) -> Result<Vec<u8>, Failure> {
         let mut message = vec![0; payload.len() + OVERHEAD];
         let length = self.state.write_message(payload, &mut message)?;
@@ -113,7 +115,8 @@ impl Handshake {
         self.state.get_remote_static()?.try_into().ok()
     }
 
-    /// The keys from initiator to responder and back, and the hash of the whole handshake. `None` before its end.
+    /// The keys from initiator to responder and back, and the hash of the whole handshake. `None` before its
+    /// end.
     pub(crate) fn split(&mut self) -> Option<Split> {
         if !self.state.is_handshake_finished() {
             return None;
@@ -154,8 +157,9 @@ fn builder<'a>(setup: &Setup<'a>, ephemeral: Ephemeral) -> Result<Builder<'a>, E
     }
 }
 
-/// The ephemeral private key on its way from the caller's generator into `snow`, which asks for it in the midst of
-/// writing a message. Whoever takes it empties the slot; from an empty slot nothing comes but an error.
+/// The ephemeral private key on its way from the caller's generator into `snow`, which asks for it in the
+/// midst of writing a message. Whoever takes it empties the slot; from an empty slot nothing comes but an
+/// error.
 #[derive(Clone, Default)]
 struct Ephemeral(Arc<Mutex<Option<Zeroizing<[u8; 32]>>>>);
 

@@ -21,7 +21,8 @@ pub const PREFIX: &str = "weft1-";
 /// Characters of a secret token.
 pub const TOKEN_LEN: usize = PREFIX.len() + token::text_len(32);
 
-/// The public name of a [`Secret`]: it may stand on the wire and in logs, and is of no help in finding the secret.
+/// The public name of a [`Secret`]: it may stand on the wire and in logs, and is of no help in finding the
+/// secret.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SecretId(pub [u8; 8]);
 
@@ -85,8 +86,8 @@ impl Secret {
         self.derive(b"data", &[])
     }
 
-    /// The proof that the router `peer` knows this secret, for its signed record. It is bound to that router: in
-    /// another's record it proves nothing.
+    /// The proof that the router `peer` knows this secret, for its signed record. It is bound to that router:
+    /// in another's record it proves nothing.
     #[must_use]
     pub fn admission(&self, peer: &[u8; 32]) -> [u8; 16] {
         let mut proof = [0; 16];

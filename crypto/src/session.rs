@@ -1,37 +1,41 @@
-//! End-to-end data keys between two routers: `Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s`, as in the WireGuard paper.
+//! End-to-end data keys between two routers: `Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s`, as in the WireGuard
+//! paper.
 //!
 //! ```text
 //! initiator                                                     responder
 //!   SessionInitiator::start  ── 1: version, secret id,    ──▶   SessionResponder::read → Offer
 //!                                  e, es, s, ss, {offer}           (caller: newer? choose a cipher)
 //!   finish → SessionKeys     ◀── 2: e, ee, se, psk, {answer} ──  Offer::accept → SessionKeys
-//!   first packet under the new keys ───────────────────────▶     now the responder may send, and retire the old
+//!   first packet under the new keys ───────────────────────▶     may now send, and retire the old keys
 //! ```
 //!
-//! The braces are encrypted. The offer: initiator's epoch (8 bytes), counter (8), receiver index (4), number of
-//! ciphers (1), their ids (1 each). The answer: receiver index (4), cipher (1). Big endian; what follows in either
-//! is ignored, for later versions to use.
+//! The braces are encrypted payloads (`payload`).
 //!
 //! What holds, and what the caller adds:
 //! - Each end uses the other's X25519 key from its signed record; nobody else can finish. The prologue binds
 //!   version, both names, both boot epochs, in their roles, and the secret's id: messages sent back to their
 //!   author, or to another boot of the same router, do not verify.
-//! - Message 1 can be replayed within one epoch of both. [`SessionResponder::read`] therefore changes nothing: the
-//!   caller takes an [`Offer`] only if its (epoch, counter) is newer than the last it took from that router.
-//! - Message 1 does not show that its author knows the secret; only the first packet does. So a responder neither
-//!   sends under the new keys nor retires the old ones before one arrives (WireGuard does the same).
-//! - The ciphers offered and the one chosen are under the handshake's own authentication: nobody in between can
-//!   talk the ends down to a weaker one.
+//! - Message 1 can be replayed within one epoch of both. [`SessionResponder::read`] therefore changes
+//!   nothing: the caller takes an [`Offer`] only if its (epoch, counter) is newer than the last it took from
+//!   that router.
+//! - Message 1 does not show that its author knows the secret; only the first packet does. So a responder
+//!   neither sends under the new keys nor retires the old ones before one arrives (WireGuard does the same).
+//! - The ciphers offered and the one chosen are under the handshake's own authentication: nobody in between
+//!   can talk the ends down to a weaker one.
 
 use crate::aead::Cipher;
-use crate::derive::Kdf;
 use crate::identity::Identity;
 use crate::keyring::Keyring;
 use crate::noise::{Failure, Handshake, Setup};
 use crate::secret::{Secret, SecretId};
 use rand_core::CryptoRngCore;
-use std::fmt;
-use zeroize::ZeroizeOnDrop;
+
+mod keys;
+mod payload;
+
+use payload::{Answer, Offered};
+
+pub use keys::{DirectionKeys, SessionKeys};
 
 /// The version of this handshake and of the packets under its keys: the first byte of message 1.
 pub const VERSION: u8 = 1;
@@ -41,9 +45,6 @@ pub const MAX_CIPHERS: usize = 16;
 
 const PROTOCOL: &str = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
 const PSK_PLACE: u8 = 2;
-
-/// The lane whose keys are derived. Keys of further lanes will differ in this number.
-const LANE: u8 = 0;
 
 /// Who is at the two ends, seen from one of them.
 #[derive(Debug, Clone, Copy)]
@@ -151,8 +152,9 @@ pub struct SessionInitiator {
 }
 
 impl SessionInitiator {
-    /// Starts a session; the second value is message 1. `counter` must be greater than in any message 1 sent to
-    /// that router in this epoch; `ciphers` are those allowed, best first; packets for this end will bear `index`.
+    /// Starts a session; the second value is message 1. `counter` must be greater than in any message 1 sent
+    /// to that router in this epoch; `ciphers` are those allowed, best first; packets for this end will bear
+    /// `index`.
     ///
     /// # Errors
     /// [`SessionError::SelfSession`]; [`SessionError::Cipher`] for no cipher or more than [`MAX_CIPHERS`];
@@ -172,8 +174,13 @@ impl SessionInitiator {
         let prologue = parties.prologue(true, &secret)?;
         let setup = parties.setup(&psk, &prologue, Some(&parties.their_data_key));
         let mut handshake = Handshake::initiator(&setup)?;
-        let offer = write_offer(parties.my_epoch, counter, index, ciphers);
-        let noise = handshake.write(&offer, rng)?;
+        let offered = Offered {
+            epoch: parties.my_epoch,
+            counter,
+            index,
+            ciphers: ciphers.to_vec(),
+        };
+        let noise = handshake.write(&offered.write(), rng)?;
         let message = [&[VERSION], &secret.0[..], &noise].concat();
         Ok((
             Self {
@@ -192,11 +199,12 @@ impl SessionInitiator {
     /// [`SessionError::Unauthentic`], [`SessionError::Malformed`], [`SessionError::Cipher`].
     pub fn finish(&mut self, message2: &[u8]) -> Result<SessionKeys, SessionError> {
         let answer = self.handshake.read(message2)?;
-        let (their_index, cipher) = read_answer(&answer)?;
-        let cipher = cipher
+        let answer = Answer::read(&answer).ok_or(SessionError::Malformed)?;
+        let cipher = answer
+            .cipher
             .filter(|cipher| self.ciphers.contains(cipher))
             .ok_or(SessionError::Cipher)?;
-        SessionKeys::derive(&mut self.handshake, true, cipher, their_index, self.secret)
+        SessionKeys::derive(&mut self.handshake, true, cipher, answer.index, self.secret)
     }
 }
 
@@ -221,17 +229,28 @@ impl SessionResponder {
             .get(&id)
             .ok_or(SessionError::UnknownSecret { theirs: id })?;
         let mut handshake = Handshake::responder(&parties.setup(&secret.data_psk(), &prologue, None))?;
-        let offer = handshake.read(noise)?;
+        let payload = handshake.read(noise)?;
         if handshake.remote() != Some(parties.their_data_key) {
             return Err(SessionError::Unauthentic);
         }
-        let offer = read_offer(&offer, handshake, id)?;
+        let Offered {
+            epoch,
+            counter,
+            index,
+            ciphers,
+        } = Offered::read(&payload).ok_or(SessionError::Malformed)?;
         // The prologue says so already; kept so that an offer's epoch can be trusted on its own.
-        if offer.epoch == parties.their_epoch {
-            Ok(offer)
-        } else {
-            Err(SessionError::Unauthentic)
+        if epoch != parties.their_epoch {
+            return Err(SessionError::Unauthentic);
         }
+        Ok(Offer {
+            epoch,
+            counter,
+            index,
+            ciphers,
+            secret: id,
+            handshake,
+        })
     }
 }
 
@@ -252,8 +271,8 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// Takes the offer with one of its ciphers ([`choose`]); packets for this end will bear `index`. The second
-    /// value is message 2.
+    /// Takes the offer with one of its ciphers ([`choose`]); packets for this end will bear `index`. The
+    /// second value is message 2.
     ///
     /// # Errors
     /// [`SessionError::Cipher`] if the offer does not hold that cipher; [`SessionError::Randomness`].
@@ -266,123 +285,10 @@ impl Offer {
         if !self.ciphers.contains(&cipher) {
             return Err(SessionError::Cipher);
         }
-        let answer = [&index.to_be_bytes()[..], &[cipher.id()]].concat();
-        let message2 = self.handshake.write(&answer, rng)?;
+        let message2 = self.handshake.write(&Answer::write(index, cipher), rng)?;
         let keys = SessionKeys::derive(&mut self.handshake, false, cipher, self.index, self.secret)?;
         Ok((keys, message2))
     }
-}
-
-/// What both ends have after a handshake, each with the other's directions swapped.
-#[derive(Debug)]
-pub struct SessionKeys {
-    /// The cipher for all of them.
-    pub cipher: Cipher,
-    /// For packets to the other end.
-    pub send: DirectionKeys,
-    /// For packets from the other end.
-    pub receive: DirectionKeys,
-    /// The index that packets to the other end bear.
-    pub their_index: u32,
-    /// The secret the session was made with; the session ends when that is retired.
-    pub secret: SecretId,
-}
-
-impl SessionKeys {
-    fn derive(
-        handshake: &mut Handshake,
-        initiator: bool,
-        cipher: Cipher,
-        their_index: u32,
-        secret: SecretId,
-    ) -> Result<Self, SessionError> {
-        let split = handshake.split().ok_or(SessionError::Unauthentic)?;
-        let to_responder = DirectionKeys::derive(&split.transcript, &split.to_responder, cipher);
-        let to_initiator = DirectionKeys::derive(&split.transcript, &split.to_initiator, cipher);
-        let (send, receive) = if initiator {
-            (to_responder, to_initiator)
-        } else {
-            (to_initiator, to_responder)
-        };
-        Ok(Self {
-            cipher,
-            send,
-            receive,
-            their_index,
-            secret,
-        })
-    }
-}
-
-/// The keys of one direction, each with its own counter. Wiped when dropped.
-#[derive(ZeroizeOnDrop)]
-pub struct DirectionKeys {
-    /// For packets between the two ends.
-    pub data: [u8; 32],
-    /// For the tags of relay headers on the hop between the two.
-    pub relay: [u8; 32],
-}
-
-impl DirectionKeys {
-    /// Cipher and lane are in the labels, so no key ever serves two ciphers or two lanes.
-    fn derive(transcript: &[u8; 32], key: &[u8; 32], cipher: Cipher) -> Self {
-        let kdf = Kdf::new(transcript, key);
-        let key = |purpose: &[u8]| *kdf.key(&[b"weft session 1 ", purpose, &[cipher.id(), LANE]]);
-        Self {
-            data: key(b"data"),
-            relay: key(b"relay"),
-        }
-    }
-}
-
-impl fmt::Debug for DirectionKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DirectionKeys").finish_non_exhaustive()
-    }
-}
-
-fn write_offer(epoch: u64, counter: u64, index: u32, ciphers: &[Cipher]) -> Vec<u8> {
-    let mut offer = Vec::with_capacity(8 + 8 + 4 + 1 + ciphers.len());
-    offer.extend_from_slice(&epoch.to_be_bytes());
-    offer.extend_from_slice(&counter.to_be_bytes());
-    offer.extend_from_slice(&index.to_be_bytes());
-    offer.push(ciphers.len() as u8);
-    offer.extend(ciphers.iter().map(|cipher| cipher.id()));
-    offer
-}
-
-fn read_offer(payload: &[u8], handshake: Handshake, secret: SecretId) -> Result<Offer, SessionError> {
-    let parse = || {
-        let (&epoch, rest) = payload.split_first_chunk()?;
-        let (&counter, rest) = rest.split_first_chunk()?;
-        let (&index, rest) = rest.split_first_chunk()?;
-        let (&count, rest) = rest.split_first()?;
-        let ids = rest
-            .get(..usize::from(count))
-            .filter(|ids| ids.len() <= MAX_CIPHERS)?;
-        let ciphers = ids.iter().filter_map(|&id| Cipher::from_id(id)).collect();
-        Some((
-            u64::from_be_bytes(epoch),
-            u64::from_be_bytes(counter),
-            u32::from_be_bytes(index),
-            ciphers,
-        ))
-    };
-    let (epoch, counter, index, ciphers) = parse().ok_or(SessionError::Malformed)?;
-    Ok(Offer {
-        epoch,
-        counter,
-        index,
-        ciphers,
-        secret,
-        handshake,
-    })
-}
-
-fn read_answer(payload: &[u8]) -> Result<(u32, Option<Cipher>), SessionError> {
-    let (&index, rest) = payload.split_first_chunk().ok_or(SessionError::Malformed)?;
-    let &cipher = rest.first().ok_or(SessionError::Malformed)?;
-    Ok((u32::from_be_bytes(index), Cipher::from_id(cipher)))
 }
 
 #[cfg(test)]
