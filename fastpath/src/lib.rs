@@ -1,1 +1,7 @@
-//! Everything of Weft that programs the kernel
+//! Everything of Weft that programs the kernel.
+
+pub mod netlink;
+pub mod netns;
+mod sys;
+pub mod tap;
+pub mod user;
