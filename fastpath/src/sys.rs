@@ -1,11 +1,16 @@
-//! The few system calls that rustix has no safe wrapper for: the only place with `unsafe` in this crate.
+//! The few system calls that nobody has a safe wrapper for: the only place with `unsafe` in this crate.
 
-#![allow(unsafe_code, reason = "ioctl, setsockopt and unshare take raw arguments")]
+#![allow(
+    unsafe_code,
+    reason = "ioctl, setsockopt, unshare and epoll take raw arguments"
+)]
 
 use rustix::io::Errno;
 use rustix::thread::UnshareFlags;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// What a queue of a TAP device is asked for, as in `linux/if_tun.h`.
 pub(crate) type TunFlags = libc::c_int;
@@ -62,6 +67,12 @@ pub(crate) fn explain_refusals(socket: &impl AsFd) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Hands `fd` to the tokio runtime, to wait until it can be read.
+pub(crate) fn await_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is open, is always the same descriptor, and closes only when it is dropped.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
 }
 
 /// Moves the calling thread into a fresh network namespace.

@@ -77,7 +77,15 @@ pub(crate) struct Link {
     pub(crate) peer_elsewhere: bool,
     pub(crate) port: Option<PortFlags>,
     pub(crate) bridge: Option<BridgeSettings>,
+    /// Made by a router: it bears our group number.
+    pub(crate) ours: bool,
+    /// Makes itself an IPv6 link-local address.
+    pub(crate) link_local: bool,
 }
+
+/// The group number (IFLA_GROUP) of what routers make, "weft" in ASCII. It is set in the same step that makes the
+/// device, so there is none without it.
+const GROUP: u32 = u32::from_be_bytes(*b"weft");
 
 fn named(name: &str) -> LinkMessage {
     let mut message = LinkMessage::default();
@@ -139,6 +147,8 @@ pub(crate) fn parse(message: LinkMessage) -> Option<Link> {
         peer_elsewhere: false,
         port: None,
         bridge: None,
+        ours: false,
+        link_local: false,
     };
     for attribute in message.attributes {
         match attribute {
@@ -148,11 +158,22 @@ pub(crate) fn parse(message: LinkMessage) -> Option<Link> {
             LinkAttribute::Link(index) => link.peer = Some(index),
             LinkAttribute::LinkNetNsId(_) => link.peer_elsewhere = true,
             LinkAttribute::Address(bytes) => link.mac = <[u8; 6]>::try_from(bytes).ok().map(Mac),
+            LinkAttribute::Group(group) => link.ours = group == GROUP,
+            LinkAttribute::AfSpecUnspec(families) => link.link_local = has_link_local(&families),
             LinkAttribute::LinkInfo(infos) => infos.into_iter().for_each(|info| read_info(&mut link, info)),
             _ => {}
         }
     }
     (!link.name.is_empty()).then_some(link)
+}
+
+fn has_link_local(families: &[AfSpecUnspec]) -> bool {
+    let modes = families.iter().filter_map(|family| match family {
+        AfSpecUnspec::Inet6(settings) => Some(settings),
+        _ => None,
+    });
+    let on = |setting: &AfSpecInet6| matches!(setting, AfSpecInet6::AddrGenMode(mode) if *mode != In6AddrGenMode::None);
+    modes.flatten().any(on)
 }
 
 fn read_info(link: &mut Link, info: LinkInfo) {
@@ -197,7 +218,6 @@ fn plain_switch() -> Vec<InfoBridge> {
     ]
 }
 
-/// The same as settings to write. The kernel refuses a forward delay while spanning tree is on, hence the order.
 fn bridge_info(data: Vec<InfoBridge>) -> LinkAttribute {
     LinkAttribute::LinkInfo(vec![
         LinkInfo::Kind(InfoKind::Bridge),
@@ -241,6 +261,7 @@ pub(crate) fn create_veth(
     peer.attributes
         .push(LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()));
     let mut message = named(host);
+    message.attributes.push(LinkAttribute::Group(GROUP));
     message.attributes.push(LinkAttribute::Mtu(mtu));
     message.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::Kind(InfoKind::Veth),

@@ -45,7 +45,7 @@ pub struct NetlinkError {
 }
 
 impl NetlinkError {
-    fn new(doing: impl Into<String>, source: impl Into<io::Error>) -> Self {
+    pub(crate) fn new(doing: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Self {
             doing: doing.into(),
             source: source.into(),
