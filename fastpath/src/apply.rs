@@ -1,0 +1,259 @@
+//! The real kernel: does the steps of a plan by netlink.
+
+use crate::guard::{Guard, GuardError};
+use crate::kernel::{Kernel, KernelError};
+use crate::names;
+use crate::netlink::link::{BridgeSettings, Kind};
+use crate::netlink::{Socket, address, link, neighbour, route};
+use crate::netns::{NetNs, NetNsRef};
+use crate::observe::{Guarded, Observed, PortFlags};
+use crate::plan::{Attachment, Desired, InsideStep, Op};
+use crate::{read, sysctl};
+use mesh::{DropReason, Mac};
+use netlink_packet_route::link::In6AddrGenMode;
+use rustix::io::Errno;
+
+/// The kernel this process runs on, seen from one namespace: the host's.
+#[derive(Debug)]
+pub struct Linux {
+    host: NetNs,
+    guard: Option<Guard>,
+}
+
+impl Linux {
+    /// The kernel as seen from the calling thread's namespace, without the guard.
+    ///
+    /// # Errors
+    /// When `/proc` is not mounted.
+    pub fn new() -> Result<Self, KernelError> {
+        Ok(Self::in_netns(NetNs::current()?))
+    }
+
+    /// The kernel as seen from `host`, without the guard.
+    #[must_use]
+    pub fn in_netns(host: NetNs) -> Self {
+        Self { host, guard: None }
+    }
+
+    /// Loads the eBPF guard; the next plan puts it before every port. Without it, locked ports and the router's
+    /// own checks remain.
+    ///
+    /// # Errors
+    /// When the kernel or the privileges don't allow it.
+    pub fn load_guard(&mut self) -> Result<(), GuardError> {
+        self.guard = Some(Guard::load()?);
+        Ok(())
+    }
+}
+
+impl Kernel for Linux {
+    fn observe(&mut self, desired: &Desired) -> Result<Observed, KernelError> {
+        let guard = self.guard.as_ref();
+        let host = self.host.run(|| read::host(desired, guard))??;
+        if let Some(guard) = &mut self.guard {
+            let alive = host.values().map(|(link, _)| link.index).collect();
+            guard.retain(&alive);
+        }
+        Ok(read::all(desired, host, self.guard.is_some()))
+    }
+
+    fn apply(&mut self, op: &Op) -> Result<(), KernelError> {
+        match op {
+            Op::Inside {
+                netns, ifname, step, ..
+            } => inside(netns, ifname, step),
+            Op::Guard { name, rules } => self.guard(name, rules),
+            _ => self.host.run(|| on_host(op))?,
+        }
+    }
+
+    fn remove(&mut self, bridge: &str) -> Result<(), KernelError> {
+        self.host.run(|| remove(bridge))?
+    }
+
+    fn read_counters(&mut self) -> Result<Vec<(DropReason, u64)>, KernelError> {
+        Ok(self
+            .guard
+            .as_ref()
+            .map(Guard::read_counters)
+            .transpose()?
+            .unwrap_or_default())
+    }
+}
+
+impl Linux {
+    fn guard(&mut self, name: &str, rules: &Guarded) -> Result<(), KernelError> {
+        let guard = self
+            .guard
+            .as_mut()
+            .ok_or_else(|| KernelError::Refused("no guard is loaded".to_owned()))?;
+        self.host.run(|| {
+            let mut socket = Socket::open()?;
+            let index = link::index(&mut socket, name)?;
+            Ok(guard.protect(&mut socket, index, rules)?)
+        })?
+    }
+}
+
+fn on_host(op: &Op) -> Result<(), KernelError> {
+    let mut socket = Socket::open()?;
+    match op {
+        Op::CreateBridge { name, mac, mtu } => {
+            crate::netlink::or_exists(link::create_bridge(&mut socket, name, *mac))?;
+            set_bridge(&mut socket, name, *mac, *mtu)
+        }
+        Op::SetBridge { name, mac, mtu } => set_bridge(&mut socket, name, *mac, *mtu),
+        Op::SetPort {
+            name,
+            bridge,
+            flags,
+            mtu,
+        } => set_port(&mut socket, name, bridge, *flags, *mtu),
+        Op::CreateVeth { attachment, mtu } => create_veth(&mut socket, attachment, *mtu),
+        Op::AddForwarding { name, mac } => forwarding(&mut socket, name, *mac, neighbour::add),
+        Op::RemoveForwarding { name, mac } => forwarding(&mut socket, name, *mac, neighbour::delete),
+        Op::Raise { name } => Ok(link::raise(&mut socket, name)?),
+        Op::Delete { name } => Ok(link::delete(&mut socket, name)?),
+        Op::Guard { .. } | Op::Inside { .. } => {
+            Err(KernelError::Refused("this step belongs elsewhere".to_owned()))
+        }
+    }
+}
+
+/// Makes an interface one on which the host is deaf and dumb.
+fn silence(socket: &mut Socket, name: &str) -> Result<(), KernelError> {
+    sysctl::write(name, sysctl::SILENT);
+    Ok(link::silence(socket, name)?)
+}
+
+fn set_bridge(socket: &mut Socket, name: &str, mac: Option<Mac>, mtu: u16) -> Result<(), KernelError> {
+    silence(socket, name)?;
+    link::set_plain(socket, name)?;
+    if let Some(mac) = mac {
+        link::set_mac(socket, name, mac)?;
+    }
+    // Set by hand, the bridge keeps it whatever its ports have.
+    Ok(link::set_mtu(socket, name, mtu.into())?)
+}
+
+fn set_port(
+    socket: &mut Socket,
+    name: &str,
+    bridge: &str,
+    flags: PortFlags,
+    mtu: u16,
+) -> Result<(), KernelError> {
+    let bridge = link::index(socket, bridge)?;
+    let joined = link::list(socket)?
+        .iter()
+        .any(|link| link.name == name && link.master == Some(bridge));
+    if !joined {
+        // A new port forwards with the kernel's defaults until it is set up: not while it is down.
+        link::lower(socket, name)?;
+        link::set_master(socket, name, bridge)?;
+    }
+    silence(socket, name)?;
+    link::set_port(socket, name, flags)?;
+    if let Some(locked) = flags.locked {
+        match link::lock_port(socket, name, locked) {
+            Err(error) if error.is(Errno::OPNOTSUPP) || error.is(Errno::INVAL) => {
+                tracing::warn!(
+                    port = name,
+                    "this kernel can't lock bridge ports (needs Linux 5.18)"
+                );
+            }
+            other => other?,
+        }
+    }
+    Ok(link::set_mtu(socket, name, mtu.into())?)
+}
+
+fn create_veth(socket: &mut Socket, attachment: &Attachment, mtu: u16) -> Result<(), KernelError> {
+    let host = &attachment.host_ifname;
+    let netns = attachment.netns.open()?;
+    let inner = names::unfinished(host);
+    link::create_veth(socket, host, &inner, &netns, attachment.mac, mtu.into())?;
+    let alias = format!("{} in {}", attachment.ifname, attachment.netns.path.display());
+    if let Err(error) = link::set_alias(socket, host, &alias) {
+        tracing::debug!(%error, "an interface goes without a note");
+    }
+    Ok(())
+}
+
+fn forwarding(
+    socket: &mut Socket,
+    name: &str,
+    mac: Mac,
+    change: fn(&mut Socket, u32, Mac) -> Result<(), crate::netlink::NetlinkError>,
+) -> Result<(), KernelError> {
+    let index = link::index(socket, name)?;
+    Ok(change(socket, index, mac)?)
+}
+
+fn inside(netns: &NetNsRef, ifname: &str, step: &InsideStep) -> Result<(), KernelError> {
+    netns.open()?.run(|| {
+        let mut socket = Socket::open()?;
+        match step {
+            InsideStep::Mac(mac) => Ok(link::set_mac(&mut socket, ifname, *mac)?),
+            InsideStep::Mtu(mtu) => Ok(link::set_mtu(&mut socket, ifname, (*mtu).into())?),
+            InsideStep::Settle { ipv6 } => {
+                settle(&mut socket, ifname, *ipv6);
+                Ok(())
+            }
+            InsideStep::Lower => Ok(link::lower(&mut socket, ifname)?),
+            InsideStep::Address(address, prefix) => {
+                let index = link::index(&mut socket, ifname)?;
+                Ok(address::add(&mut socket, index, *address, *prefix)?)
+            }
+            InsideStep::Reveal(name) => Ok(link::reveal(&mut socket, ifname, name)?),
+            InsideStep::MulticastRoute => {
+                let index = link::index(&mut socket, ifname)?;
+                Ok(route::add_multicast(&mut socket, index)?)
+            }
+        }
+    })?
+}
+
+fn settle(socket: &mut Socket, ifname: &str, ipv6: bool) {
+    sysctl::write(ifname, sysctl::CONTAINER);
+    if ipv6 {
+        sysctl::write(ifname, sysctl::WITH_IPV6);
+    }
+    // The guard knows the link-local address that is made from the Ethernet address, and no other.
+    if let Err(error) = link::set_address_generation(socket, ifname, In6AddrGenMode::Eui64) {
+        tracing::debug!(%error, "no IPv6 link-local address is set up");
+    }
+}
+
+fn remove(bridge: &str) -> Result<(), KernelError> {
+    let mut socket = Socket::open()?;
+    let links = link::list(&mut socket)?;
+    let ours = links.iter().filter(|link| match link.kind {
+        Kind::Veth => names::is_host(bridge, &link.name),
+        Kind::Bridge => link.name == bridge && link.ours,
+        Kind::Tun => link.name == names::tap(bridge),
+        Kind::Other => false,
+    });
+    let results: Vec<_> = ours.map(|found| link::delete(&mut socket, &found.name)).collect();
+    results
+        .into_iter()
+        .collect::<Result<(), _>>()
+        .map_err(KernelError::from)
+}
+
+/// Removes all that a router with this bridge name made in the calling thread's namespace, whether it still runs
+/// or not: for `weft reset`.
+///
+/// # Errors
+/// What the kernel said; the rest is removed nevertheless.
+pub fn remove_all(bridge: &str) -> Result<(), KernelError> {
+    Linux::new()?.remove(bridge)
+}
+
+impl BridgeSettings {
+    /// The settings of a bridge as the router makes it.
+    #[must_use]
+    pub fn wanted() -> Self {
+        Self { plain: true }
+    }
+}

@@ -1,0 +1,200 @@
+//! The port guard: eBPF programs before each container's port and before the host's side of the bridge.
+//!
+//! [`guard.bpf.c`](https://github.com/weft-mesh/weft/tree/main/fastpath/src/guard/guard.bpf.c) says what passes.
+//! The programs hang at the clsact hook by netlink, not by a link of this process: they stay when the router dies.
+//! A router that starts again loads them anew, fills the new maps first, and then puts each new program in the
+//! place of the old one in one step, so no port is unguarded at any time.
+
+use crate::netlink::{NetlinkError, Socket, tc};
+use crate::observe::Guarded;
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
+use aya::programs::{ProgramError, ProgramFd, SchedClassifier};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use mesh::{DropReason, Mac};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// The compiled programs; `build.sh` makes them from `guard.bpf.c`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("guard.bpf.o");
+
+/// What each counter of the programs stands for, in the order of `enum reason` in `guard.bpf.c`.
+const REASONS: [DropReason; 5] = [
+    DropReason::SpoofedMac,
+    DropReason::SpoofedAddress,
+    DropReason::DhcpServer,
+    DropReason::RouterAdvertisement,
+    DropReason::HostBound,
+];
+
+/// Why there is no guard, or not before some port.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    /// The kernel does not take the object: no privileges (CAP_BPF, CAP_NET_ADMIN), a user namespace, no eBPF.
+    #[error("the eBPF guard can't be loaded: {0}")]
+    Load(#[from] EbpfError),
+    /// The kernel does not take a program.
+    #[error("the eBPF guard can't be loaded: {0}")]
+    Program(#[from] ProgramError),
+    /// A table of the guard can't be read or written.
+    #[error("a table of the eBPF guard: {0}")]
+    Map(#[from] MapError),
+    /// The object lacks a part; it was built from another source.
+    #[error("the eBPF guard's object has no {0}")]
+    Incomplete(&'static str),
+    /// A program can't be hung before its interface.
+    #[error(transparent)]
+    Attach(#[from] NetlinkError),
+}
+
+/// A loaded program.
+#[derive(Debug)]
+struct Program {
+    fd: ProgramFd,
+    id: u32,
+}
+
+/// Key of the table of addresses: interface index in native order, then the address, IPv4 mapped into IPv6.
+type AddressKey = [u8; 20];
+
+/// The loaded guard and what it enforces.
+pub(crate) struct Guard {
+    port: Program,
+    host: Program,
+    ports: HashMap<MapData, u32, [u8; 8]>,
+    addresses: HashMap<MapData, AddressKey, u8>,
+    counters: PerCpuArray<MapData, u64>,
+    rules: BTreeMap<u32, Guarded>,
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guard")
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Guard {
+    /// Loads the programs. They hang nowhere yet.
+    pub(crate) fn load() -> Result<Self, GuardError> {
+        // Types of the running kernel are not needed, and reading them would take megabytes.
+        let mut ebpf = EbpfLoader::new().btf(None).load(OBJECT)?;
+        Ok(Self {
+            port: program(&mut ebpf, "guard_port")?,
+            host: program(&mut ebpf, "guard_host")?,
+            ports: HashMap::try_from(map(&mut ebpf, "ports")?)?,
+            addresses: HashMap::try_from(map(&mut ebpf, "addresses")?)?,
+            counters: PerCpuArray::try_from(map(&mut ebpf, "counters")?)?,
+            rules: BTreeMap::new(),
+        })
+    }
+
+    /// Enforces `rules` on interface `index`. New addresses are allowed before old ones are refused.
+    pub(crate) fn protect(
+        &mut self,
+        socket: &mut Socket,
+        index: u32,
+        rules: &Guarded,
+    ) -> Result<(), GuardError> {
+        let (program, name) = match rules {
+            Guarded::Host => (&self.host, "guard_host"),
+            Guarded::Port { mac, addresses } => {
+                for address in addresses {
+                    self.addresses.insert(address_key(index, *address), 1, 0)?;
+                }
+                self.ports.insert(index, port_value(*mac), 0)?;
+                (&self.port, "guard_port")
+            }
+        };
+        tc::attach(socket, index, &program.fd, name)?;
+        let old = self.rules.insert(index, rules.clone());
+        let kept = addresses(Some(rules));
+        for address in addresses(old.as_ref()).difference(&kept) {
+            forget(self.addresses.remove(&address_key(index, *address)))?;
+        }
+        Ok(())
+    }
+
+    /// What is enforced on interface `index`, given the number of the program that hangs there.
+    pub(crate) fn rules(&self, index: u32, program: u32) -> Option<&Guarded> {
+        self.rules.get(&index).filter(|rules| match rules {
+            Guarded::Host => program == self.host.id,
+            Guarded::Port { .. } => program == self.port.id,
+        })
+    }
+
+    /// Forgets interfaces that are no more.
+    pub(crate) fn retain(&mut self, alive: &BTreeSet<u32>) {
+        let dead: Vec<_> = self
+            .rules
+            .keys()
+            .filter(|index| !alive.contains(index))
+            .copied()
+            .collect();
+        for index in dead {
+            let rules = self.rules.remove(&index);
+            let results = addresses(rules.as_ref())
+                .into_iter()
+                .map(|address| forget(self.addresses.remove(&address_key(index, address))))
+                .chain([forget(self.ports.remove(&index))])
+                .collect::<Result<Vec<()>, _>>();
+            if let Err(error) = results {
+                tracing::debug!(%error, index, "an entry of the guard stays behind");
+            }
+        }
+    }
+
+    /// What was dropped since [`load`](Self::load), summed over the processors.
+    pub(crate) fn read_counters(&self) -> Result<Vec<(DropReason, u64)>, GuardError> {
+        REASONS
+            .iter()
+            .zip(0_u32..)
+            .map(|(reason, slot)| Ok((*reason, self.counters.get(&slot, 0)?.iter().sum())))
+            .collect()
+    }
+}
+
+fn program(ebpf: &mut Ebpf, name: &'static str) -> Result<Program, GuardError> {
+    let program = ebpf.program_mut(name).ok_or(GuardError::Incomplete(name))?;
+    let program: &mut SchedClassifier = program.try_into()?;
+    program.load()?;
+    Ok(Program {
+        fd: program.fd()?.try_clone().map_err(ProgramError::IOError)?,
+        id: program.info()?.id(),
+    })
+}
+
+fn map(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, GuardError> {
+    ebpf.take_map(name).ok_or(GuardError::Incomplete(name))
+}
+
+fn addresses(rules: Option<&Guarded>) -> BTreeSet<IpAddr> {
+    match rules {
+        Some(Guarded::Port { addresses, .. }) => addresses.iter().copied().collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+fn forget(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn address_key(index: u32, address: IpAddr) -> AddressKey {
+    let mut key = [0; 20];
+    let octets = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    };
+    key[..4].copy_from_slice(&index.to_ne_bytes());
+    key[4..].copy_from_slice(&octets);
+    key
+}
+
+fn port_value(mac: Mac) -> [u8; 8] {
+    let [a, b, c, d, e, f] = mac.0;
+    [a, b, c, d, e, f, 0, 0]
+}

@@ -1,0 +1,124 @@
+//! The seam: what the router needs of a kernel, and the loop that makes the desired state true.
+//!
+//! Everything here blocks, for about a millisecond per attachment that needs work; a tokio runtime calls it from
+//! `spawn_blocking`, or directly where a pause of that length does no harm.
+
+use crate::guard::GuardError;
+use crate::netlink::NetlinkError;
+use crate::netns::NetNsError;
+use crate::observe::Observed;
+use crate::plan::{Desired, Obstacle, Op, obstacles, plan};
+use mesh::DropReason;
+use std::collections::BTreeSet;
+
+/// Why something could not be read from, or done by, the kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// Netlink failed.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// A namespace could not be used.
+    #[error(transparent)]
+    NetNs(#[from] NetNsError),
+    /// The guard failed.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// A step made no sense in the present state.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// What the router needs of a kernel: [`Linux`](crate::apply::Linux), or [`FakeKernel`](crate::fake::FakeKernel).
+/// All methods block.
+pub trait Kernel: Send {
+    /// Reads the state that matters to `desired`.
+    ///
+    /// # Errors
+    /// When the host's own state can't be read. Trouble in one container is part of the answer.
+    fn observe(&mut self, desired: &Desired) -> Result<Observed, KernelError>;
+
+    /// Does one step.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn apply(&mut self, op: &Op) -> Result<(), KernelError>;
+
+    /// Removes all that a router with this bridge name made: bridge, pairs, guard. Nothing happens when nothing is
+    /// there. (The TAP device goes with its descriptor.)
+    ///
+    /// # Errors
+    /// What the kernel said; the rest is removed nevertheless.
+    fn remove(&mut self, bridge: &str) -> Result<(), KernelError>;
+
+    /// What the guard has dropped since this kernel handle was made, by reason.
+    ///
+    /// # Errors
+    /// When the counters can't be read.
+    fn read_counters(&mut self) -> Result<Vec<(DropReason, u64)>, KernelError>;
+}
+
+/// What [`converge`] did.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Steps done.
+    pub done: usize,
+    /// Steps that failed, with the reason.
+    pub failed: Vec<(Op, KernelError)>,
+    /// Attachments (names of host ends) whose namespace does not exist any more.
+    pub gone: Vec<String>,
+    /// What stands in the way.
+    pub obstacles: Vec<Obstacle>,
+}
+
+impl Report {
+    /// True when the desired state is reached, but for namespaces that are gone.
+    #[must_use]
+    pub fn is_reached(&self) -> bool {
+        self.failed.is_empty() && self.obstacles.is_empty()
+    }
+}
+
+/// Plans and applies until nothing is left to do, at most three rounds (others may change things meanwhile). A
+/// failure of one attachment does not keep the others from being worked on.
+///
+/// # Errors
+/// When the state can't be read.
+pub fn converge(kernel: &mut dyn Kernel, desired: &Desired) -> Result<Report, KernelError> {
+    let mut report = Report::default();
+    for _ in 0..3 {
+        let observed = kernel.observe(desired)?;
+        report.gone = observed.gone();
+        report.obstacles = obstacles(desired, &observed);
+        let ops = plan(desired, &observed);
+        if ops.is_empty() {
+            report.failed.clear();
+            break;
+        }
+        report.failed = round(kernel, &ops, &mut report.done);
+        if !report.failed.is_empty() && report.done == 0 {
+            break;
+        }
+    }
+    Ok(report)
+}
+
+/// Applies all steps, except those whose ground a failure has taken away.
+fn round(kernel: &mut dyn Kernel, ops: &[Op], done: &mut usize) -> Vec<(Op, KernelError)> {
+    let mut failed = Vec::new();
+    let mut lost = BTreeSet::new();
+    for op in ops {
+        if lost.contains(op.subject()) {
+            continue;
+        }
+        match kernel.apply(op) {
+            Ok(()) => *done += 1,
+            Err(error) => {
+                if op.is_vital() {
+                    lost.insert(op.subject().to_owned());
+                }
+                failed.push((op.clone(), error));
+            }
+        }
+    }
+    failed
+}

@@ -1,0 +1,119 @@
+//! The names of what the router makes in the host's namespace.
+//!
+//! Linux allows 15 bytes. All names of one router carry a mark derived from its bridge's name, so several routers
+//! with different bridge names can share a namespace, and each knows its own by name alone, after any restart.
+
+use crate::netns::NetNsRef;
+
+/// The longest interface name in bytes, IFNAMSIZ − 1.
+pub const LONGEST: usize = 15;
+
+/// The bridge a router makes when it is not told another name.
+pub const DEFAULT_BRIDGE: &str = "weft";
+
+/// True when Linux takes `name` for an interface.
+#[must_use]
+pub fn is_valid(name: &str) -> bool {
+    let fits = (1..=LONGEST).contains(&name.len()) && name != "." && name != "..";
+    fits && name
+        .bytes()
+        .all(|b| b.is_ascii_graphic() && b != b'/' && b != b':')
+}
+
+/// The TAP device of the router with this bridge.
+#[must_use]
+pub fn tap(bridge: &str) -> String {
+    format!("wt{:06x}", mark(bridge))
+}
+
+/// The host's end of the pair that leads to `ifname` in the namespace `netns`.
+#[must_use]
+pub fn host(bridge: &str, netns: &NetNsRef, ifname: &str) -> String {
+    let mut hash = Fnv::new();
+    hash.add(&netns.inode.to_le_bytes());
+    hash.add(ifname.as_bytes());
+    // 15 bytes are full: 6 digits of mark leave 7 for the container's interface, 28 bits.
+    format!("wv{:06x}{:07x}", mark(bridge), hash.0 >> 36)
+}
+
+/// True when `name` is a host end that the router with this bridge made.
+#[must_use]
+pub fn is_host(bridge: &str, name: &str) -> bool {
+    let rest = name.strip_prefix(&format!("wv{:06x}", mark(bridge)));
+    rest.is_some_and(|rest| rest.len() == 7 && rest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+}
+
+/// The name a container's interface bears until it is complete. Same hash as the host's end, so that two
+/// attachments in one namespace never meet.
+#[must_use]
+pub fn unfinished(host: &str) -> String {
+    format!("w~{}", host.get(2..).unwrap_or(host))
+}
+
+fn mark(bridge: &str) -> u64 {
+    let mut hash = Fnv::new();
+    hash.add(bridge.as_bytes());
+    hash.0 >> 40
+}
+
+/// FNV-1a, 64 bits: names must stay the same across versions, which the standard hasher does not promise.
+struct Fnv(u64);
+
+impl Fnv {
+    const fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        // A last mix: the upper bits of FNV change little with the last bytes.
+        self.0 ^= self.0 >> 29;
+        self.0 = self.0.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        self.0 ^= self.0 >> 32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn netns(inode: u64) -> NetNsRef {
+        NetNsRef {
+            path: "/proc/1/ns/net".into(),
+            inode,
+        }
+    }
+
+    #[test]
+    fn names_fit_and_are_told_apart() {
+        let mut seen = std::collections::BTreeSet::new();
+        for bridge in ["weft", "weft0", "weft1"] {
+            for inode in 4_026_531_840..4_026_531_940_u64 {
+                for ifname in ["eth0", "eth1"] {
+                    let name = host(bridge, &netns(inode), ifname);
+                    assert_eq!(name.len(), LONGEST);
+                    assert!(is_host(bridge, &name) && is_valid(&unfinished(&name)));
+                    assert!(!is_host("other", &name));
+                    assert!(seen.insert(name));
+                }
+            }
+        }
+        assert!(!is_host("weft", &tap("weft")));
+    }
+
+    #[test]
+    fn names_never_change() {
+        assert_eq!(tap("weft"), "wt4b62f6");
+        assert_eq!(host("weft", &netns(4_026_531_840), "eth0"), "wv4b62f6dd3c2b1");
+    }
+
+    #[test]
+    fn what_linux_refuses_is_refused() {
+        for bad in ["", ".", "..", "a/b", "a b", "a:1", "sixteen-bytes-xx"] {
+            assert!(!is_valid(bad), "{bad:?}");
+        }
+        assert!(is_valid("weft"));
+    }
+}

@@ -1,0 +1,399 @@
+//! Links: bridges, veth pairs, ports, and what all interfaces have.
+
+use super::{Mode, NetlinkError, Socket};
+use mesh::Mac;
+use netlink_packet_core::DefaultNla;
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, BridgeMulticastRouterType, BridgeStpState, In6AddrGenMode, InfoBridge,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask,
+    LinkFlags, LinkInfo, LinkMessage,
+};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// What kind of device a link is, as far as the router cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A bridge.
+    Bridge,
+    /// One end of a veth pair.
+    Veth,
+    /// A TUN or TAP device.
+    Tun,
+    /// Anything else, a hardware interface for example.
+    Other,
+}
+
+/// How a bridge treats one of its ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "they are the kernel's switches, one each"
+)]
+pub struct PortFlags {
+    /// Learns source addresses from what comes in.
+    pub learning: bool,
+    /// Gets unicast frames nobody else is known to want.
+    pub unicast_flood: bool,
+    /// Gets multicast frames.
+    pub multicast_flood: bool,
+    /// Gets broadcast frames.
+    pub broadcast_flood: bool,
+    /// Gets back what it sent.
+    pub hairpin: bool,
+    /// Exchanges nothing with other isolated ports.
+    pub isolated: bool,
+    /// Lets in only frames whose source address is in the forwarding table for this port. `None`: the kernel is
+    /// older than 5.18 and can't.
+    pub locked: Option<bool>,
+}
+
+/// The settings of a bridge that the router minds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BridgeSettings {
+    /// Spanning tree off, no forward delay, no multicast snooping, no multicast router port: a plain switch.
+    pub plain: bool,
+}
+
+/// One link, as a dump shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) mac: Option<Mac>,
+    pub(crate) mtu: u32,
+    pub(crate) up: bool,
+    /// The interface neither asks nor answers ARP.
+    pub(crate) noarp: bool,
+    pub(crate) loopback: bool,
+    pub(crate) running: bool,
+    /// Index of the bridge (or other master) this is a port of.
+    pub(crate) master: Option<u32>,
+    /// Index of the other end of a veth pair, in its own namespace.
+    pub(crate) peer: Option<u32>,
+    /// The other end is in another namespace.
+    pub(crate) peer_elsewhere: bool,
+    pub(crate) port: Option<PortFlags>,
+    pub(crate) bridge: Option<BridgeSettings>,
+    /// Made by a router: it bears our group number.
+    pub(crate) ours: bool,
+    /// Makes itself an IPv6 link-local address.
+    pub(crate) link_local: bool,
+}
+
+/// The group number (IFLA_GROUP) of what routers make, "weft" in ASCII. It is set in the same step that makes the
+/// device, so there is none without it.
+const GROUP: u32 = u32::from_be_bytes(*b"weft");
+
+fn named(name: &str) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    message
+}
+
+fn set_flag(message: &mut LinkMessage, flag: LinkFlags, on: bool) {
+    message.header.change_mask |= flag;
+    message.header.flags.set(flag, on);
+}
+
+fn change(socket: &mut Socket, doing: &str, message: LinkMessage) -> Result<(), NetlinkError> {
+    socket.change(doing, RouteNetlinkMessage::NewLink(message), Mode::Change)
+}
+
+/// All links of the namespace.
+pub(crate) fn list(socket: &mut Socket) -> Result<Vec<Link>, NetlinkError> {
+    let mut request = LinkMessage::default();
+    request
+        .attributes
+        .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    let answers = socket.dump("list interfaces", &RouteNetlinkMessage::GetLink(request))?;
+    Ok(answers
+        .into_iter()
+        .filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewLink(message) => parse(message),
+            _ => None,
+        })
+        .collect())
+}
+
+/// The index of the interface `name`.
+pub(crate) fn index(socket: &mut Socket, name: &str) -> Result<u32, NetlinkError> {
+    let doing = format!("find interface {name}");
+    let answers = socket.get(&doing, RouteNetlinkMessage::GetLink(named(name)))?;
+    let found = answers.iter().find_map(|answer| match answer {
+        RouteNetlinkMessage::NewLink(message) => Some(message.header.index),
+        _ => None,
+    });
+    found.ok_or_else(|| NetlinkError::new(doing, Errno::NODEV))
+}
+
+/// Reads a link message; `None` for one without a name.
+pub(crate) fn parse(message: LinkMessage) -> Option<Link> {
+    let flags = message.header.flags;
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        kind: Kind::Other,
+        mac: None,
+        mtu: 0,
+        up: flags.contains(LinkFlags::Up),
+        noarp: flags.contains(LinkFlags::Noarp),
+        loopback: flags.contains(LinkFlags::Loopback),
+        running: flags.contains(LinkFlags::Running),
+        master: None,
+        peer: None,
+        peer_elsewhere: false,
+        port: None,
+        bridge: None,
+        ours: false,
+        link_local: false,
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::Controller(index) => link.master = Some(index),
+            LinkAttribute::Link(index) => link.peer = Some(index),
+            LinkAttribute::LinkNetNsId(_) => link.peer_elsewhere = true,
+            LinkAttribute::Address(bytes) => link.mac = <[u8; 6]>::try_from(bytes).ok().map(Mac),
+            LinkAttribute::Group(group) => link.ours = group == GROUP,
+            LinkAttribute::AfSpecUnspec(families) => link.link_local = has_link_local(&families),
+            LinkAttribute::LinkInfo(infos) => infos.into_iter().for_each(|info| read_info(&mut link, info)),
+            _ => {}
+        }
+    }
+    (!link.name.is_empty()).then_some(link)
+}
+
+fn has_link_local(families: &[AfSpecUnspec]) -> bool {
+    let modes = families.iter().filter_map(|family| match family {
+        AfSpecUnspec::Inet6(settings) => Some(settings),
+        _ => None,
+    });
+    let on = |setting: &AfSpecInet6| matches!(setting, AfSpecInet6::AddrGenMode(mode) if *mode != In6AddrGenMode::None);
+    modes.flatten().any(on)
+}
+
+fn read_info(link: &mut Link, info: LinkInfo) {
+    match info {
+        LinkInfo::Kind(InfoKind::Bridge) => link.kind = Kind::Bridge,
+        LinkInfo::Kind(InfoKind::Veth) => link.kind = Kind::Veth,
+        LinkInfo::Kind(InfoKind::Tun) => link.kind = Kind::Tun,
+        LinkInfo::Data(InfoData::Bridge(settings)) => {
+            link.bridge = Some(BridgeSettings {
+                plain: plain_switch().iter().all(|wanted| settings.contains(wanted)),
+            });
+        }
+        LinkInfo::PortData(InfoPortData::BridgePort(settings)) => link.port = Some(read_port(&settings)),
+        _ => {}
+    }
+}
+
+fn read_port(settings: &[InfoBridgePort]) -> PortFlags {
+    let has = |wanted: InfoBridgePort| settings.contains(&wanted);
+    PortFlags {
+        learning: has(InfoBridgePort::Learning(true)),
+        unicast_flood: has(InfoBridgePort::UnicastFlood(true)),
+        multicast_flood: has(InfoBridgePort::MulticastFlood(true)),
+        broadcast_flood: has(InfoBridgePort::BroadcastFlood(true)),
+        hairpin: has(InfoBridgePort::HairpinMode(true)),
+        isolated: has(InfoBridgePort::Isolated(true)),
+        locked: settings.iter().find_map(|setting| match setting {
+            InfoBridgePort::Locked(on) => Some(*on),
+            _ => None,
+        }),
+    }
+}
+
+/// What makes a bridge a plain switch: no spanning tree, forwarding at once, multicast to every port.
+fn plain_switch() -> Vec<InfoBridge> {
+    vec![
+        InfoBridge::ForwardDelay(0),
+        InfoBridge::StpState(BridgeStpState::Disabled),
+        InfoBridge::MulticastSnooping(false),
+        InfoBridge::MulticastRouter(BridgeMulticastRouterType::Disabled),
+        InfoBridge::VlanFiltering(false),
+    ]
+}
+
+fn bridge_info(data: Vec<InfoBridge>) -> LinkAttribute {
+    LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Bridge),
+        LinkInfo::Data(InfoData::Bridge(data)),
+    ])
+}
+
+/// Makes the bridge `name`; it is down.
+pub(crate) fn create_bridge(socket: &mut Socket, name: &str, mac: Option<Mac>) -> Result<(), NetlinkError> {
+    let mut message = named(name);
+    message
+        .attributes
+        .extend(mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
+    message.attributes.push(bridge_info(plain_switch()));
+    socket.change(
+        &format!("make bridge {name}"),
+        RouteNetlinkMessage::NewLink(message),
+        Mode::Create,
+    )
+}
+
+/// Makes an existing bridge a plain switch again.
+pub(crate) fn set_plain(socket: &mut Socket, name: &str) -> Result<(), NetlinkError> {
+    let mut message = named(name);
+    message.attributes.push(bridge_info(plain_switch()));
+    change(socket, &format!("set up bridge {name}"), message)
+}
+
+/// Makes a veth pair: `host` here, `inner` in the namespace `netns`; both down.
+pub(crate) fn create_veth(
+    socket: &mut Socket,
+    host: &str,
+    inner: &str,
+    netns: &impl AsFd,
+    mac: Mac,
+    mtu: u32,
+) -> Result<(), NetlinkError> {
+    let mut peer = named(inner);
+    peer.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
+    peer.attributes.push(LinkAttribute::Mtu(mtu));
+    peer.attributes
+        .push(LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()));
+    let mut message = named(host);
+    message.attributes.push(LinkAttribute::Group(GROUP));
+    message.attributes.push(LinkAttribute::Mtu(mtu));
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+    ]));
+    socket.change(
+        &format!("make veth pair {host}"),
+        RouteNetlinkMessage::NewLink(message),
+        Mode::Create,
+    )
+}
+
+/// Removes an interface (both ends of a veth pair go); nothing happens when it is not there.
+pub(crate) fn delete(socket: &mut Socket, name: &str) -> Result<(), NetlinkError> {
+    let request = RouteNetlinkMessage::DelLink(named(name));
+    super::or_missing(socket.change(&format!("remove {name}"), request, Mode::Change))
+}
+
+/// Sets the MTU.
+pub(crate) fn set_mtu(socket: &mut Socket, name: &str, mtu: u32) -> Result<(), NetlinkError> {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::Mtu(mtu));
+    change(socket, &format!("set the MTU of {name} to {mtu}"), message)
+}
+
+/// Sets the Ethernet address.
+pub(crate) fn set_mac(socket: &mut Socket, name: &str, mac: Mac) -> Result<(), NetlinkError> {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
+    change(socket, &format!("set the address of {name} to {mac}"), message)
+}
+
+/// Brings the interface up.
+pub(crate) fn raise(socket: &mut Socket, name: &str) -> Result<(), NetlinkError> {
+    let mut message = named(name);
+    set_flag(&mut message, LinkFlags::Up, true);
+    change(socket, &format!("bring {name} up"), message)
+}
+
+/// Takes the interface down.
+pub(crate) fn lower(socket: &mut Socket, name: &str) -> Result<(), NetlinkError> {
+    let mut message = named(name);
+    set_flag(&mut message, LinkFlags::Up, false);
+    change(socket, &format!("take {name} down"), message)
+}
+
+/// Gives the interface its final name and brings it up, in one step that nobody sees half done.
+pub(crate) fn reveal(socket: &mut Socket, old: &str, new: &str) -> Result<(), NetlinkError> {
+    let mut message = LinkMessage::default();
+    message.header.index = index(socket, old)?;
+    message.attributes.push(LinkAttribute::IfName(new.to_owned()));
+    set_flag(&mut message, LinkFlags::Up, true);
+    change(socket, &format!("bring {new} up"), message)
+}
+
+/// Makes the interface neither ask nor answer ARP, and gives it no IPv6 link-local address: nothing of the host
+/// speaks there. Works where `/proc/sys` can't be written.
+pub(crate) fn silence(socket: &mut Socket, name: &str) -> Result<(), NetlinkError> {
+    let mut message = named(name);
+    set_flag(&mut message, LinkFlags::Noarp, true);
+    change(socket, &format!("switch off ARP on {name}"), message)?;
+    let gone = set_address_generation(socket, name, In6AddrGenMode::None);
+    // A kernel without IPv6, or with it switched off at boot, has nothing to silence.
+    gone.or_else(|error| {
+        let without = [Errno::AFNOSUPPORT, Errno::OPNOTSUPP, Errno::INVAL, Errno::NODEV];
+        if without.iter().any(|&errno| error.is(errno)) {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    })
+}
+
+/// Sets how the interface makes its IPv6 link-local address.
+pub(crate) fn set_address_generation(
+    socket: &mut Socket,
+    name: &str,
+    mode: In6AddrGenMode,
+) -> Result<(), NetlinkError> {
+    let mut message = named(name);
+    let setting = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(mode)]);
+    message
+        .attributes
+        .push(LinkAttribute::AfSpecUnspec(vec![setting]));
+    change(socket, &format!("set IPv6 address generation of {name}"), message)
+}
+
+/// Makes `name` a port of the bridge with index `bridge`.
+pub(crate) fn set_master(socket: &mut Socket, name: &str, bridge: u32) -> Result<(), NetlinkError> {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::Controller(bridge));
+    change(socket, &format!("put {name} into the bridge"), message)
+}
+
+/// Sets how the bridge treats its port `name`, `locked` excepted.
+pub(crate) fn set_port(socket: &mut Socket, name: &str, flags: PortFlags) -> Result<(), NetlinkError> {
+    change_port(
+        socket,
+        name,
+        vec![
+            InfoBridgePort::Learning(flags.learning),
+            InfoBridgePort::UnicastFlood(flags.unicast_flood),
+            InfoBridgePort::MulticastFlood(flags.multicast_flood),
+            InfoBridgePort::BroadcastFlood(flags.broadcast_flood),
+            InfoBridgePort::HairpinMode(flags.hairpin),
+            InfoBridgePort::Isolated(flags.isolated),
+        ],
+    )
+}
+
+/// Locks the port (kernel 5.18), or unlocks it.
+pub(crate) fn lock_port(socket: &mut Socket, name: &str, locked: bool) -> Result<(), NetlinkError> {
+    change_port(socket, name, vec![InfoBridgePort::Locked(locked)])
+}
+
+fn change_port(socket: &mut Socket, name: &str, data: Vec<InfoBridgePort>) -> Result<(), NetlinkError> {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(InfoPortData::BridgePort(data)),
+    ]));
+    change(socket, &format!("set up bridge port {name}"), message)
+}
+
+/// Notes in words what the interface is for (`ip link` shows it).
+pub(crate) fn set_alias(socket: &mut Socket, name: &str, alias: &str) -> Result<(), NetlinkError> {
+    const IFLA_IFALIAS: u16 = 20;
+    let mut message = named(name);
+    // Written by hand: the kernel takes the text without a closing zero.
+    let text = alias.as_bytes().iter().copied().take(255).collect();
+    message
+        .attributes
+        .push(LinkAttribute::Other(DefaultNla::new(IFLA_IFALIAS, text)));
+    change(socket, &format!("note the use of {name}"), message)
+}

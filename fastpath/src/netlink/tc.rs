@@ -1,0 +1,109 @@
+//! Traffic control: where the port guard's programs hang. A filter made by netlink stays when its maker dies.
+
+use super::{Mode, NetlinkError, Socket};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::tc::{
+    TcAttribute, TcBpfFlags, TcFilterBpfOption, TcHandle, TcHeader, TcMessage, TcOption,
+};
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Our filter's place: before whatever others hang there.
+const PRIORITY: u32 = 1;
+/// Our filter's number at that place. Fixed, so that a new program takes the place of the old one at once.
+const HANDLE: u32 = 1;
+/// `ETH_P_ALL`.
+const ALL_PROTOCOLS: u16 = 3;
+
+fn header(interface: u32, handle: TcHandle, parent: TcHandle) -> TcHeader {
+    TcHeader {
+        index: interface.cast_signed(),
+        handle,
+        parent,
+        ..TcHeader::default()
+    }
+}
+
+fn ingress() -> TcHandle {
+    TcHandle {
+        major: TcHandle::CLSACT.major,
+        minor: TcHandle::MIN_INGRESS,
+    }
+}
+
+/// Hangs `program` before everything that comes in by `interface`, in place of what we hung there before; there
+/// is no moment without either.
+pub(crate) fn attach(
+    socket: &mut Socket,
+    interface: u32,
+    program: &impl AsFd,
+    name: &str,
+) -> Result<(), NetlinkError> {
+    let place = TcHandle {
+        major: TcHandle::CLSACT.major,
+        minor: 0,
+    };
+    let queue = TcMessage::from_parts(
+        header(interface, place, TcHandle::CLSACT),
+        vec![TcAttribute::Kind("clsact".to_owned())],
+    );
+    let doing = format!("prepare interface {interface} for a filter");
+    super::or_exists(socket.change(
+        &doing,
+        RouteNetlinkMessage::NewQueueDiscipline(queue),
+        Mode::Create,
+    ))?;
+
+    let mut head = header(interface, HANDLE.into(), ingress());
+    head.info = PRIORITY << 16 | u32::from(ALL_PROTOCOLS.to_be());
+    let fd = program.as_fd().as_raw_fd().cast_unsigned();
+    let options = [
+        TcFilterBpfOption::ProgFd(fd),
+        TcFilterBpfOption::ProgName(name.to_owned()),
+        TcFilterBpfOption::Flags(TcBpfFlags::DirectAction),
+    ];
+    let filter = TcMessage::from_parts(
+        head,
+        vec![
+            TcAttribute::Kind("bpf".to_owned()),
+            TcAttribute::Options(options.map(TcOption::Bpf).to_vec()),
+        ],
+    );
+    let doing = format!("attach the guard to interface {interface}");
+    socket.change(
+        &doing,
+        RouteNetlinkMessage::NewTrafficFilter(filter),
+        Mode::Ensure,
+    )
+}
+
+/// The number of the program that hangs in our place on `interface`, if any.
+pub(crate) fn attached(socket: &mut Socket, interface: u32) -> Result<Option<u32>, NetlinkError> {
+    let request = TcMessage::from_parts(header(interface, TcHandle::UNSPEC, ingress()), Vec::new());
+    let doing = format!("list filters of interface {interface}");
+    let answers = socket.dump(&doing, &RouteNetlinkMessage::GetTrafficFilter(request));
+    let answers = match answers {
+        // No clsact, so no filters either.
+        Err(error) if error.is(rustix::io::Errno::INVAL) || error.is(rustix::io::Errno::NODEV) => {
+            return Ok(None);
+        }
+        other => other?,
+    };
+    Ok(answers.iter().find_map(|answer| match answer {
+        RouteNetlinkMessage::NewTrafficFilter(filter) if ours(filter) => program(filter),
+        _ => None,
+    }))
+}
+
+fn ours(filter: &TcMessage) -> bool {
+    filter.header.info >> 16 == PRIORITY && u32::from(filter.header.handle) == HANDLE
+}
+
+fn program(filter: &TcMessage) -> Option<u32> {
+    filter.attributes.iter().find_map(|attribute| match attribute {
+        TcAttribute::Options(options) => options.iter().find_map(|option| match option {
+            TcOption::Bpf(TcFilterBpfOption::ProgId(id)) => Some(*id),
+            _ => None,
+        }),
+        _ => None,
+    })
+}

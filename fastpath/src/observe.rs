@@ -1,0 +1,122 @@
+//! What is there: the part of the kernel's state that the plan compares with what is desired.
+
+use crate::names;
+use mesh::Mac;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+pub use crate::netlink::link::{BridgeSettings, Kind, PortFlags};
+
+/// All that matters to one router.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// The links of the host's namespace that bear one of this router's names, by name.
+    pub links: BTreeMap<String, HostLink>,
+    /// What each desired attachment looks like from inside, by the name of its host end.
+    pub inside: BTreeMap<String, Inside>,
+    /// The eBPF guard could be loaded, so ports and bridge are to be guarded by it.
+    pub guard: bool,
+}
+
+/// A link in the host's namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostLink {
+    /// Its number.
+    pub index: u32,
+    /// What it is; a bridge that no router made counts as [`Kind::Other`].
+    pub kind: Kind,
+    /// Its Ethernet address.
+    pub mac: Option<Mac>,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// It is up.
+    pub up: bool,
+    /// The host itself says and answers nothing there: no ARP, no IPv6.
+    pub quiet: bool,
+    /// It is a port of this router's bridge.
+    pub in_bridge: bool,
+    /// How its bridge treats it, when it is a port.
+    pub port: Option<PortFlags>,
+    /// The settings, when it is a bridge.
+    pub bridge: Option<BridgeSettings>,
+    /// The static addresses in the bridge's forwarding table for this port.
+    pub forwarded: Vec<Mac>,
+    /// What the guard's program on it enforces.
+    pub guard: Option<Guarded>,
+}
+
+/// What the guard lets through on one interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Guarded {
+    /// Nothing: frames for the host itself.
+    Host,
+    /// Frames from this container only.
+    Port {
+        /// Its Ethernet address.
+        mac: Mac,
+        /// Its IP addresses, in order.
+        addresses: Vec<IpAddr>,
+    },
+}
+
+/// An attachment as seen from the container's namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inside {
+    /// The namespace does not exist any more.
+    Gone,
+    /// The namespace can't be looked into now.
+    Unreadable(String),
+    /// The namespace is there.
+    Present {
+        /// The container's end of the pair, under whatever name.
+        link: Option<InsideLink>,
+        /// Something that is not ours has the name the container's end should get.
+        name_taken: bool,
+        /// The namespace has a route for all of IPv4 multicast.
+        multicast_route: bool,
+    },
+}
+
+/// The container's end of a pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InsideLink {
+    /// Its name now.
+    pub name: String,
+    /// Its Ethernet address.
+    pub mac: Option<Mac>,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// It is up.
+    pub up: bool,
+    /// Router advertisements are ignored and duplicate-address detection is off.
+    pub settled: bool,
+    /// Its addresses with prefix lengths, IPv6 link-local ones excepted.
+    pub addresses: Vec<(IpAddr, u8)>,
+}
+
+impl Observed {
+    /// The link `name`, when it is of that kind.
+    pub(crate) fn link(&self, name: &str, kind: Kind) -> Option<&HostLink> {
+        self.links.get(name).filter(|link| link.kind == kind)
+    }
+
+    /// Attachments (names of host ends) whose namespace does not exist any more. The caller drops them.
+    #[must_use]
+    pub fn gone(&self) -> Vec<String> {
+        let gone = self.inside.iter().filter(|(_, inside)| **inside == Inside::Gone);
+        gone.map(|(host, _)| host.clone()).collect()
+    }
+
+    /// Host ends of this router that no attachment wants.
+    pub(crate) fn stale<'a>(
+        &'a self,
+        bridge: &'a str,
+        wanted: &'a [crate::plan::Attachment],
+    ) -> impl Iterator<Item = &'a str> {
+        self.links
+            .iter()
+            .filter(move |(name, link)| names::is_host(bridge, name) && link.kind == Kind::Veth)
+            .map(|(name, _)| name.as_str())
+            .filter(move |name| !wanted.iter().any(|attachment| attachment.host_ifname == *name))
+    }
+}

@@ -1,0 +1,494 @@
+//! What to do: the difference between what is desired and what is there, as a list of steps.
+//!
+//! Pure. Doing the steps makes the next plan empty (a property test holds it to that), so the same code attaches,
+//! repairs and, with fewer attachments desired, detaches. The order within a plan matters: an interface is
+//! complete and guarded before it is up, and bears its final name only then.
+
+use crate::names;
+use crate::netns::NetNsRef;
+use crate::observe::{Guarded, HostLink, Inside, InsideLink, Kind, Observed, PortFlags};
+use mesh::Mac;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// What one router wants of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Desired {
+    /// Name of the bridge. Two routers in one namespace need different ones.
+    pub bridge: String,
+    /// Address of the bridge; set, so that it does not change with its ports. `None`: leave what the kernel chose.
+    pub bridge_mac: Option<Mac>,
+    /// MTU of the bridge, its ports and the containers, in bytes.
+    pub mtu: u16,
+    /// Name of the TAP device, made by [`Tap::create`](crate::tap::Tap::create); usually [`names::tap`].
+    pub tap: String,
+    /// The containers.
+    pub attachments: Vec<Attachment>,
+}
+
+/// One interface of one container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// The container's namespace.
+    pub netns: NetNsRef,
+    /// The interface's name there.
+    pub ifname: String,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// Its addresses with prefix lengths. Others that the container has are left alone, but the guard lets
+    /// nothing from them out.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Name of the host's end, which also identifies the attachment.
+    pub host_ifname: String,
+}
+
+impl Attachment {
+    /// An attachment with a fresh Ethernet address made of `random`.
+    #[must_use]
+    pub fn new(
+        bridge: &str,
+        netns: NetNsRef,
+        ifname: &str,
+        addresses: Vec<(IpAddr, u8)>,
+        random: [u8; 6],
+    ) -> Self {
+        let host_ifname = names::host(bridge, &netns, ifname);
+        Self {
+            netns,
+            ifname: ifname.to_owned(),
+            mac: local_mac(random),
+            addresses,
+            host_ifname,
+        }
+    }
+
+    fn guard(&self) -> Guarded {
+        let mut addresses: Vec<_> = self.addresses.iter().map(|(address, _)| *address).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        Guarded::Port {
+            mac: self.mac,
+            addresses,
+        }
+    }
+}
+
+/// A locally administered unicast address (IEEE 802) made of random bytes.
+#[must_use]
+pub fn local_mac(random: [u8; 6]) -> Mac {
+    let [first, rest @ ..] = random;
+    let [b, c, d, e, f] = rest;
+    Mac([first & 0xfc | 0x02, b, c, d, e, f])
+}
+
+/// One step. Each may be done again without harm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Make the bridge, a plain switch, with its address, MTU and silence; it stays down.
+    CreateBridge {
+        /// Its name.
+        name: String,
+        /// Its address.
+        mac: Option<Mac>,
+        /// Its MTU.
+        mtu: u16,
+    },
+    /// Give an existing bridge the settings it should have.
+    SetBridge {
+        /// Its name.
+        name: String,
+        /// Its address.
+        mac: Option<Mac>,
+        /// Its MTU.
+        mtu: u16,
+    },
+    /// Make an interface of the host's a port of the bridge, silent and with these settings. It is taken down
+    /// before it changes bridges, so that it never forwards with the wrong settings.
+    SetPort {
+        /// The interface.
+        name: String,
+        /// The bridge.
+        bridge: String,
+        /// How the bridge shall treat it.
+        flags: PortFlags,
+        /// Its MTU.
+        mtu: u16,
+    },
+    /// Make the pair of an attachment; both ends are down, the inner one under [`names::unfinished`].
+    CreateVeth {
+        /// The attachment.
+        attachment: Attachment,
+        /// MTU of both ends.
+        mtu: u16,
+    },
+    /// Tell the bridge which address is behind a port.
+    AddForwarding {
+        /// The port.
+        name: String,
+        /// The address.
+        mac: Mac,
+    },
+    /// Take such an entry back.
+    RemoveForwarding {
+        /// The port.
+        name: String,
+        /// The address.
+        mac: Mac,
+    },
+    /// Hang the guard before an interface of the host's, in place of the guard that may hang there.
+    Guard {
+        /// The interface.
+        name: String,
+        /// What it enforces.
+        rules: Guarded,
+    },
+    /// Bring an interface of the host's up.
+    Raise {
+        /// The interface.
+        name: String,
+    },
+    /// Remove an interface of the host's; the other end of a pair goes with it.
+    Delete {
+        /// The interface.
+        name: String,
+    },
+    /// Do something inside a container's namespace.
+    Inside {
+        /// Name of the attachment's host end.
+        host: String,
+        /// The namespace.
+        netns: NetNsRef,
+        /// The interface's name there, before this step.
+        ifname: String,
+        /// What to do.
+        step: InsideStep,
+    },
+}
+
+/// A step in a container's namespace, about one interface there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InsideStep {
+    /// Set the Ethernet address.
+    Mac(Mac),
+    /// Set the MTU.
+    Mtu(u16),
+    /// Ignore router advertisements, make addresses usable at once, and allow IPv6 if it will be needed.
+    Settle {
+        /// The interface gets an IPv6 address.
+        ipv6: bool,
+    },
+    /// Take the interface down, because it bears a wrong name.
+    Lower,
+    /// Add an address.
+    Address(IpAddr, u8),
+    /// Give the interface its final name and bring it up.
+    Reveal(String),
+    /// Send IPv4 multicast out by this interface, unless it has a way already.
+    MulticastRoute,
+}
+
+impl Op {
+    /// The attachment (name of its host end) or the interface this step is about.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        match self {
+            Self::CreateVeth { attachment, .. } => &attachment.host_ifname,
+            Self::Inside { host, .. } => host,
+            Self::CreateBridge { name, .. }
+            | Self::SetBridge { name, .. }
+            | Self::SetPort { name, .. }
+            | Self::AddForwarding { name, .. }
+            | Self::RemoveForwarding { name, .. }
+            | Self::Guard { name, .. }
+            | Self::Raise { name }
+            | Self::Delete { name } => name,
+        }
+    }
+
+    /// True when nothing more can be done about the subject once this step has failed.
+    pub(crate) fn is_vital(&self) -> bool {
+        matches!(
+            self,
+            Self::CreateBridge { .. } | Self::CreateVeth { .. } | Self::SetPort { .. }
+        ) || matches!(self, Self::Guard { .. })
+    }
+}
+
+/// How the bridge treats the TAP: frames for addresses it does not know go there, and it learns nothing from it.
+pub const TAP_PORT: PortFlags = PortFlags {
+    learning: false,
+    unicast_flood: true,
+    multicast_flood: true,
+    broadcast_flood: true,
+    hairpin: false,
+    isolated: false,
+    locked: Some(false),
+};
+
+/// How the bridge treats a container: its one address is entered by hand, and no other may send.
+pub const CONTAINER_PORT: PortFlags = PortFlags {
+    unicast_flood: false,
+    locked: Some(true),
+    ..TAP_PORT
+};
+
+/// The steps from what is observed to what is desired; none when nothing is missing, or when what is missing can't
+/// be had ([`Observed::gone`], [`obstacles`]).
+#[must_use]
+pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Op> {
+    let mut ops: Vec<_> = observed
+        .stale(&desired.bridge, &desired.attachments)
+        .map(|name| Op::Delete {
+            name: name.to_owned(),
+        })
+        .collect();
+    if bridge_obstacle(desired, observed).is_some() {
+        return ops;
+    }
+    plan_bridge(desired, observed, &mut ops);
+    if let Some(tap) = observed.link(&desired.tap, Kind::Tun) {
+        plan_port(desired, &desired.tap, Some(tap), TAP_PORT, &mut ops);
+        plan_raise(&desired.tap, Some(tap), &mut ops);
+    }
+    for attachment in &desired.attachments {
+        plan_attachment(desired, observed, attachment, &mut ops);
+    }
+    ops
+}
+
+fn plan_bridge(desired: &Desired, observed: &Observed, ops: &mut Vec<Op>) {
+    let (name, mac, mtu) = (desired.bridge.clone(), desired.bridge_mac, desired.mtu);
+    let found = observed.link(&name, Kind::Bridge);
+    match found {
+        None => ops.push(Op::CreateBridge {
+            name: name.clone(),
+            mac,
+            mtu,
+        }),
+        Some(bridge) => {
+            let right = bridge.mtu == u32::from(mtu)
+                && bridge.quiet
+                && bridge.bridge.is_some_and(|settings| settings.plain)
+                && (mac.is_none() || bridge.mac == mac);
+            if !right {
+                ops.push(Op::SetBridge {
+                    name: name.clone(),
+                    mac,
+                    mtu,
+                });
+            }
+        }
+    }
+    plan_guard(observed, &name, found, Guarded::Host, ops);
+    plan_raise(&name, found, ops);
+}
+
+fn plan_guard(observed: &Observed, name: &str, link: Option<&HostLink>, rules: Guarded, ops: &mut Vec<Op>) {
+    let guarded = link.is_some_and(|link| link.guard.as_ref() == Some(&rules));
+    if observed.guard && !guarded {
+        ops.push(Op::Guard {
+            name: name.to_owned(),
+            rules,
+        });
+    }
+}
+
+fn plan_raise(name: &str, link: Option<&HostLink>, ops: &mut Vec<Op>) {
+    let lowered = ops
+        .iter()
+        .any(|op| matches!(op, Op::SetPort { name: port, .. } if port == name));
+    if lowered || !link.is_some_and(|link| link.up) {
+        ops.push(Op::Raise {
+            name: name.to_owned(),
+        });
+    }
+}
+
+/// Plans a port; true when its bridge forgets what it knew of it.
+fn plan_port(
+    desired: &Desired,
+    name: &str,
+    link: Option<&HostLink>,
+    flags: PortFlags,
+    ops: &mut Vec<Op>,
+) -> bool {
+    let bridge_is_new = ops.iter().any(|op| matches!(op, Op::CreateBridge { .. }));
+    let joined = !bridge_is_new && link.is_some_and(|link| link.in_bridge);
+    let right = link.is_some_and(|link| {
+        let wanted = |port: PortFlags| PortFlags {
+            locked: port.locked.and(flags.locked),
+            ..flags
+        };
+        link.mtu == u32::from(desired.mtu) && link.quiet && link.port.is_some_and(|port| port == wanted(port))
+    });
+    if !(joined && right) {
+        let (name, bridge) = (name.to_owned(), desired.bridge.clone());
+        ops.push(Op::SetPort {
+            name,
+            bridge,
+            flags,
+            mtu: desired.mtu,
+        });
+    }
+    !joined
+}
+
+fn plan_attachment(desired: &Desired, observed: &Observed, attachment: &Attachment, ops: &mut Vec<Op>) {
+    let name = &attachment.host_ifname;
+    let Some(Inside::Present {
+        link: inside,
+        name_taken: false,
+        multicast_route,
+    }) = observed.inside.get(name)
+    else {
+        return;
+    };
+    let existing = observed.links.get(name);
+    if existing.is_some_and(|link| link.kind != Kind::Veth) {
+        return;
+    }
+    // A host end whose other end is not where it should be is of no use.
+    let whole = existing.filter(|_| inside.is_some());
+    if whole.is_none() {
+        if existing.is_some() {
+            ops.push(Op::Delete { name: name.clone() });
+        }
+        ops.push(Op::CreateVeth {
+            attachment: attachment.clone(),
+            mtu: desired.mtu,
+        });
+    }
+    let forgotten = plan_port(desired, name, whole, CONTAINER_PORT, ops);
+    plan_forwarding(attachment, whole.filter(|_| !forgotten), ops);
+    plan_guard(observed, name, whole, attachment.guard(), ops);
+    plan_raise(name, whole, ops);
+    plan_inside(
+        desired.mtu,
+        attachment,
+        inside.as_ref().filter(|_| whole.is_some()),
+        *multicast_route,
+        ops,
+    );
+}
+
+fn plan_forwarding(attachment: &Attachment, link: Option<&HostLink>, ops: &mut Vec<Op>) {
+    let entries = link.map(|link| link.forwarded.as_slice()).unwrap_or_default();
+    let name = &attachment.host_ifname;
+    if !entries.contains(&attachment.mac) {
+        ops.push(Op::AddForwarding {
+            name: name.clone(),
+            mac: attachment.mac,
+        });
+    }
+    let others = entries.iter().filter(|mac| **mac != attachment.mac);
+    ops.extend(others.map(|mac| Op::RemoveForwarding {
+        name: name.clone(),
+        mac: *mac,
+    }));
+}
+
+/// Plans the container's end. A pair made by this very plan has its address and MTU, and the unfinished name.
+fn plan_inside(
+    mtu: u16,
+    attachment: &Attachment,
+    found: Option<&InsideLink>,
+    multicast_route: bool,
+    ops: &mut Vec<Op>,
+) {
+    let unfinished = names::unfinished(&attachment.host_ifname);
+    let now = found.map_or(unfinished.as_str(), |link| link.name.as_str());
+    let mut step = |ifname: &str, step| {
+        ops.push(Op::Inside {
+            host: attachment.host_ifname.clone(),
+            netns: attachment.netns.clone(),
+            ifname: ifname.to_owned(),
+            step,
+        });
+    };
+    let misnamed = now != attachment.ifname;
+    let was_up = found.is_some_and(|link| link.up);
+    // Interfaces can be renamed only while down (before Linux 6.2), and lose IPv6 addresses and routes with that.
+    let lowered = misnamed && was_up;
+    if lowered {
+        step(now, InsideStep::Lower);
+    }
+    if found.is_some_and(|link| link.mac != Some(attachment.mac)) {
+        step(now, InsideStep::Mac(attachment.mac));
+    }
+    if found.is_some_and(|link| link.mtu != u32::from(mtu)) {
+        step(now, InsideStep::Mtu(mtu));
+    }
+    if !found.is_some_and(|link| link.settled) {
+        let ipv6 = attachment.addresses.iter().any(|(address, _)| address.is_ipv6());
+        step(now, InsideStep::Settle { ipv6 });
+    }
+    for &(address, prefix) in &attachment.addresses {
+        let there = found.is_some_and(|link| link.addresses.contains(&(address, prefix)));
+        if !there || lowered && address.is_ipv6() {
+            step(now, InsideStep::Address(address, prefix));
+        }
+    }
+    if misnamed || !was_up {
+        step(now, InsideStep::Reveal(attachment.ifname.clone()));
+    }
+    if !multicast_route || lowered {
+        step(&attachment.ifname, InsideStep::MulticastRoute);
+    }
+}
+
+/// Something that is not the router's stands in the way; people have to remove it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    /// An interface that no router made bears the bridge's name.
+    #[error("the interface {0} exists and is not Weft's; choose another name with --bridge")]
+    BridgeName(String),
+    /// The TAP device is not there: its descriptor was closed, or somebody deleted it. The caller makes a new one.
+    #[error("the TAP device {0} is gone")]
+    NoTap(String),
+    /// The container has another interface of the name asked for.
+    #[error("{netns} has another interface named {ifname} already")]
+    NameTaken {
+        /// Name of the attachment's host end.
+        host: String,
+        /// The namespace's path.
+        netns: String,
+        /// The name asked for.
+        ifname: String,
+    },
+    /// A namespace can't be looked into.
+    #[error("{0}: {1}")]
+    Unreadable(String, String),
+}
+
+fn bridge_obstacle(desired: &Desired, observed: &Observed) -> Option<Obstacle> {
+    let taken = observed
+        .links
+        .get(&desired.bridge)
+        .is_some_and(|link| link.kind != Kind::Bridge);
+    taken.then(|| Obstacle::BridgeName(desired.bridge.clone()))
+}
+
+/// What keeps the desired state from being reached.
+#[must_use]
+pub fn obstacles(desired: &Desired, observed: &Observed) -> Vec<Obstacle> {
+    let mut found: Vec<_> = bridge_obstacle(desired, observed).into_iter().collect();
+    if observed.link(&desired.tap, Kind::Tun).is_none() {
+        found.push(Obstacle::NoTap(desired.tap.clone()));
+    }
+    for attachment in &desired.attachments {
+        let netns = attachment.netns.path.display().to_string();
+        let host = attachment.host_ifname.clone();
+        match observed.inside.get(&host) {
+            Some(Inside::Unreadable(why)) => found.push(Obstacle::Unreadable(netns, why.clone())),
+            Some(Inside::Present { name_taken: true, .. }) => {
+                found.push(Obstacle::NameTaken {
+                    host,
+                    netns,
+                    ifname: attachment.ifname.clone(),
+                });
+            }
+            _ => {}
+        }
+    }
+    found
+}

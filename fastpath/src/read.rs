@@ -1,0 +1,151 @@
+//! Reads what [`observe`](crate::observe) describes, by netlink dumps. Runs on threads that are in the namespace
+//! they read.
+
+use crate::guard::Guard;
+use crate::names;
+use crate::netlink::link::Link;
+use crate::netlink::{NetlinkError, Socket, address, link, neighbour, route, tc};
+use crate::netns::NetNsError;
+use crate::observe::{HostLink, Inside, InsideLink, Kind, Observed};
+use crate::plan::{Attachment, Desired};
+use crate::sysctl;
+use std::collections::BTreeMap;
+
+/// Reads the links of the namespace the thread is in. With each comes the index of its other end, for pairs.
+pub(crate) fn host(
+    desired: &Desired,
+    guard: Option<&Guard>,
+) -> Result<BTreeMap<String, (HostLink, Option<u32>)>, NetlinkError> {
+    let mut socket = Socket::open()?;
+    let links = link::list(&mut socket)?;
+    let bridge = links
+        .iter()
+        .find(|link| is_our_bridge(link, desired))
+        .map(|link| link.index);
+    let entries = neighbour::list(&mut socket)?;
+    let mut found = BTreeMap::new();
+    for link in links.into_iter().filter(|link| is_relevant(&link.name, desired)) {
+        let mut seen = host_link(&link, bridge, desired);
+        seen.forwarded = entries
+            .iter()
+            .filter(|entry| entry.port == link.index)
+            .map(|entry| entry.mac)
+            .collect();
+        if let Some(guard) = guard
+            && let Some(program) = tc::attached(&mut socket, link.index)?
+        {
+            seen.guard = guard.rules(link.index, program).cloned();
+        }
+        found.insert(link.name, (seen, link.peer.filter(|_| link.peer_elsewhere)));
+    }
+    Ok(found)
+}
+
+fn is_our_bridge(link: &Link, desired: &Desired) -> bool {
+    link.name == desired.bridge && link.kind == Kind::Bridge && link.ours
+}
+
+fn is_relevant(name: &str, desired: &Desired) -> bool {
+    name == desired.bridge || name == desired.tap || names::is_host(&desired.bridge, name)
+}
+
+fn host_link(link: &Link, bridge: Option<u32>, desired: &Desired) -> HostLink {
+    let foreign = link.kind == Kind::Bridge && !is_our_bridge(link, desired);
+    HostLink {
+        index: link.index,
+        kind: if foreign { Kind::Other } else { link.kind },
+        mac: link.mac,
+        mtu: link.mtu,
+        up: link.up,
+        quiet: link.noarp && !link.link_local && sysctl::settled(&link.name, sysctl::SILENT),
+        in_bridge: bridge.is_some() && link.master == bridge,
+        port: link.port,
+        bridge: link.bridge,
+        forwarded: Vec::new(),
+        guard: None,
+    }
+}
+
+/// Looks at an attachment from inside. `outer` and `peer` are the indices of the host's end and, as the host sees
+/// it, of the container's.
+pub(crate) fn inside(attachment: &Attachment, ends: Option<(u32, u32)>) -> Inside {
+    let looked = attachment
+        .netns
+        .open()
+        .and_then(|netns| netns.run(|| look(attachment, ends)));
+    match looked {
+        Ok(Ok(inside)) => inside,
+        Ok(Err(error)) => Inside::Unreadable(error.to_string()),
+        Err(error) if error.is_gone() => Inside::Gone,
+        Err(error @ NetNsError::System { .. }) => Inside::Unreadable(error.to_string()),
+        Err(error) => Inside::Unreadable(error.to_string()),
+    }
+}
+
+fn look(attachment: &Attachment, ends: Option<(u32, u32)>) -> Result<Inside, NetlinkError> {
+    let mut socket = Socket::open()?;
+    let links = link::list(&mut socket)?;
+    let ours = ends.and_then(|(outer, inner)| {
+        let is_pair =
+            |link: &&Link| link.kind == Kind::Veth && link.index == inner && link.peer == Some(outer);
+        links.iter().find(is_pair)
+    });
+    let name_taken = links
+        .iter()
+        .any(|link| link.name == attachment.ifname && ours.is_none_or(|ours| ours.index != link.index));
+    let link = match ours {
+        Some(link) => Some(inside_link(&mut socket, link, attachment)?),
+        None => None,
+    };
+    Ok(Inside::Present {
+        link,
+        name_taken,
+        multicast_route: route::has_multicast(&mut socket)?,
+    })
+}
+
+fn inside_link(
+    socket: &mut Socket,
+    link: &Link,
+    attachment: &Attachment,
+) -> Result<InsideLink, NetlinkError> {
+    let ipv6 = attachment.addresses.iter().any(|(address, _)| address.is_ipv6());
+    let settled = sysctl::settled(&link.name, sysctl::CONTAINER)
+        && (!ipv6 || sysctl::settled(&link.name, sysctl::WITH_IPV6));
+    let own = address::list(socket)?
+        .into_iter()
+        .filter(|address| address.index == link.index);
+    Ok(InsideLink {
+        name: link.name.clone(),
+        mac: link.mac,
+        mtu: link.mtu,
+        up: link.up,
+        settled,
+        addresses: own
+            .filter(|address| address.universal)
+            .map(|address| (address.address, address.prefix))
+            .collect(),
+    })
+}
+
+/// Puts both views together.
+pub(crate) fn all(
+    desired: &Desired,
+    host: BTreeMap<String, (HostLink, Option<u32>)>,
+    guard: bool,
+) -> Observed {
+    let ends = |name: &str| {
+        host.get(name)
+            .and_then(|(link, peer)| Some((link.index, (*peer)?)))
+    };
+    let inside = desired
+        .attachments
+        .iter()
+        .map(|attachment| {
+            let name = &attachment.host_ifname;
+            (name.clone(), inside(attachment, ends(name)))
+        })
+        .collect();
+    let links = host.into_iter().map(|(name, (link, _))| (name, link)).collect();
+    Observed { links, inside, guard }
+}

@@ -1,0 +1,89 @@
+//! The few system calls that nobody has a safe wrapper for: the only place with `unsafe` in this crate.
+
+#![allow(
+    unsafe_code,
+    reason = "ioctl, setsockopt, unshare and epoll take raw arguments"
+)]
+
+use rustix::io::Errno;
+use rustix::thread::UnshareFlags;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// What a queue of a TAP device is asked for, as in `linux/if_tun.h`.
+pub(crate) type TunFlags = libc::c_int;
+
+/// The longest interface name with its closing zero, IFNAMSIZ.
+const NAME_SIZE: usize = libc::IFNAMSIZ;
+
+/// Attaches `file` (an open `/dev/net/tun`) to the TAP device `name`, making it if need be.
+pub(crate) fn tun_attach(file: &impl AsFd, name: &str, flags: TunFlags) -> io::Result<()> {
+    let flags = libc::c_short::from_ne_bytes((flags as u16).to_ne_bytes());
+    let mut request = libc::ifreq {
+        ifr_name: interface_name(name)?,
+        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: flags },
+    };
+    // SAFETY: TUNSETIFF reads and writes one `ifreq`, which lives until the call returns, and keeps no
+    // pointer to it; the descriptor is open for the whole call.
+    let result = unsafe { libc::ioctl(file.as_fd().as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+fn interface_name(name: &str) -> io::Result<[libc::c_char; NAME_SIZE]> {
+    let bytes = name.as_bytes();
+    if bytes.is_empty() || bytes.len() >= NAME_SIZE || bytes.contains(&0) {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    let mut field = [0; NAME_SIZE];
+    for (to, from) in field.iter_mut().zip(bytes) {
+        *to = libc::c_char::from_ne_bytes([*from]);
+    }
+    Ok(field)
+}
+
+/// Asks the kernel to say in words why it refused a netlink request, and not to echo the whole request.
+pub(crate) fn explain_refusals(socket: &impl AsFd) -> io::Result<()> {
+    for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK] {
+        let on: libc::c_int = 1;
+        let size = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: the pointer and the length describe `on`, which outlives the call; the kernel copies it.
+        let result = unsafe {
+            libc::setsockopt(
+                socket.as_fd().as_raw_fd(),
+                libc::SOL_NETLINK,
+                option,
+                (&raw const on).cast(),
+                size,
+            )
+        };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Hands `fd` to the tokio runtime, to wait until it can be read.
+pub(crate) fn await_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is open, is always the same descriptor, and closes only when it is dropped.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
+}
+
+/// Moves the calling thread into a fresh network namespace.
+pub(crate) fn unshare_network() -> Result<(), Errno> {
+    // SAFETY: the flag does not touch the table of file descriptors, the one thing that would be unsound.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
+}
+
+/// Moves the process, which must have one thread, into fresh user, network and mount namespaces.
+pub(crate) fn unshare_user() -> Result<(), Errno> {
+    let flags = UnshareFlags::NEWUSER | UnshareFlags::NEWNET | UnshareFlags::NEWNS;
+    // SAFETY: as above, no flag touches the table of file descriptors.
+    unsafe { rustix::thread::unshare_unsafe(flags) }
+}

@@ -1,0 +1,114 @@
+//! The TAP device: the bridge port behind which the router sits. What the bridge sends to it, the router reads;
+//! what the router writes, the bridge delivers.
+//!
+//! The device belongs to the open descriptor and goes with it, however the process ends: no frames queue up in
+//! front of a dead router, and the next one starts clean.
+
+use crate::netlink::{self, Socket};
+use crate::sys;
+use rustix::fs::{Mode, OFlags};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+/// Why there is no TAP device.
+#[derive(Debug, thiserror::Error)]
+pub enum TapError {
+    /// `/dev/net/tun` can't be opened.
+    #[error("open /dev/net/tun: {0} (is the tun module there?)")]
+    NoTun(io::Error),
+    /// An interface of that name exists: another router runs with the same bridge name.
+    #[error("an interface named {0} exists already; does another router use this bridge name?")]
+    Busy(String),
+    /// The device can't be made.
+    #[error("make the TAP device {name}: {source}")]
+    Create {
+        /// The name asked for.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The device was made, but not set up.
+    #[error(transparent)]
+    Netlink(#[from] netlink::NetlinkError),
+}
+
+/// One queue of a TAP device: whole Ethernet frames without a prefix, in and out.
+#[derive(Debug)]
+pub struct Tap {
+    queue: OwnedFd,
+    name: String,
+}
+
+impl Tap {
+    /// Makes the TAP device `name` (1–15 bytes) in the calling thread's namespace, with `mtu` bytes of MTU. It is
+    /// down until the plan puts it into the bridge. Reads and writes block until
+    /// [`set_nonblocking`](Self::set_nonblocking).
+    ///
+    /// # Errors
+    /// Without CAP_NET_ADMIN, without `/dev/net/tun`, or when the name is taken.
+    pub fn create(name: &str, mtu: u16) -> Result<Self, TapError> {
+        let tap = Self {
+            queue: open_queue(name, libc::IFF_TUN_EXCL)?,
+            name: name.to_owned(),
+        };
+        netlink::link::set_mtu(&mut Socket::open()?, name, mtu.into())?;
+        Ok(tap)
+    }
+
+    /// The interface's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes reads and writes return [`io::ErrorKind::WouldBlock`] instead of waiting, or wait again.
+    ///
+    /// # Errors
+    /// Never in practice; what the system says.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        Ok(rustix::io::ioctl_fionbio(&self.queue, nonblocking)?)
+    }
+
+    /// Reads one frame; a frame longer than `buffer` is cut.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is none; `EBADFD` once somebody has deleted the device.
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(&self.queue, buffer)?)
+    }
+
+    /// Writes one frame.
+    ///
+    /// # Errors
+    /// `EINVAL` for a frame without a whole header; `EIO` while the device is down.
+    pub fn write(&self, frame: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(&self.queue, frame)?)
+    }
+}
+
+impl AsFd for Tap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.queue.as_fd()
+    }
+}
+
+impl AsRawFd for Tap {
+    fn as_raw_fd(&self) -> RawFd {
+        self.queue.as_raw_fd()
+    }
+}
+
+/// Opens one queue of the TAP device `name`. `extra` is where flags for offloads (IFF_VNET_HDR) and for several
+/// queues (IFF_MULTI_QUEUE) enter; each further queue is one more call.
+fn open_queue(name: &str, extra: sys::TunFlags) -> Result<OwnedFd, TapError> {
+    let file = rustix::fs::open("/dev/net/tun", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| TapError::NoTun(error.into()))?;
+    match sys::tun_attach(&file, name, libc::IFF_TAP | libc::IFF_NO_PI | extra) {
+        Ok(()) => Ok(file),
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Err(TapError::Busy(name.to_owned())),
+        Err(source) => Err(TapError::Create {
+            name: name.to_owned(),
+            source,
+        }),
+    }
+}
