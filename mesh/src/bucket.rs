@@ -17,7 +17,12 @@ const MICRO: u64 = 1_000_000;
 impl Bucket {
     /// A full bucket.
     pub(crate) fn new(now: Instant, burst: u32, per_minute: u32) -> Self {
-        Self { burst, per_minute, level: u64::from(burst) * MICRO, at: now }
+        Self {
+            burst,
+            per_minute,
+            level: u64::from(burst) * MICRO,
+            at: now,
+        }
     }
 
     /// Takes one token; false if there is none.
@@ -37,7 +42,10 @@ impl Bucket {
     fn fill(&mut self, now: Instant) {
         let passed = u64::try_from(now.since(self.at).as_micros()).unwrap_or(u64::MAX);
         let gained = passed.saturating_mul(u64::from(self.per_minute)) / 60;
-        self.level = self.level.saturating_add(gained).min(u64::from(self.burst) * MICRO);
+        self.level = self
+            .level
+            .saturating_add(gained)
+            .min(u64::from(self.burst) * MICRO);
         self.at = self.at.max(now);
     }
 }

@@ -149,7 +149,9 @@ fn pack<T: Serialize>(kind: u8, body: &T) -> Vec<u8> {
 }
 
 fn unpack<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, WireError> {
-    postcard::take_from_bytes(body).map(|(value, _)| value).map_err(|_| WireError::Malformed)
+    postcard::take_from_bytes(body)
+        .map(|(value, _)| value)
+        .map_err(|_| WireError::Malformed)
 }
 
 impl fmt::Debug for Blob {

@@ -35,8 +35,12 @@ impl PeerInfo {
         let (mut read, _) = postcard::take_from_bytes::<Self>(body).ok()?;
         read.addresses.truncate(MAX_ADDRESSES);
         read.admissions.truncate(MAX_ADMISSIONS);
-        read.version =
-            read.version.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(MAX_VERSION).collect();
+        read.version = read
+            .version
+            .chars()
+            .filter(|c| c.is_ascii_graphic() || *c == ' ')
+            .take(MAX_VERSION)
+            .collect();
         (read.peer == key.origin && read.epoch == version.epoch && key.subkey == 0).then_some(read)
     }
 }

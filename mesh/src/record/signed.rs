@@ -78,8 +78,17 @@ impl Record {
             return Err(RecordError::Malformed);
         }
         let body_at = signed - body.len();
-        let version = Version { epoch: header.epoch, counter: header.counter, hash: hash(&bytes) };
-        Ok(Self { key: header.key, version, bytes, body_at })
+        let version = Version {
+            epoch: header.epoch,
+            counter: header.counter,
+            hash: hash(&bytes),
+        };
+        Ok(Self {
+            key: header.key,
+            version,
+            bytes,
+            body_at,
+        })
     }
 
     /// Makes and signs a record. `None` if it came out larger than [`MAX_RECORD`].
@@ -94,7 +103,9 @@ impl Record {
     /// The one verdict of all routers: strict verification over the full bytes.
     pub(crate) fn verify(&self, signer: &dyn Signer) -> bool {
         let (message, signature) = self.bytes.split_at(self.bytes.len() - SIGNATURE);
-        let Ok(signature) = signature.try_into() else { return false };
+        let Ok(signature) = signature.try_into() else {
+            return false;
+        };
         signer.verify(&self.key.origin, &labelled(message), signature)
     }
 
