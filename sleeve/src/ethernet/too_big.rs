@@ -37,9 +37,10 @@ pub enum Verdict {
 /// Judges a frame from a container by `mtu`, the largest network packet that goes through on its path, in bytes
 /// (without the frame's header), and writes the answer to its sender into `reply` where one is due.
 ///
-/// A TCP super-frame is cut into segments before, and those are judged. An IPv6 sender is never told less than [`MIN_IPV6_MTU`]; what it then sends is split. Neither ICMP errors nor
-/// redirects, group traffic, later fragments and senders that are no single host are answered (RFC 1122 section
-/// 3.2.2, RFC 4443 section 2.4), nor is anything if `reply` is too short.
+/// A TCP super-frame is cut into segments before, and those are judged. An IPv6 sender is never told less than
+/// [`MIN_IPV6_MTU`]; what it then sends is split. Neither ICMP errors nor redirects, group traffic, later fragments
+/// and senders that are no single host are answered (RFC 1122 section 3.2.2, RFC 4443 section 2.4), nor is
+/// anything if `reply` is too short.
 pub fn judge(frame: &[u8], mtu: u16, reply: &mut [u8]) -> Verdict {
     if frame.len() <= ETHERNET_HEADER + usize::from(mtu) {
         return Verdict::Fits;

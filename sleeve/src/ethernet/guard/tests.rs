@@ -238,6 +238,26 @@ proptest! {
         let _ = judged(&ipv4(OWN4, OTHER4, 0, 17, &bytes));
     }
 
+    #[test]
+    fn damaged_frames_are_judged(which in 0usize..4, damage in prop::collection::vec((0usize..110, any::<u8>()), 1..4), cut in 0usize..20) {
+        let mut frame = match which {
+            0 => neighbor_solicitation(A, ONE, TWO),
+            1 => arp_request(A, OWN4, OTHER4),
+            2 => ipv4(OWN4, OTHER4, 0x4000, 17, &udp(4000, 53, &[7; 60])),
+            _ => behind(&[&[0, 0, 1, 4, 0, 0, 0, 0], &[44, 0, 0, 1, 0, 0, 0, 1]], &neighbor(136, ONE, Some((2, A)))),
+        };
+        for (at, value) in damage {
+            let at = at % frame.len();
+            frame[at] = value;
+        }
+        frame.truncate(frame.len() - cut);
+        let _ = judged(&frame);
+        let mut reply = [0; crate::ethernet::too_big::MAX_REPLY];
+        crate::ethernet::too_big::judge(&frame, 20, &mut reply);
+        crate::ethernet::nd::answer(&frame, |_| Some(B), &mut reply);
+        crate::ethernet::arp::answer(&frame, |_| Some(B), &mut reply);
+    }
+
     /// However the headers in front are arranged, nothing that a receiver would take for a router passes.
     #[test]
     fn no_chain_of_headers_lets_a_router_pass(kinds in prop::collection::vec((0usize..4, 0u8..3), 1..9)) {
