@@ -1,12 +1,12 @@
 //! Sealing and opening packets: AES-256-GCM (NIST SP 800-38D) or ChaCha20-Poly1305 (RFC 8439).
 //!
-//! A key belongs to one direction of one session and one purpose. The nonce is the packet's counter: four zero
-//! bytes, then the counter, big endian.
+//! A key belongs to one direction of one session and one purpose. The nonce is the packet's counter: four
+//! zero bytes, then the counter, big endian.
 //!
 //! # No (key, nonce) pair twice
 //!
-//! - Every handshake mixes in a fresh ephemeral key of *each* end, so no two handshakes, of any routers, after
-//!   any restart, agree on the same keys, whatever an attacker replays to one of them.
+//! - Every handshake mixes in a fresh ephemeral key of *each* end, so no two handshakes, of any routers,
+//!   after any restart, agree on the same keys, whatever an attacker replays to one of them.
 //! - From one handshake each direction, each purpose (frames, relay tags) and each lane gets a key of its own
 //!   ([`session`](crate::session)); the two ends never seal under the same key.
 //! - Under one key, the owner of the [`SealKey`] counts: a counter is used for one call of
@@ -200,8 +200,8 @@ impl OpenKey {
         self.cipher
     }
 
-    /// Verifies and decrypts `buf` (ciphertext, then tag) where it stands. Returns the length of the plaintext,
-    /// which is then at the front of `buf`.
+    /// Verifies and decrypts `buf` (ciphertext, then tag) where it stands. Returns the length of the
+    /// plaintext, which is then at the front of `buf`.
     ///
     /// # Errors
     /// [`Unauthentic`] if anything is not as it was sealed; `buf` then holds nothing of meaning.

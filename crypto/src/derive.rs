@@ -14,8 +14,8 @@ impl Kdf {
         Self(Hkdf::new(Some(salt), input))
     }
 
-    /// HKDF-Expand (RFC 5869 §2.3) to 32 bytes; the info is the concatenation of `parts`. Of two infos from the
-    /// same key, neither may be a prefix-ambiguous spelling of the other: put fixed-length parts last.
+    /// HKDF-Expand (RFC 5869 §2.3) to 32 bytes; the info is the concatenation of `parts`. Of two infos from
+    /// the same key, neither may be a prefix-ambiguous spelling of the other: put fixed-length parts last.
     pub(crate) fn key(&self, parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
         let mut key = Zeroizing::new([0; 32]);
         #[expect(

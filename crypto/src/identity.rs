@@ -93,15 +93,15 @@ impl Identity {
         der
     }
 
-    /// The Ed25519 public key as `SubjectPublicKeyInfo` (RFC 8410 §4), which is this router's raw public key in
-    /// TLS (RFC 7250).
+    /// The Ed25519 public key as `SubjectPublicKeyInfo` (RFC 8410 §4), which is this router's raw public key
+    /// in TLS (RFC 7250).
     #[must_use]
     pub fn spki_der(&self) -> Vec<u8> {
         [&SPKI_HEAD[..], &self.public()].concat()
     }
 
-    /// A key for local use (say, QUIC's reset tokens) that stays the same across restarts. Different labels give
-    /// independent keys, and none tells anything of the identity (HKDF-SHA-256, RFC 5869).
+    /// A key for local use (say, QUIC's reset tokens) that stays the same across restarts. Different labels
+    /// give independent keys, and none tells anything of the identity (HKDF-SHA-256, RFC 5869).
     #[must_use]
     pub fn derive(&self, label: &str) -> [u8; 32] {
         *Kdf::new(b"weft identity 1", &*self.to_bytes()).key(&[label.as_bytes()])
@@ -127,8 +127,8 @@ pub fn verify(public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
     })
 }
 
-/// The Ed25519 key inside a `SubjectPublicKeyInfo` (RFC 8410 §4), as TLS hands it over. `None` unless it is exactly
-/// such a structure around a key that can verify something.
+/// The Ed25519 key inside a `SubjectPublicKeyInfo` (RFC 8410 §4), as TLS hands it over. `None` unless it is
+/// exactly such a structure around a key that can verify something.
 #[must_use]
 pub fn public_from_spki(spki: &[u8]) -> Option<[u8; 32]> {
     let public: [u8; 32] = spki.strip_prefix(&SPKI_HEAD)?.try_into().ok()?;

@@ -1,7 +1,8 @@
-//! An invite: one token that lets a new host join. It holds the secret, where to dial and whom to expect there.
+//! An invite: one token that lets a new host join. It holds the secret, where to dial and whom to expect
+//! there.
 //!
-//! Body: version (1), secret (32 bytes), the inviter's Ed25519 public key (32), number of addresses (1), then each
-//! address as its length (1) and its characters.
+//! Body: version (1), secret (32 bytes), the inviter's Ed25519 public key (32), number of addresses (1), then
+//! each address as its length (1) and its characters.
 
 use crate::secret::Secret;
 use crate::token::{self, Broken};
@@ -31,8 +32,8 @@ pub struct Invite {
     pub secret: Secret,
     /// The inviter's Ed25519 public key: whoever answers at the addresses must own it.
     pub peer: [u8; 32],
-    /// Where to dial, `host:port`, best first. Printable ASCII. The token holds the first [`MAX_ADDRESSES`] that
-    /// are neither empty nor longer than [`MAX_ADDRESS_LEN`].
+    /// Where to dial, `host:port`, best first. Printable ASCII. The token holds the first [`MAX_ADDRESSES`]
+    /// that are neither empty nor longer than [`MAX_ADDRESS_LEN`].
     pub addresses: Vec<String>,
 }
 

@@ -36,8 +36,8 @@ impl Keyring {
     /// A keyring of `secrets`, oldest first.
     ///
     /// # Errors
-    /// [`KeyringError::Empty`], [`Full`](KeyringError::Full) for more than two, [`Known`](KeyringError::Known) for
-    /// twice the same.
+    /// [`KeyringError::Empty`], [`Full`](KeyringError::Full) for more than two,
+    /// [`Known`](KeyringError::Known) for twice the same.
     pub fn new(secrets: Vec<Secret>) -> Result<Self, KeyringError> {
         let mut secrets = secrets.into_iter();
         let mut keyring = Self {

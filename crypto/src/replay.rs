@@ -1,11 +1,11 @@
 //! Which packet counters have been seen: a sliding window of bits, moved by whole blocks (RFC 6479).
 //!
-//! A packet takes two steps, and the AEAD stands between them: [`check`](ReplayWindow::check) before opening is
-//! cheap and changes nothing; [`commit`](ReplayWindow::commit) after opening marks the counter and has the
+//! A packet takes two steps, and the AEAD stands between them: [`check`](ReplayWindow::check) before opening
+//! is cheap and changes nothing; [`commit`](ReplayWindow::commit) after opening marks the counter and has the
 //! last word, so that of two threads with the same packet only one gets it through.
 
-/// How far behind the highest counter seen a packet may still arrive. Wide, because segmentation offload, several
-/// queues and several threads reorder packets by thousands.
+/// How far behind the highest counter seen a packet may still arrive. Wide, because segmentation offload,
+/// several queues and several threads reorder packets by thousands.
 pub const WINDOW: u64 = 8192;
 
 const BLOCK_BITS: u64 = u64::BITS as u64;
@@ -69,8 +69,8 @@ impl ReplayWindow {
     /// Marks the counter of a packet that has been opened, and only of such.
     ///
     /// # Errors
-    /// [`Replay`] if another packet of that counter was committed, or the window moved past it, since the check:
-    /// the packet must be dropped.
+    /// [`Replay`] if another packet of that counter was committed, or the window moved past it, since the
+    /// check: the packet must be dropped.
     pub fn commit(&mut self, counter: u64) -> Result<(), Replay> {
         self.check(counter)?;
         self.slide(counter);

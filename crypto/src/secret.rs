@@ -11,7 +11,7 @@ use data_encoding::HEXLOWER;
 use rand_core::CryptoRngCore;
 use std::fmt;
 use std::str::FromStr;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 pub use crate::keyring::{Keyring, KeyringError};
 
@@ -21,7 +21,8 @@ pub const PREFIX: &str = "weft1-";
 /// Characters of a secret token.
 pub const TOKEN_LEN: usize = PREFIX.len() + token::text_len(32);
 
-/// The public name of a [`Secret`]: it may stand on the wire and in logs, and is of no help in finding the secret.
+/// The public name of a [`Secret`]: it may stand on the wire and in logs, and is of no help in finding the
+/// secret.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SecretId(pub [u8; 8]);
 
@@ -39,7 +40,7 @@ impl fmt::Debug for SecretId {
 
 /// 32 bytes that every router of a mesh knows. Wiped when dropped; `Debug` shows the id; only
 /// [`token`](Self::token) shows the secret.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, ZeroizeOnDrop)]
 pub struct Secret([u8; 32]);
 
 impl Secret {
@@ -85,8 +86,8 @@ impl Secret {
         self.derive(b"data", &[])
     }
 
-    /// The proof that the router `peer` knows this secret, for its signed record. It is bound to that router: in
-    /// another's record it proves nothing.
+    /// The proof that the router `peer` knows this secret, for its signed record. It is bound to that router:
+    /// in another's record it proves nothing.
     #[must_use]
     pub fn admission(&self, peer: &[u8; 32]) -> [u8; 16] {
         let mut proof = [0; 16];

@@ -1,5 +1,5 @@
-//! The text form shared by secrets and invites: a prefix, then base32 (RFC 4648, lower case, no padding) of the
-//! bytes and a checksum of four bytes, which tells a mistyped token from a wrong one.
+//! The text form shared by secrets and invites: a prefix, then base32 (RFC 4648, lower case, no padding) of
+//! the bytes and a checksum of four bytes, which tells a mistyped token from a wrong one.
 
 use data_encoding::BASE32_NOPAD;
 use sha2::{Digest, Sha256};

@@ -14,7 +14,8 @@ fn sealed(key: &SealKey, counter: u64, aad: &[u8], plaintext: &[u8]) -> Vec<u8> 
     buf
 }
 
-/// The GCM specification by McGrew and Viega (as submitted to NIST), test cases 13 and 14: a zero key and nonce.
+/// The GCM specification by McGrew and Viega (as submitted to NIST), test cases 13 and 14: a zero key and
+/// nonce.
 #[test]
 fn aes_gcm_matches_the_specification() {
     let key = SealKey::new(Cipher::Aes256Gcm, &[0; 32]);
