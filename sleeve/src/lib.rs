@@ -1,9 +1,12 @@
 //! Weft's userspace data path: encrypted Ethernet frames over UDP.
 
+mod context;
 pub mod event;
 pub mod message;
+mod paths;
 mod ping;
 pub mod plane;
+mod sessions;
 mod sleeve;
 pub mod split;
 mod trust;

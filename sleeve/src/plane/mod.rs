@@ -15,15 +15,13 @@ mod tables;
 use crate::Via;
 use crate::split::Reassembly;
 use mesh::{Drops, LinkLabel, PeerId, Vni};
-use peer::Peer;
-use session::Session;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicU16;
 use std::sync::{Arc, Mutex, RwLock};
 
-pub(crate) use peer::{Direct, due};
-pub(crate) use session::SessionParts;
+pub(crate) use peer::{Direct, Peer};
+pub(crate) use session::{Keys, REJECT_AFTER, Session, SessionParts};
 
 /// What a [`Plane`] is made with.
 #[derive(Debug, Clone)]

@@ -13,6 +13,7 @@ use super::seal::{Packet, Path, path};
 use super::session::Session;
 use super::tables::read;
 use super::{Plane, Scratch, Sink};
+use crate::sessions::RENEW_AFTER_PACKETS;
 use crate::wire::inner;
 use mesh::{DropReason, Instant, Mac, Vni};
 use std::sync::Arc;
@@ -70,8 +71,12 @@ impl Plane {
         let way = peer.way.load();
         let found = peer.sending(now).ok_or(DropReason::NoSession);
         let found = found.and_then(|session| Ok((session, path(now, peer, way.as_deref())?)));
-        // Traffic over relays is what asks for a direct path.
-        if !matches!(&found, Ok((_, path)) if path.relay.is_none()) && due(&peer.needed, now, NEED_EVERY) {
+        // Traffic over relays is what asks for a direct path; a session used up asks for another.
+        let content = |session: &Session, path: &Path<'_>| {
+            path.relay.is_none() && session.sealed() < RENEW_AFTER_PACKETS
+        };
+        let content = matches!(&found, Ok((session, path)) if content(session, path));
+        if !content && due(&peer.needed, now, NEED_EVERY) {
             sink.need(peer.id);
         }
         let (session, path) = found?;

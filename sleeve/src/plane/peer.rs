@@ -80,13 +80,11 @@ impl Peer {
         self.current.load_full().filter(|session| session.usable(now))
     }
 
-    /// Puts in a session this router initiated: it is sent on at once. Returns what it displaced.
-    pub(crate) fn install_current(&self, session: Arc<Session>) -> [Option<Arc<Session>>; 2] {
+    /// Puts in a session this router initiated: it is sent on at once. Returns what it displaced. One that waits
+    /// for its first packet goes on waiting: the other end may be sending on it already.
+    pub(crate) fn install_current(&self, session: Arc<Session>) -> Option<Arc<Session>> {
         let mut others = self.others();
-        // An unconfirmed session of the other end is older than this one, or lost against it.
-        let next = others.next.take();
-        let retired = std::mem::replace(&mut others.previous, self.current.swap(Some(session)));
-        [next, retired]
+        std::mem::replace(&mut others.previous, self.current.swap(Some(session)))
     }
 
     /// Puts in a session that the other end initiated: only received on until [`Self::confirm`]. Returns what it
@@ -111,6 +109,17 @@ impl Peer {
     /// The session that waits for its first packet.
     pub(crate) fn next(&self) -> Option<Arc<Session>> {
         self.others().next.clone()
+    }
+
+    /// When the oldest of its sessions was made.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        let others = self.others();
+        let current = self.current.load_full();
+        [&others.next, &others.previous, &current]
+            .into_iter()
+            .flatten()
+            .map(|session| session.born)
+            .min()
     }
 
     /// Takes out every session for which `keep` is false.

@@ -161,11 +161,12 @@ impl Plane {
         let session = Arc::new(Session::new(parts));
         let peer = self.peer(peer);
         write(&self.sessions).insert(session.index, (Arc::clone(&session), Arc::clone(&peer)));
-        if parts.initiator {
-            self.uninstall(&peer.install_current(session));
+        let displaced = if parts.initiator {
+            peer.install_current(session)
         } else {
-            self.uninstall(&[peer.install_next(session)]);
-        }
+            peer.install_next(session)
+        };
+        self.uninstall(&[displaced]);
     }
 
     /// Takes out every session with `peer` for which `keep` is false.
