@@ -1,0 +1,145 @@
+//! A frame's way from a container to the network.
+//!
+//! 1. *Lookup*: one table read under a read lock; the destination's entry, or those of all members for a group
+//!    address. Unknown unicast ends here.
+//! 2. *Session and route*: atomic loads. Without either the control half is told (once a second) and the frame is
+//!    dropped: there is no frame without a session.
+//! 3. *Fit*: compares lengths. A frame too big is answered for, or split in two; nothing else copies it twice.
+//! 4. *Seal*: one copy into the thread's buffer, one AEAD pass over it; relayed ones a second, short tag.
+//! 5. *Send*: the sink.
+
+use super::peer::{Peer, due};
+use super::seal::{Packet, Path, path};
+use super::session::Session;
+use super::tables::read;
+use super::{Plane, Scratch, Sink};
+use crate::sessions::RENEW_AFTER_PACKETS;
+use crate::wire::inner;
+use mesh::{DropReason, Instant, Mac, Vni};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How often the control half is told that a router is needed.
+const NEED_EVERY: Duration = Duration::from_secs(1);
+
+/// Where a frame goes.
+enum Target {
+    One(Arc<Peer>),
+    Many(Arc<[Arc<Peer>]>),
+}
+
+impl Plane {
+    /// Takes an Ethernet frame that a container in network `vni` sent. What can't be sent is counted.
+    pub fn outbound(&self, now: Instant, frame: &[u8], vni: Vni, scratch: &mut Scratch, sink: &mut dyn Sink) {
+        match self.target(frame, vni) {
+            Ok(Target::One(peer)) => self.count(self.to_peer(now, &peer, frame, vni, scratch, sink)),
+            Ok(Target::Many(peers)) => {
+                for peer in peers.iter() {
+                    self.count(self.to_peer(now, peer, frame, vni, scratch, sink));
+                }
+            }
+            Err(reason) => self.config.drops.count(reason),
+        }
+    }
+
+    fn target(&self, frame: &[u8], vni: Vni) -> Result<Target, DropReason> {
+        let destination = frame.first_chunk().filter(|_| frame.len() >= inner::ETHERNET);
+        let destination = Mac(*destination.ok_or(DropReason::Malformed)?);
+        let networks = read(&self.networks);
+        let network = networks.get(&vni).ok_or(DropReason::UnknownDestination)?;
+        if destination.is_group() {
+            return Ok(Target::Many(Arc::clone(&network.members)));
+        }
+        let remote = network
+            .remote
+            .get(&destination)
+            .ok_or(DropReason::UnknownDestination)?;
+        Ok(Target::One(Arc::clone(&remote.peer)))
+    }
+
+    fn to_peer(
+        &self,
+        now: Instant,
+        peer: &Peer,
+        frame: &[u8],
+        vni: Vni,
+        scratch: &mut Scratch,
+        sink: &mut dyn Sink,
+    ) -> Result<(), DropReason> {
+        peer.touch(now);
+        let way = peer.way.load();
+        let found = peer.sending(now).ok_or(DropReason::NoSession);
+        let found = found.and_then(|session| Ok((session, path(now, peer, way.as_deref())?)));
+        // Traffic over relays is what asks for a direct path; a session used up asks for another.
+        let content = |session: &Session, path: &Path<'_>| {
+            path.relay.is_none() && session.sealed() < RENEW_AFTER_PACKETS
+        };
+        let content = matches!(&found, Ok((session, path)) if content(session, path));
+        if !content && due(&peer.needed, now, NEED_EVERY) {
+            sink.need(peer.id);
+        }
+        let (session, path) = found?;
+        let prefix = inner::frame_prefix(vni);
+        if prefix.len() + frame.len() <= path.room {
+            let packet = Packet {
+                peer,
+                session: &session,
+                parts: &[&prefix, frame],
+                frame: true,
+            };
+            return self.send(&packet, &path, &mut scratch.out, sink);
+        }
+        self.split(peer, &session, &path, [&prefix, frame], &mut scratch.out, sink)
+    }
+
+    /// Sends a plaintext as exactly two datagrams.
+    fn split(
+        &self,
+        peer: &Peer,
+        session: &Session,
+        path: &Path<'_>,
+        [prefix, frame]: [&[u8]; 2],
+        out: &mut Vec<u8>,
+        sink: &mut dyn Sink,
+    ) -> Result<(), DropReason> {
+        let first = (prefix.len() + frame.len()).div_ceil(2);
+        if first + inner::HALF > path.room {
+            return Err(DropReason::TooBig);
+        }
+        // The first half is never shorter than the prefix: a frame that does not fit is longer than that.
+        let (head, tail) = frame.split_at(first.saturating_sub(prefix.len()));
+        let id = peer.split.fetch_add(1, Ordering::Relaxed);
+        let half = |second| inner::half_prefix(id, second);
+        let parts: &[&[u8]] = &[&half(false), prefix, head];
+        self.send(
+            &Packet {
+                peer,
+                session,
+                parts,
+                frame: true,
+            },
+            path,
+            out,
+            sink,
+        )?;
+        let parts: &[&[u8]] = &[&half(true), tail];
+        self.send(
+            &Packet {
+                peer,
+                session,
+                parts,
+                frame: true,
+            },
+            path,
+            out,
+            sink,
+        )
+    }
+
+    pub(super) fn count(&self, result: Result<(), DropReason>) {
+        if let Err(reason) = result {
+            self.config.drops.count(reason);
+        }
+    }
+}
