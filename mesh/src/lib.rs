@@ -72,7 +72,6 @@ pub use drops::{DropReason, Drops};
 pub use event::{Direction, Event, Input, Output, SecretIds, TimerReason};
 pub use fdb::{
     Fdb, FdbChange, LocalChange, MAX_CHUNK_ENTRIES, MAX_CHUNKS, MAX_ENTRY_ADDRESSES, MacsBody, Registry,
-    subkey,
 };
 pub use id::{InvalidName, LinkId, LinkLabel, Mac, PeerId, PeerName, SecretId, ShortId, Vni};
 pub use mesh::Mesh;

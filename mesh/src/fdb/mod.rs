@@ -68,8 +68,7 @@ pub struct MacsBody {
 
 /// The name of a chunk among its origin's records: the network in the upper bits, the chunk's number in the lower
 /// sixteen.
-#[must_use]
-pub fn subkey(vni: Vni, chunk: u16) -> u64 {
+fn subkey(vni: Vni, chunk: u16) -> u64 {
     u64::from(vni.0) << 16 | u64::from(chunk)
 }
 
