@@ -58,7 +58,6 @@ impl Mesh {
         let mut mesh = Self {
             out: Outbox::new(config.drops.clone()),
             rng: StdRng::from_seed(seed),
-            own: Own::new(&config),
             links: Links::new(greeter, config.keepalive, config.keepalive_misses),
             store: Store::default(),
             connector: Connector::new(
@@ -82,6 +81,7 @@ impl Mesh {
             rounds: BTreeMap::new(),
             max_links: config.max_links,
             leaving: false,
+            own: Own::new(config),
         };
         mesh.issue_all(now);
         mesh.finish(now);

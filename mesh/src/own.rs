@@ -46,24 +46,24 @@ pub(crate) struct Own {
 
 impl Own {
     /// Nothing is issued yet.
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: Config) -> Self {
         let info = PeerInfo {
             peer: config.id,
-            name: config.name.clone(),
+            name: config.name,
             data_key: config.data_key,
             epoch: config.epoch,
             instance: config.instance,
             addresses: Vec::new(),
             admissions: config.signer.admissions(),
-            version: config.version.clone(),
+            version: config.version,
             capabilities: config.capabilities,
         };
         Self {
             id: config.id,
-            signer: Arc::clone(&config.signer),
+            signer: config.signer,
             info,
             counter: 0,
-            addresses: config.addresses.clone(),
+            addresses: config.addresses,
             observed: VecDeque::new(),
             info_issued: None,
             info_due: None,

@@ -42,11 +42,11 @@ impl Links {
             other.ping(now, true, out);
         }
         self.set_phase(id, Phase::Up { since: now });
+        let (keepalive, is_second) = (self.keepalive, self.primary.contains_key(&peer));
         if let Some(link) = self.links.get_mut(&id) {
-            link.next_ping = now;
-            if self.primary.contains_key(&peer) {
-                link.ping(now, true, out);
-            }
+            link.heard = now;
+            link.next_ping = now + keepalive;
+            link.ping(now, is_second, out);
         }
         self.choose(peer, "replaced");
     }

@@ -55,7 +55,7 @@ pub(crate) struct Links {
     pub(super) happened: Vec<Happened>,
     health: Health,
     count: u64,
-    keepalive: Duration,
+    pub(super) keepalive: Duration,
     window: Duration,
 }
 
