@@ -2,6 +2,7 @@
 
 mod context;
 pub mod event;
+pub mod io;
 pub mod message;
 mod paths;
 mod ping;
