@@ -457,6 +457,14 @@ impl World {
         }
     }
 
+    /// Node `n` is from now on at another address; nobody is told.
+    pub fn move_to(&mut self, n: usize, address: SocketAddr) {
+        self.net.close(self.nodes[n].address);
+        self.nodes[n].address = address;
+        self.nodes[n].socket = self.net.socket(address);
+        self.input(n, Input::Addresses(vec![address]));
+    }
+
     /// Sends a frame and tells whether it is delivered, exactly once, within 100 ms.
     pub fn passes(&mut self, from: usize, to: usize, number: u32, length: usize) -> bool {
         let frame = frame(from, to, number, length);
