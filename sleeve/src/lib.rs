@@ -1,6 +1,7 @@
 //! Weft's userspace data path: encrypted Ethernet frames over UDP.
 
 mod context;
+pub mod ethernet;
 pub mod event;
 pub mod io;
 pub mod message;

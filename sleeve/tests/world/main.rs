@@ -5,6 +5,7 @@ mod demand;
 mod direct;
 mod harness;
 mod hostile;
+mod local;
 mod narrow;
 mod policy;
 mod relay;
