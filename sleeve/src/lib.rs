@@ -3,6 +3,7 @@
 mod context;
 pub mod ethernet;
 pub mod event;
+pub mod io;
 pub mod message;
 mod paths;
 mod ping;

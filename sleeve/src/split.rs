@@ -128,10 +128,8 @@ mod tests {
     fn either_order_makes_the_whole() {
         let (mut table, drops, mut whole) = (Reassembly::default(), Drops::default(), Vec::new());
         for second_first in [false, true] {
-            let (x, y) = (
-                half(7, second_first, &[1 + u8::from(second_first)]),
-                half(7, !second_first, &[2 - u8::from(second_first)]),
-            );
+            let parts: [&[u8]; 2] = if second_first { [&[2], &[1]] } else { [&[1], &[2]] };
+            let (x, y) = (half(7, second_first, parts[0]), half(7, !second_first, parts[1]));
             assert!(!table.take(Instant(0), &A, x, &mut whole, &drops));
             assert!(
                 !table.take(Instant(0), &B, y, &mut whole, &drops),

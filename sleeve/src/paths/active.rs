@@ -19,6 +19,15 @@ const SEARCH_WAIT: (Duration, Duration) = (Duration::from_millis(200), Duration:
 /// Smaller changes of the round trip time are not announced.
 const RTT_STEP: Duration = Duration::from_millis(1);
 
+/// What a tick found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Health {
+    Fine,
+    /// A check was lost; this is the time to look elsewhere.
+    Doubtful,
+    Dead,
+}
+
 /// A working direct path.
 pub(super) struct Active {
     pub peer: PeerId,
@@ -80,7 +89,7 @@ impl Active {
         }
     }
 
-    /// The last check was not answered yet.
+    /// A check was lost, and the next is on its way.
     pub(super) fn is_doubtful(&self) -> bool {
         self.unanswered > 1
     }
@@ -130,11 +139,15 @@ impl Active {
         self.publish(cx);
     }
 
-    /// Does what is due. False: the path is dead.
-    pub(super) fn tick(&mut self, cx: &mut Context, now: Instant, probes: &mut Probes) -> bool {
+    /// Does what is due.
+    pub(super) fn tick(&mut self, cx: &mut Context, now: Instant, probes: &mut Probes) -> Health {
+        let mut health = Health::Fine;
         if self.check_at <= now {
             if self.unanswered < LOSSES {
                 self.send_check(cx, now, probes);
+                if self.is_doubtful() {
+                    health = Health::Doubtful;
+                }
             } else if self.base_answered && self.mtu() > BASE_MTU {
                 self.search = Search::new(cx.config.max_mtu);
                 (self.unanswered, self.base_answered) = (0, false);
@@ -142,13 +155,13 @@ impl Active {
                 self.check_at = now + CHECK_STEP;
                 self.publish(cx);
             } else {
-                return false;
+                return Health::Dead;
             }
         }
         if self.search_at.is_some_and(|at| at <= now) {
             self.search(cx, now, probes);
         }
-        true
+        health
     }
 
     /// When [`Self::tick`] is to be called.

@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::message::{self, Message, Probe, ProbeAck};
 use crate::wire::size::BASE_MTU;
 use crate::{Event, How, Output, PathState, PathView, Via};
-use active::{Active, is_in_use};
+use active::{Active, Health, is_in_use};
 use candidates::Candidates;
 use mesh::{DropReason, Instant, PeerId};
 use probes::{Probes, Sent};
@@ -219,9 +219,12 @@ impl Paths {
                 .map_or(Instant(0), |peer| peer.traffic());
             let idle = now.since(last_use.max(active.since)) >= IDLE;
             if idle && self.candidates.neighbor.is_none() {
-                self.down(cx, now, "no traffic");
-            } else if !active.tick(cx, now, &mut self.probes) {
-                self.down(cx, now, "no answer");
+                return self.down(cx, now, "no traffic");
+            }
+            match active.tick(cx, now, &mut self.probes) {
+                Health::Fine => {}
+                Health::Doubtful => self.probe_others(cx, now),
+                Health::Dead => self.down(cx, now, "no answer"),
             }
             return;
         }
@@ -330,6 +333,16 @@ impl Paths {
                     // Tells a path that is too narrow from one that is not there.
                     self.probes.send(cx, now, &self.peer, address, 0);
                 }
+            }
+        }
+    }
+
+    /// Asks at every address but the one in use.
+    fn probe_others(&mut self, cx: &mut Context, now: Instant) {
+        let used = self.active.as_ref().map(|active| active.address);
+        for address in self.candidates.all() {
+            if Some(address) != used && !cx.is_own(address) {
+                self.probes.send(cx, now, &self.peer, address, BASE_MTU);
             }
         }
     }

@@ -5,6 +5,7 @@
 //! snapshot, an atomic, or behind a lock held for a few instructions; the control half and the setters write it.
 
 mod inbound;
+mod local;
 mod outbound;
 mod peer;
 mod relay;
@@ -73,6 +74,14 @@ pub struct Scratch {
     out: Vec<u8>,
     /// A plaintext put together from two halves, or a frame made here.
     whole: Vec<u8>,
+}
+
+impl Scratch {
+    /// Room for a frame made here.
+    fn reply(&mut self) -> &mut [u8] {
+        self.whole.resize(local::LONGEST_REPLY, 0);
+        &mut self.whole
+    }
 }
 
 /// The data half of a router, shared by its data threads and the control half.

@@ -1,12 +1,15 @@
 //! A frame's way from a container to the network.
 //!
-//! 1. *Lookup*: one table read under a read lock; the destination's entry, or those of all members for a group
-//!    address. Unknown unicast ends here.
-//! 2. *Session and route*: atomic loads. Without either the control half is told (once a second) and the frame is
+//! 1. *Guard*: under one read lock, the sender's port is looked up by the frame's MAC address, and the frame read
+//!    as far as its transport header. What a container may not send ends here.
+//! 2. *Local answers*: only for frames to a group address: one lookup for those that ask for a neighbour.
+//! 3. *Lookup*: under the same lock; the destination's entry, or those of all members for a group address.
+//!    Unknown unicast ends here.
+//! 4. *Session and route*: atomic loads. Without either the control half is told (once a second) and the frame is
 //!    dropped: there is no frame without a session.
-//! 3. *Fit*: compares lengths. A frame too big is answered for, or split in two; nothing else copies it twice.
-//! 4. *Seal*: one copy into the thread's buffer, one AEAD pass over it; relayed ones a second, short tag.
-//! 5. *Send*: the sink.
+//! 5. *Fit*: compares lengths. A frame too big is answered for, or split in two.
+//! 6. *Seal*: one copy into the thread's buffer, one AEAD pass over it; relayed ones a second, short tag.
+//! 7. *Send*: the sink.
 
 use super::peer::{Peer, due};
 use super::seal::{Packet, Path, path};
@@ -15,7 +18,7 @@ use super::tables::read;
 use super::{Plane, Scratch, Sink};
 use crate::sessions::RENEW_AFTER_PACKETS;
 use crate::wire::inner;
-use mesh::{DropReason, Instant, Mac, Vni};
+use mesh::{DropReason, Instant, Vni};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,45 +28,58 @@ const NEED_EVERY: Duration = Duration::from_secs(1);
 
 /// Where a frame goes.
 enum Target {
+    /// Answered here, with so many bytes.
+    Answered(usize),
     One(Arc<Peer>),
     Many(Arc<[Arc<Peer>]>),
+}
+
+/// A frame and its network.
+#[derive(Clone, Copy)]
+struct Outgoing<'a> {
+    vni: Vni,
+    frame: &'a [u8],
 }
 
 impl Plane {
     /// Takes an Ethernet frame that a container in network `vni` sent. What can't be sent is counted.
     pub fn outbound(&self, now: Instant, frame: &[u8], vni: Vni, scratch: &mut Scratch, sink: &mut dyn Sink) {
-        match self.target(frame, vni) {
-            Ok(Target::One(peer)) => self.count(self.to_peer(now, &peer, frame, vni, scratch, sink)),
+        let outgoing = Outgoing { vni, frame };
+        match self.target(outgoing, scratch) {
+            Ok(Target::Answered(length)) => sink.frame(vni, &scratch.whole[..length]),
+            Ok(Target::One(peer)) => self.count(self.to_peer(now, &peer, outgoing, scratch, sink)),
             Ok(Target::Many(peers)) => {
                 for peer in peers.iter() {
-                    self.count(self.to_peer(now, peer, frame, vni, scratch, sink));
+                    self.count(self.to_peer(now, peer, outgoing, scratch, sink));
                 }
             }
             Err(reason) => self.config.drops.count(reason),
         }
     }
 
-    fn target(&self, frame: &[u8], vni: Vni) -> Result<Target, DropReason> {
-        let destination = frame.first_chunk().filter(|_| frame.len() >= inner::ETHERNET);
-        let destination = Mac(*destination.ok_or(DropReason::Malformed)?);
+    fn target(
+        &self,
+        Outgoing { vni, frame }: Outgoing<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<Target, DropReason> {
         let networks = read(&self.networks);
         let network = networks.get(&vni).ok_or(DropReason::UnknownDestination)?;
-        if destination.is_group() {
-            return Ok(Target::Many(Arc::clone(&network.members)));
+        let destination = network.guard(frame)?;
+        if !destination.is_group() {
+            let remote = network.remote.get(&destination).ok_or(DropReason::UnknownDestination)?;
+            return Ok(Target::One(Arc::clone(&remote.peer)));
         }
-        let remote = network
-            .remote
-            .get(&destination)
-            .ok_or(DropReason::UnknownDestination)?;
-        Ok(Target::One(Arc::clone(&remote.peer)))
+        match network.answer(frame, scratch.reply()) {
+            Some(length) => Ok(Target::Answered(length)),
+            None => Ok(Target::Many(Arc::clone(&network.members))),
+        }
     }
 
     fn to_peer(
         &self,
         now: Instant,
         peer: &Peer,
-        frame: &[u8],
-        vni: Vni,
+        Outgoing { vni, frame }: Outgoing<'_>,
         scratch: &mut Scratch,
         sink: &mut dyn Sink,
     ) -> Result<(), DropReason> {
@@ -89,6 +105,10 @@ impl Plane {
                 frame: true,
             };
             return self.send(&packet, &path, &mut scratch.out, sink);
+        }
+        if let Some(length) = self.too_big(now, peer, frame, path.room - prefix.len(), scratch) {
+            sink.frame(vni, &scratch.whole[..length]);
+            return Ok(());
         }
         self.split(peer, &session, &path, [&prefix, frame], &mut scratch.out, sink)
     }

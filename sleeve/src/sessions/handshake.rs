@@ -201,8 +201,8 @@ mod tests {
             assert!(budget.take(Instant(1)));
         }
         assert!(!budget.take(Instant(2)));
-        assert!(budget.take(Instant(0) + REFILL));
-        assert!(!budget.take(Instant(0) + REFILL));
+        assert!(budget.take(Instant(1) + REFILL));
+        assert!(!budget.take(Instant(1) + REFILL));
         let later = Instant(0) + Duration::from_secs(3600);
         assert_eq!((0..100).filter(|_| budget.take(later)).count(), BURST as usize);
     }
