@@ -182,9 +182,7 @@ fn read_info(link: &mut Link, info: LinkInfo) {
         LinkInfo::Kind(InfoKind::Veth) => link.kind = Kind::Veth,
         LinkInfo::Kind(InfoKind::Tun) => link.kind = Kind::Tun,
         LinkInfo::Data(InfoData::Bridge(settings)) => {
-            link.bridge = Some(BridgeSettings {
-                plain: is_plain(&settings),
-            });
+            link.bridge = Some(BridgeSettings { plain: is_plain(&settings) });
         }
         LinkInfo::PortData(InfoPortData::BridgePort(settings)) => link.port = Some(read_port(&settings)),
         _ => {}
@@ -299,16 +297,11 @@ pub(crate) fn create_pair(
 ) -> Result<(), NetlinkError> {
     let mut peer = named(there);
     peer.attributes.push(LinkAttribute::Mtu(mtu));
-    peer.attributes
-        .push(LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()));
+    peer.attributes.push(LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()));
     let mut message = named(here);
     message.attributes.push(LinkAttribute::Mtu(mtu));
     message.attributes.push(pair_info(peer));
-    socket.change(
-        &format!("lay a wire from {here}"),
-        RouteNetlinkMessage::NewLink(message),
-        Mode::Create,
-    )
+    socket.change(&format!("lay a wire from {here}"), RouteNetlinkMessage::NewLink(message), Mode::Create)
 }
 
 fn pair_info(peer: LinkMessage) -> LinkAttribute {
