@@ -63,6 +63,8 @@ mod schedule;
 mod status;
 mod store;
 mod target;
+#[cfg(test)]
+mod testing;
 mod time;
 mod topology;
 mod wire;
