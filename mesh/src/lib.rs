@@ -38,6 +38,8 @@
 //! | `routed` | control messages over several hops |
 //! | `fdb/` | behind which router each MAC address lies |
 
+#[cfg(test)]
+mod attacks;
 mod bucket;
 mod config;
 mod connector;

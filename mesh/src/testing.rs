@@ -11,7 +11,7 @@ pub(crate) struct FakeSigner(pub(crate) PeerId);
 fn hash(parts: &[&[u8]]) -> [u8; 32] {
     parts
         .iter()
-        .fold(Sha256::new(), |hash, part| hash.chain_update(part))
+        .fold(Sha256::new(), Sha256::chain_update)
         .finalize()
         .into()
 }
