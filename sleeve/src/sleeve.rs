@@ -162,19 +162,15 @@ impl Sleeve {
             return self.cx.drop(DropReason::BadHandshake);
         }
         match message {
-            Some(Message::Handshake1(message)) => {
-                self.with(now, from, |remote, cx| {
-                    remote.sessions.handshake1(cx, now, None, &message)
-                });
-            }
-            Some(Message::Handshake2(message)) => {
-                self.with(now, from, |remote, cx| {
-                    remote.sessions.handshake2(cx, now, &message)
-                });
-            }
-            Some(Message::Candidates(told)) => {
-                self.with(now, from, |remote, cx| remote.paths.told(cx, now, None, told));
-            }
+            Some(Message::Handshake1(message)) => self.with(now, from, |remote, cx| {
+                remote.sessions.handshake1(cx, now, None, &message);
+            }),
+            Some(Message::Handshake2(message)) => self.with(now, from, |remote, cx| {
+                remote.sessions.handshake2(cx, now, &message);
+            }),
+            Some(Message::Candidates(told)) => self.with(now, from, |remote, cx| {
+                remote.paths.told(cx, now, None, told);
+            }),
             Some(_) => self.cx.drop(DropReason::UnknownMessage),
             None => self.cx.drop(DropReason::MalformedMessage),
         }

@@ -89,7 +89,7 @@ impl Scratch {
 pub struct Plane {
     config: PlaneConfig,
     peers: RwLock<HashMap<PeerId, Arc<Peer>>>,
-    sessions: RwLock<HashMap<u32, (Arc<Session>, Arc<Peer>)>>,
+    sessions: RwLock<tables::Sessions>,
     labels: RwLock<Vec<Option<Arc<Peer>>>>,
     networks: RwLock<HashMap<Vni, tables::Network>>,
     halves: Mutex<Reassembly>,

@@ -66,7 +66,10 @@ impl Plane {
         let network = networks.get(&vni).ok_or(DropReason::UnknownDestination)?;
         let destination = network.guard(frame)?;
         if !destination.is_group() {
-            let remote = network.remote.get(&destination).ok_or(DropReason::UnknownDestination)?;
+            let remote = network
+                .remote
+                .get(&destination)
+                .ok_or(DropReason::UnknownDestination)?;
             return Ok(Target::One(Arc::clone(&remote.peer)));
         }
         match network.answer(frame, scratch.reply()) {

@@ -12,6 +12,9 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+/// Sessions, and with whom, by receiver index.
+pub(super) type Sessions = HashMap<u32, (Arc<Session>, Arc<Peer>)>;
+
 /// One network's forwarding table.
 #[derive(Debug)]
 pub(crate) struct Network {

@@ -44,7 +44,10 @@ fn a_dead_direct_path_falls_back_to_the_relay_and_comes_back() {
             world.wire(0, 2, Some(Wire::cut()));
         }
         traffic(&mut world, 2, 4, &mut number);
-        assert!(!world.nodes[0].direct.contains_key(&2), "noticed within four seconds");
+        assert!(
+            !world.nodes[0].direct.contains_key(&2),
+            "noticed within four seconds"
+        );
         let (sent, delivered) = traffic(&mut world, 2, 30, &mut number);
         assert_eq!(sent, delivered, "all over the relay");
         world.wire(0, 2, None);
@@ -67,9 +70,18 @@ fn an_idle_direct_path_is_torn_down() {
     world.net.capture();
     world.run(secs(60));
     let ends = [world.nodes[0].address, world.nodes[2].address];
-    let between = |packet: &&sleeve::io::memory::Packet| ends.contains(&packet.from) && ends.contains(&packet.to);
-    assert_eq!(world.net.captured().iter().filter(between).count(), 0, "and left alone");
-    assert_eq!(world.nodes[0].sleeve.paths(world.now).len(), 1, "only the neighbour's");
+    let between =
+        |packet: &&sleeve::io::memory::Packet| ends.contains(&packet.from) && ends.contains(&packet.to);
+    assert_eq!(
+        world.net.captured().iter().filter(between).count(),
+        0,
+        "and left alone"
+    );
+    assert_eq!(
+        world.nodes[0].sleeve.paths(world.now).len(),
+        1,
+        "only the neighbour's"
+    );
 }
 
 #[test]
@@ -110,12 +122,20 @@ fn a_probe_from_elsewhere_moves_nothing_by_itself() {
     world.net.capture();
     world.wire(0, 1, Some(Wire::cut()));
     world.run(ms(5500));
-    let probe = world.net.captured().into_iter().find(|packet| packet.to == world.nodes[0].address).unwrap();
+    let probe = world
+        .net
+        .captured()
+        .into_iter()
+        .find(|packet| packet.to == world.nodes[0].address)
+        .unwrap();
     world.wire(0, 1, None);
     // Somebody in between delivers an authentic probe from an address of their own, where nobody answers.
     let liar = "203.0.113.5:1".parse().unwrap();
     world.receive(0, liar, &probe.bytes);
-    assert!(world.net.captured().iter().any(|packet| packet.to == liar), "it is asked");
+    assert!(
+        world.net.captured().iter().any(|packet| packet.to == liar),
+        "it is asked"
+    );
     world.run(secs(3));
     let path = &world.nodes[0].sleeve.paths(world.now)[0];
     assert_eq!(path.address, Some(world.nodes[1].address));
@@ -133,7 +153,15 @@ fn the_path_goes_along_with_the_link() {
     world.input(0, Input::Peer(info));
     world.link(0, 1);
     world.run(secs(2));
-    assert_eq!(world.nodes[0].sleeve.paths(world.now)[0].address, Some(world.nodes[1].address));
-    assert!(world.nodes[0].logs.iter().any(|event| matches!(event, Event::PathUp { peer: p, .. } if *p == peer)));
+    assert_eq!(
+        world.nodes[0].sleeve.paths(world.now)[0].address,
+        Some(world.nodes[1].address)
+    );
+    assert!(
+        world.nodes[0]
+            .logs
+            .iter()
+            .any(|event| matches!(event, Event::PathUp { peer: p, .. } if *p == peer))
+    );
     drop(socket);
 }

@@ -38,7 +38,12 @@ fn replayed_truncated_reflected_and_flipped_datagrams_are_refused() {
     world.run(secs(1));
     world.net.capture();
     assert!(world.passes(0, 1, 1, 300));
-    let packet = world.net.captured().into_iter().find(|packet| packet.bytes.len() > 300).unwrap();
+    let packet = world
+        .net
+        .captured()
+        .into_iter()
+        .find(|packet| packet.bytes.len() > 300)
+        .unwrap();
     let elsewhere = "203.0.113.7:9".parse().unwrap();
     world.receive(1, packet.from, &packet.bytes);
     world.receive(1, elsewhere, &packet.bytes);
@@ -48,7 +53,12 @@ fn replayed_truncated_reflected_and_flipped_datagrams_are_refused() {
     // A datagram that never arrived, so that only its changes can be why it is refused.
     world.wire(0, 1, Some(sleeve::io::memory::Wire::cut()));
     assert!(!world.passes(0, 1, 2, 300));
-    let packet = world.net.captured().into_iter().find(|packet| packet.bytes.len() > 300).unwrap();
+    let packet = world
+        .net
+        .captured()
+        .into_iter()
+        .find(|packet| packet.bytes.len() > 300)
+        .unwrap();
     let frames = world.nodes[1].frames.len();
     for length in 0..packet.bytes.len() {
         world.receive(1, packet.from, &packet.bytes[..length]);
@@ -63,7 +73,11 @@ fn replayed_truncated_reflected_and_flipped_datagrams_are_refused() {
     world.receive(1, packet.from, &longer);
     assert_eq!(world.nodes[1].frames.len(), frames);
     world.receive(1, packet.from, &packet.bytes);
-    assert_eq!(world.nodes[1].frames.len(), frames + 1, "the true one still counts");
+    assert_eq!(
+        world.nodes[1].frames.len(),
+        frames + 1,
+        "the true one still counts"
+    );
 }
 
 #[test]
@@ -99,7 +113,11 @@ fn packets_on_a_lossy_and_doubling_wire_come_once() {
     let mut world = World::new(2);
     world.link(0, 1);
     world.run(secs(1));
-    let wire = sleeve::io::memory::Wire { duplicates: 0.5, loss: 0.05, ..Default::default() };
+    let wire = sleeve::io::memory::Wire {
+        duplicates: 0.5,
+        loss: 0.05,
+        ..Default::default()
+    };
     world.wire(0, 1, Some(wire));
     let mut delivered = 0;
     for number in 0..500 {

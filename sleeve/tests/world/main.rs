@@ -7,6 +7,7 @@ mod harness;
 mod hostile;
 mod local;
 mod narrow;
+mod node;
 mod policy;
 mod relay;
 mod sessions;
