@@ -216,7 +216,7 @@ impl Sleeve {
     }
 
     fn tick(&mut self, now: Instant) {
-        self.cx.plane.expire_halves(now);
+        self.cx.plane.expire(now);
         while let Some(&(at, peer)) = self.timers.first() {
             if at > now {
                 break;
@@ -252,6 +252,7 @@ impl Sleeve {
         remote.index = index;
         if first {
             remote.paths.session_up(&mut self.cx, now);
+            self.cx.release(now, &peer);
         }
         let deadlines = [
             remote.sessions.deadline(&self.cx, now),

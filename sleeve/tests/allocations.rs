@@ -1,5 +1,6 @@
 //! The receive path allocates nothing once its buffers have grown.
 #![allow(missing_docs, unreachable_pub, dead_code)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 #[path = "world/harness.rs"]
 mod harness;

@@ -137,8 +137,8 @@ impl Network {
     }
 
     /// Puts a packet into the network as if `packet.from` had sent it.
-    pub fn inject(&self, packet: Packet) {
-        self.state().send(&packet);
+    pub fn inject(&self, packet: &Packet) {
+        self.state().send(packet);
     }
 
     /// From now on every packet sent is kept, whether it arrives or not.

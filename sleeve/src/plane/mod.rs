@@ -12,6 +12,7 @@ mod relay;
 mod seal;
 mod session;
 mod tables;
+mod waiting;
 
 use crate::Via;
 use crate::split::Reassembly;
@@ -93,5 +94,6 @@ pub struct Plane {
     labels: RwLock<Vec<Option<Arc<Peer>>>>,
     networks: RwLock<HashMap<Vni, tables::Network>>,
     halves: Mutex<Reassembly>,
+    waiting: Mutex<waiting::Waiting>,
     container_mtu: AtomicU16,
 }

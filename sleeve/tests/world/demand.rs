@@ -85,6 +85,28 @@ fn an_idle_direct_path_is_torn_down() {
 }
 
 #[test]
+fn routers_that_cannot_meet_stop_looking_when_the_traffic_stops() {
+    let mut world = chain(3);
+    let mut number = 0;
+    traffic(&mut world, 2, 30, &mut number);
+    // The session is renewed once more.
+    world.run(secs(200));
+    world.net.capture();
+    world.run(secs(120));
+    let ends = [world.nodes[0].address, world.nodes[2].address];
+    let packets = world.net.captured();
+    assert!(
+        !packets
+            .iter()
+            .any(|packet| ends.contains(&packet.from) && ends.contains(&packet.to))
+    );
+    assert!(
+        !packets.iter().any(|packet| packet.bytes[0] == 3),
+        "nor are there relayed messages"
+    );
+}
+
+#[test]
 fn the_path_of_a_link_that_died_goes_down_at_once() {
     let mut world = chain(3);
     world.wire(0, 1, Some(Wire::cut()));

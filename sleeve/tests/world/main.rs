@@ -1,5 +1,6 @@
 //! Routers joined in memory.
 #![allow(missing_docs, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod demand;
 mod direct;

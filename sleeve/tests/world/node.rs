@@ -117,7 +117,7 @@ impl Node {
             max_mtu: options.max_mtu,
             drops: Arc::clone(&drops),
         };
-        let random = Random(options.seed * 7919 + n as u64 + address.port() as u64);
+        let random = Random(options.seed * 7919 + n as u64 + u64::from(options.ipv6));
         let sleeve = Sleeve::new(config, Arc::clone(&plane), Box::new(random), Instant(0));
         Self {
             id,

@@ -10,7 +10,7 @@ fn subnet() -> Vec<(IpAddr, u8)> {
     vec![([192, 0, 2, 0].into(), 24)]
 }
 
-fn world(trusted: [Vec<(IpAddr, u8)>; 2]) -> World {
+fn world(trusted: &[Vec<(IpAddr, u8)>; 2]) -> World {
     let mut world = World::with(
         2,
         &Options {
@@ -33,7 +33,7 @@ fn in_clear(packet: &Packet) -> bool {
 fn frames_are_plain_only_if_both_ends_trust() {
     for (a, b) in [(false, false), (true, false), (false, true), (true, true)] {
         let trust = |yes| if yes { subnet() } else { Vec::new() };
-        let mut world = world([trust(a), trust(b)]);
+        let mut world = world(&[trust(a), trust(b)]);
         assert!(world.passes(0, 1, 1, 200) && world.passes(1, 0, 1, 200));
         let packets = world.net.captured();
         assert_eq!(
@@ -47,7 +47,7 @@ fn frames_are_plain_only_if_both_ends_trust() {
 
 #[test]
 fn plain_frames_are_authentic_and_taken_once() {
-    let mut world = world([subnet(), subnet()]);
+    let mut world = world(&[subnet(), subnet()]);
     assert!(world.passes(0, 1, 1, 2500), "halves too");
     assert!(world.passes(0, 1, 2, 200));
     let packet = world.net.captured().into_iter().rfind(in_clear).unwrap();
@@ -73,7 +73,7 @@ fn plain_frames_are_authentic_and_taken_once() {
 
 #[test]
 fn an_end_that_does_not_trust_refuses_plain_frames() {
-    let mut world = world([subnet(), Vec::new()]);
+    let mut world = world(&[subnet(), Vec::new()]);
     assert!(world.passes(0, 1, 1, 200));
     let packet = world
         .net

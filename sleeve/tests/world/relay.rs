@@ -27,11 +27,7 @@ fn frames_pass_one_relay_and_three() {
     for count in [3, 5] {
         let mut world = chain(count);
         let last = count - 1;
-        // The first frame asks for the session.
-        assert!(!world.passes(0, last, 1, 100));
-        assert_eq!(world.drops(0, DropReason::NoSession), 1);
-        world.run(ms(100));
-        for number in 2..50 {
+        for number in 1..50 {
             assert!(world.passes(0, last, number, 1300));
             assert!(world.passes(last, 0, number, 1300));
         }
@@ -40,6 +36,34 @@ fn frames_pass_one_relay_and_three() {
             assert!(world.nodes[relay].drops.nonzero().next().is_none());
         }
     }
+}
+
+#[test]
+fn first_frames_wait_for_their_session_but_not_for_ever() {
+    let mut world = chain(3);
+    for number in 0..10 {
+        world.send(0, &frame(0, 2, number, 100));
+    }
+    assert_eq!(world.drops(0, DropReason::NoSession), 2, "eight are kept");
+    world.run(ms(100));
+    assert_eq!(
+        world.nodes[2].frames,
+        (0..8).map(|n| frame(0, 2, n, 100)).collect::<Vec<_>>()
+    );
+    let mut world = chain(3);
+    world.lose_control = usize::MAX;
+    world.net.capture();
+    world.send(0, &frame(0, 2, 1, 700));
+    world.run(secs(9));
+    assert!(
+        !world.net.captured().iter().any(|packet| packet.bytes[0] == 3),
+        "none leaves without a session"
+    );
+    world.lose_control = 0;
+    world.run(secs(10));
+    assert!(world.nodes[2].frames.is_empty());
+    assert_eq!(world.drops(0, DropReason::NoSession), 1);
+    assert!(world.passes(0, 2, 2, 100));
 }
 
 #[test]

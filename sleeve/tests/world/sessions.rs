@@ -81,8 +81,43 @@ fn an_idle_session_ends_and_is_made_again_when_needed() {
             .iter()
             .all(|session| session.peer != end)
     );
-    assert!(!world.passes(0, 2, 2, 100));
-    assert!(world.passes(0, 2, 3, 100));
+    assert!(world.passes(0, 2, 2, 100));
+}
+
+#[test]
+fn a_session_that_only_one_end_has_is_made_anew() {
+    let mut world = chain(3);
+    for number in 0..10 {
+        assert!(world.passes(0, 2, number, 100));
+    }
+    // The far end forgets; it gets frames only, and can't say that it does not know the session.
+    let (gone, info) = (world.nodes[0].id, world.nodes[0].info());
+    let route = world.nodes[2].relayed[&0].clone();
+    world.input(2, Input::PeerGone(gone));
+    world.input(2, Input::Peer(info));
+    world.input(
+        2,
+        Input::Route {
+            peer: gone,
+            route: Some(route),
+        },
+    );
+    let lost = (0..300)
+        .filter(|&number| !world.passes(0, 2, 100 + number, 100))
+        .count();
+    assert!((100..180).contains(&lost), "{lost} tenths of a second");
+    assert!(world.drops(2, DropReason::UnknownSession) >= 100);
+}
+
+#[test]
+fn one_way_traffic_keeps_its_session() {
+    let mut world = chain(3);
+    for number in 0..1500 {
+        assert!(world.passes(0, 2, number, 100));
+    }
+    let born = world.nodes[0].sleeve.sessions(world.now).last().unwrap().born;
+    assert!(world.now.since(born) < secs(121), "renewed for its age only");
+    assert!(world.control_log.len() < 30);
 }
 
 #[test]
