@@ -126,6 +126,12 @@ impl Context {
             .send_control(now, peer, bytes, how, &mut self.scratch, &mut sink)
     }
 
+    /// There is a session with `peer`: sends the frames that waited for it.
+    pub(crate) fn release(&mut self, now: Instant, peer: &PeerId) {
+        self.plane
+            .release(now, peer, &mut self.scratch, &mut Queue(&mut self.outputs));
+    }
+
     /// Another router saw a packet of this one come from `address`.
     pub(crate) fn seen_as(&mut self, address: SocketAddr) {
         if !self.is_own(address) {
@@ -162,7 +168,7 @@ impl Config {
     }
 }
 
-/// Control messages end up among the outputs; sealing one makes nothing else.
+/// What the control half seals ends up among the outputs. Nothing else matters here: what it sends is no news to it.
 struct Queue<'a>(&'a mut VecDeque<Output>);
 
 impl Sink for Queue<'_> {

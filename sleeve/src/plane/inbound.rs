@@ -127,7 +127,7 @@ impl Plane {
         peer: &Peer,
         sink: &mut dyn Sink,
     ) {
-        if session.hear() {
+        if session.hear(now) {
             let (_, displaced) = peer.confirm(session);
             self.uninstall(&[displaced]);
         }
