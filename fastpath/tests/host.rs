@@ -1,5 +1,7 @@
 //! Namespaces, the TAP device, the watcher and the underlay.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{BRIDGE, Host, ip, skipped};

@@ -1,5 +1,7 @@
 //! Properties of the plan, against the kernel in memory.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use fastpath::fake::{FakeKernel, bare_link};
 use fastpath::observe::{BridgeSettings, Guarded, HostLink, Inside, InsideLink, Kind, PortFlags};
 use fastpath::plan::{InsideStep, Obstacle, Op, local_mac, obstacles, plan};

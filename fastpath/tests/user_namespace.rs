@@ -1,6 +1,8 @@
 //! In a user namespace of one's own, as the demo uses it without root: no test harness here, because only a process
 //! with a single thread may enter one.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{Host, ip, reaches};
