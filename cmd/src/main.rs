@@ -1,1 +1,33 @@
-fn main() {}
+//! The `weft` binary: command line and daemon.
+//!
+//! - `cli`, `verbs`: what the operator says; every verb but `launch` talks to the router over `control`.
+//! - `launch`, `membership`, `state`: from options and disk to a running router.
+//! - `router`: the task that drives the sans-IO cores of `mesh` and `sleeve`.
+//! - `link`: QUIC between routers. `data`: the threads that carry frames.
+//! - `status`, `http`: what others see of it. `demo`: all of it on one machine.
+
+mod cli;
+mod control;
+mod data;
+mod http;
+mod launch;
+mod link;
+mod membership;
+mod net;
+mod router;
+mod state;
+mod status;
+mod verbs;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = cli::parse();
+    match verbs::run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weft: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -31,6 +31,7 @@ pub mod tap;
 pub mod underlay;
 pub mod user;
 pub mod watch;
+pub mod wire;
 
 pub use apply::Linux;
 pub use kernel::{Kernel, KernelError, Report, converge};

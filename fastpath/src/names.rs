@@ -105,8 +105,8 @@ mod tests {
 
     #[test]
     fn names_never_change() {
-        assert_eq!(tap("weft"), "wt4b62f6");
-        assert_eq!(host("weft", &netns(4_026_531_840), "eth0"), "wv4b62f6dd3c2b1");
+        assert_eq!(tap("weft"), "wt11174a");
+        assert_eq!(host("weft", &netns(4_026_531_840), "eth0"), "wv11174a088dab5");
     }
 
     #[test]

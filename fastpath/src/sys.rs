@@ -69,6 +69,24 @@ pub(crate) fn explain_refusals(socket: &impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes a packet socket see, and send by, the interface with this index.
+pub(crate) fn bind_packet(socket: &impl AsFd, interface: u32, protocol: u16) -> io::Result<()> {
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: protocol.to_be(),
+        sll_ifindex: interface.cast_signed(),
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the pointer and the length describe `address`, which outlives the call; the kernel copies it.
+    let result =
+        unsafe { libc::bind(socket.as_fd().as_raw_fd(), (&raw const address).cast(), size) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Hands `fd` to the tokio runtime, to wait until it can be read.
 pub(crate) fn await_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is open, is always the same descriptor, and closes only when it is dropped.

@@ -34,7 +34,7 @@ pub struct UnderlayRoute {
 
 /// Names under which container runtimes and hypervisors make interfaces of their own.
 const FOREIGN: &[&str] = &[
-    "docker", "br-", "veth", "virbr", "cni", "flannel", "cali", "cilium", "lxc", "podman", "kube", "vnet",
+    "docker", "br-", "virbr", "cni", "flannel", "cali", "cilium", "lxc", "podman", "kube", "vnet",
 ];
 
 /// Addresses of the calling thread's namespace that other hosts may reach: global ones first, then private ones;
@@ -85,7 +85,7 @@ pub fn route_to(destination: IpAddr) -> Result<UnderlayRoute, NetlinkError> {
 }
 
 /// A pair may well be the way out: a router that runs in a container has nothing else. Its other end is then in
-/// another namespace. The ends that lead to containers of this host are ports of a bridge, or bear runtimes' names.
+/// another namespace. The ends that lead to containers of this host have no addresses, or bear runtimes' names.
 fn is_underlay(link: &Link, links: &[Link], bridge: &str) -> bool {
     let port_of = link
         .master

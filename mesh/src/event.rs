@@ -237,3 +237,20 @@ pub enum Event {
 
 /// Which secrets a router holds, for `secret list`.
 pub type SecretIds = Vec<SecretId>;
+
+/// Why the core wants to be called at an instant; for traces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TimerReason {
+    /// A keepalive, a dead link, or a greeting that never came.
+    Link,
+    /// Something is to be dialled.
+    Dial,
+    /// A comparison with a neighbour's records.
+    Digest,
+    /// Routes are to be computed.
+    Route,
+    /// One of this router's own records is to be issued.
+    Issue,
+    /// A dead router is to be collected.
+    Collect,
+}

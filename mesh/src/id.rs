@@ -103,7 +103,11 @@ impl TryFrom<String> for PeerName {
 
     fn try_from(name: String) -> Result<Self, InvalidName> {
         let fits = (1..=63).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
-        if fits { Ok(Self(name)) } else { Err(InvalidName::PeerName) }
+        if fits {
+            Ok(Self(name))
+        } else {
+            Err(InvalidName::PeerName)
+        }
     }
 }
 
@@ -182,10 +186,17 @@ impl FromStr for Mac {
         let mut mac = [0; 6];
         let mut pairs = text.split(':');
         for byte in &mut mac {
-            let pair = pairs.next().filter(|pair| pair.len() == 2).ok_or(InvalidName::Mac)?;
+            let pair = pairs
+                .next()
+                .filter(|pair| pair.len() == 2)
+                .ok_or(InvalidName::Mac)?;
             *byte = u8::from_str_radix(pair, 16).map_err(|_| InvalidName::Mac)?;
         }
-        if pairs.next().is_some() { Err(InvalidName::Mac) } else { Ok(Self(mac)) }
+        if pairs.next().is_some() {
+            Err(InvalidName::Mac)
+        } else {
+            Ok(Self(mac))
+        }
     }
 }
 
@@ -229,7 +240,13 @@ mod tests {
     fn macs_round_trip_as_text() {
         let mac = Mac([0x02, 0, 0xab, 0xcd, 0xef, 1]);
         assert_eq!(mac.to_string().parse(), Ok(mac));
-        for bad in ["", "02:00:ab:cd:ef", "02:00:ab:cd:ef:01:02", "2:0:ab:cd:ef:1", "zz:00:ab:cd:ef:01"] {
+        for bad in [
+            "",
+            "02:00:ab:cd:ef",
+            "02:00:ab:cd:ef:01:02",
+            "2:0:ab:cd:ef:1",
+            "zz:00:ab:cd:ef:01",
+        ] {
             assert_eq!(bad.parse::<Mac>(), Err(InvalidName::Mac), "{bad:?}");
         }
     }

@@ -1,13 +1,89 @@
-//! Weft's control plane, sans-IO.
-#![allow(missing_docs)]
-mod drops; mod event; mod id; mod time; mod topology; mod record; mod route; mod fdb;
+//! Weft's control plane, sans-IO: which routers there are, how they reach each other, and what lies behind each.
+//!
+//! [`Mesh`] is the core of one router. The driver (the daemon, or a simulator) hands in [`Input`]s with the time
+//! and takes [`Output`]s out; nothing in here reads a clock, opens a socket or starts a thread, and all random
+//! choices follow from a seed. Frames never pass through here: data threads act on the routes and forwarding
+//! entries that come out.
+//!
+//! # The way of an update
+//!
+//! A container is attached at router A; eight stops later router C sends frames to it.
+//!
+//! 1. A's driver hands in [`Input::Attach`]; [`Registry`] (`fdb/`) puts the port into a chunk.
+//! 2. `issue` makes a record of the chunk and has it signed (`record/`); `store` keeps it like any other.
+//! 3. `gossip` packs it with whatever else is new and sends it over all links (`wire`).
+//! 4. At the neighbour B, `neighbor` decodes the message and `gossip` reads the record's header.
+//! 5. `store` judges it: newer than what is there, of a router that knows the secret, rightly signed.
+//! 6. `gossip` acts upon it and passes it on to all other neighbours at once, byte for byte.
+//! 7. C takes the same steps; [`Registry`] finds what changes in the forwarding table.
+//! 8. C's driver gets [`Output::Fdb`], and its data threads know where to send.
+//!
+//! What a link loses, `repair` finds (`digest`): neighbours compare hashes when they meet and every half minute.
+//! A change of links goes the same way as `LinkState`; there, stop 7 is `reach`, which computes routes a moment
+//! later (`schedule`), and stop 8 is [`Output::Route`].
+//!
+//! # Files
+//!
+//! | file | subject |
+//! |---|---|
+//! | `mesh`, `event`, `config`, `status` | the core's face: inputs, outputs, settings, views |
+//! | `id`, `time`, `drops`, `bucket`, `outbox` | small things used everywhere |
+//! | `wire` | messages between neighbours |
+//! | `link/`, `neighbor` | links: greeting, keepalives, rivals; what the core does when they change |
+//! | `connector`, `target` | what is dialled, and when |
+//! | `record/`, `store` | signed records and their merge |
+//! | `own`, `linkstate`, `issue` | this router's own records |
+//! | `gossip`, `repair`, `digest` | how records spread |
+//! | `topology`, `route/`, `reach`, `schedule` | paths for data and control messages |
+//! | `routed` | control messages over several hops |
+//! | `fdb/` | behind which router each MAC address lies |
+
+mod bucket;
+mod config;
+mod connector;
+mod digest;
+mod drops;
+mod event;
+mod fdb;
+mod gossip;
+mod id;
+mod issue;
+mod link;
+mod linkstate;
+mod mesh;
+mod neighbor;
+mod outbox;
+mod own;
+mod reach;
+mod record;
+mod repair;
+mod route;
+mod routed;
+mod schedule;
+mod status;
+mod store;
+mod target;
+mod time;
+mod topology;
+mod wire;
+
+pub use config::Config;
 pub use drops::{DropReason, Drops};
-pub use event::{Direction, Event, Input, Output, SecretIds};
-pub use fdb::{Fdb, FdbChange};
+pub use event::{Direction, Event, Input, Output, SecretIds, TimerReason};
+pub use fdb::{
+    Fdb, FdbChange, LocalChange, MAX_CHUNK_ENTRIES, MAX_CHUNKS, MAX_ENTRY_ADDRESSES, MacsBody, Registry,
+};
 pub use id::{InvalidName, LinkId, LinkLabel, Mac, PeerId, PeerName, SecretId, ShortId, Vni};
+pub use mesh::Mesh;
 pub use record::{Admission, PeerInfo, Signer};
-pub use route::{DirectPath, Route};
+pub use route::{
+    BroadcastTree, DirectPath, LABEL_REST, Labels, MAX_LABELS, RELAY_COST_US, Route, Routes, control_paths,
+};
+pub use status::{LinkStatus, LinkView, PeerView, TargetState, TargetView};
 pub use time::Instant;
 pub use topology::{Adjacency, Topology};
+
+/// Largest control message in bytes. Drivers skip larger ones and say so with [`Input::Oversized`].
 pub const MAX_MESSAGE: usize = 256 * 1024;
+/// Largest payload of [`Input::SendTo`] in bytes.
 pub const MAX_PAYLOAD: usize = 4096;

@@ -1,4 +1,7 @@
 //! What every router says of its own links: the link-state database as routing sees it.
+//!
+//! The record store puts in the body of each verified `LinkState` record; [`route`](crate::Routes) reads links
+//! out of it. A link is there only when each end lists the other.
 
 use crate::{LinkLabel, PeerId};
 use serde::{Deserialize, Serialize};
@@ -9,7 +12,8 @@ use std::collections::BTreeMap;
 pub struct Adjacency {
     /// The router at the other end.
     pub neighbor: PeerId,
-    /// The origin's own label for this link; relayed packets name the link by it.
+    /// The origin's own label for this link; relayed packets name the link by it. Zero: nothing is relayed
+    /// over it.
     pub label: LinkLabel,
     /// One-way delay in microseconds, quantised.
     pub delay_us: u32,
@@ -21,13 +25,24 @@ pub struct Adjacency {
 /// The adjacencies of every known router, keyed by origin. A link counts only when each end lists it.
 #[derive(Debug, Clone, Default)]
 pub struct Topology {
+    /// Sorted by neighbour, one each.
     origins: BTreeMap<PeerId, Vec<Adjacency>>,
 }
 
 impl Topology {
     /// Replaces what `origin` says of its links. Returns true if that changed anything.
-    pub fn set(&mut self, origin: PeerId, adjacencies: Vec<Adjacency>) -> bool {
-        self.origins.insert(origin, adjacencies.clone()).is_none_or(|old| old != adjacencies)
+    ///
+    /// The order given does not matter. Of several with one neighbour the lowest label counts; a link with
+    /// itself does not. So all routers read the same out of one record, however odd it is.
+    pub fn set(&mut self, origin: PeerId, mut adjacencies: Vec<Adjacency>) -> bool {
+        adjacencies.retain(|adjacency| adjacency.neighbor != origin);
+        adjacencies.sort_unstable_by_key(|adj| (adj.neighbor, adj.label, adj.delay_us, adj.mtu));
+        adjacencies.dedup_by_key(|adjacency| adjacency.neighbor);
+        if self.origins.get(&origin) == Some(&adjacencies) {
+            return false;
+        }
+        self.origins.insert(origin, adjacencies);
+        true
     }
 
     /// Forgets `origin`. Returns true if it was known.
@@ -35,7 +50,7 @@ impl Topology {
         self.origins.remove(origin).is_some()
     }
 
-    /// What `origin` says of its links; empty if unknown.
+    /// What `origin` says of its links, in the order of the neighbours; empty if unknown.
     #[must_use]
     pub fn adjacencies(&self, origin: &PeerId) -> &[Adjacency] {
         self.origins.get(origin).map_or(&[], Vec::as_slice)
@@ -44,12 +59,71 @@ impl Topology {
     /// What `from` says of its link to `to`, if `to` also lists `from`.
     #[must_use]
     pub fn link(&self, from: &PeerId, to: &PeerId) -> Option<&Adjacency> {
-        let find = |a: &PeerId, b: &PeerId| self.adjacencies(a).iter().find(|adj| adj.neighbor == *b);
-        find(to, from).and_then(|_| find(from, to))
+        self.listed(to, from).and_then(|_| self.listed(from, to))
+    }
+
+    /// The links of `from`, in the order of the neighbours: what it says of each, and what the other end says.
+    pub fn links(&self, from: PeerId) -> impl Iterator<Item = (&Adjacency, &Adjacency)> {
+        let ours = self.adjacencies(&from).iter();
+        ours.filter_map(move |ours| Some((ours, self.listed(&ours.neighbor, &from)?)))
     }
 
     /// All origins, in order of their ids.
     pub fn origins(&self) -> impl Iterator<Item = &PeerId> {
         self.origins.keys()
+    }
+
+    /// What `from` says of `to`, whatever `to` says.
+    fn listed(&self, from: &PeerId, to: &PeerId) -> Option<&Adjacency> {
+        let list = self.adjacencies(from);
+        list.binary_search_by_key(to, |adjacency| adjacency.neighbor)
+            .ok()
+            .and_then(|at| list.get(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn adjacency(neighbor: u8, label: u16) -> Adjacency {
+        Adjacency {
+            neighbor: PeerId([neighbor; 32]),
+            label: LinkLabel(label),
+            delay_us: 100,
+            mtu: 1400,
+        }
+    }
+
+    #[test]
+    fn a_link_needs_both_ends() {
+        let [a, b] = [PeerId([1; 32]), PeerId([2; 32])];
+        let mut topology = Topology::default();
+        assert!(topology.set(a, vec![adjacency(2, 5)]));
+        assert_eq!(topology.link(&a, &b), None);
+        assert_eq!(topology.links(a).count(), 0);
+        assert!(topology.set(b, vec![adjacency(1, 6)]));
+        assert_eq!(topology.link(&a, &b).map(|link| link.label), Some(LinkLabel(5)));
+        assert_eq!(
+            topology
+                .links(b)
+                .map(|(ours, theirs)| (ours.label.0, theirs.label.0))
+                .collect::<Vec<_>>(),
+            [(6, 5)]
+        );
+        assert!(topology.remove(&a) && !topology.remove(&a));
+        assert_eq!(topology.link(&b, &a), None);
+    }
+
+    #[test]
+    fn order_repetition_and_self_links_do_not_matter() {
+        let a = PeerId([1; 32]);
+        let mut topology = Topology::default();
+        assert!(topology.set(
+            a,
+            vec![adjacency(3, 9), adjacency(2, 8), adjacency(3, 4), adjacency(1, 1)]
+        ));
+        assert!(!topology.set(a, vec![adjacency(2, 8), adjacency(3, 4)]));
+        assert_eq!(topology.adjacencies(&a), [adjacency(2, 8), adjacency(3, 4)]);
     }
 }

@@ -7,8 +7,9 @@
 //               neither a DHCP server's answer nor a router advertisement or redirect.
 //   guard_host  before the bridge's own side, where frames for the host itself arrive. Nothing passes.
 //
-// What can't be parsed does not pass: a header cut short or a chain of headers too long hides something.
-// build.sh makes guard.bpf.o of this. Needs Linux 5.2 (bounded loops are unrolled by the compiler).
+// What can't be parsed does not pass: a header cut short counts as a spoofed address, a chain of headers too long,
+// which hides something, as an advertisement.
+// build.sh makes guard.bpf.o of this. Loops are unrolled, so that old verifiers see none.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -212,7 +213,7 @@ static __always_inline int guard_v6(struct __sk_buff *skb, __u32 at, const struc
 		if (next != 0 && next != 43 && next != 44 && next != 51 && next != 60 && next != 135)
 			return PASS;
 		if (load(skb, at, header, sizeof(header)))
-			return drop(ROUTER_ADVERTISEMENT);
+			return drop(SPOOFED_ADDRESS);
 		if (next == 44) {
 			// A later fragment is nothing without the first, and that must hold the whole chain (RFC 7112).
 			if (header[2] || header[3] & 0xf8)

@@ -182,9 +182,7 @@ fn read_info(link: &mut Link, info: LinkInfo) {
         LinkInfo::Kind(InfoKind::Veth) => link.kind = Kind::Veth,
         LinkInfo::Kind(InfoKind::Tun) => link.kind = Kind::Tun,
         LinkInfo::Data(InfoData::Bridge(settings)) => {
-            link.bridge = Some(BridgeSettings {
-                plain: plain_switch().iter().all(|wanted| settings.contains(wanted)),
-            });
+            link.bridge = Some(BridgeSettings { plain: is_plain(&settings) });
         }
         LinkInfo::PortData(InfoPortData::BridgePort(settings)) => link.port = Some(read_port(&settings)),
         _ => {}
@@ -214,8 +212,17 @@ fn plain_switch() -> Vec<InfoBridge> {
         InfoBridge::StpState(BridgeStpState::Disabled),
         InfoBridge::MulticastSnooping(false),
         InfoBridge::MulticastRouter(BridgeMulticastRouterType::Disabled),
-        InfoBridge::VlanFiltering(false),
     ]
+}
+
+/// What the kernel was built without, it does not list; that is as good as switched off.
+fn is_plain(settings: &[InfoBridge]) -> bool {
+    let mut wanted = plain_switch();
+    wanted.push(InfoBridge::VlanFiltering(false));
+    settings.iter().all(|found| {
+        let same = |wanted: &&InfoBridge| std::mem::discriminant(*wanted) == std::mem::discriminant(found);
+        wanted.iter().find(same).is_none_or(|wanted| wanted == found)
+    })
 }
 
 fn bridge_info(data: Vec<InfoBridge>) -> LinkAttribute {
@@ -228,6 +235,7 @@ fn bridge_info(data: Vec<InfoBridge>) -> LinkAttribute {
 /// Makes the bridge `name`; it is down.
 pub(crate) fn create_bridge(socket: &mut Socket, name: &str, mac: Option<Mac>) -> Result<(), NetlinkError> {
     let mut message = named(name);
+    message.attributes.push(LinkAttribute::Group(GROUP));
     message
         .attributes
         .extend(mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
@@ -241,9 +249,17 @@ pub(crate) fn create_bridge(socket: &mut Socket, name: &str, mac: Option<Mac>) -
 
 /// Makes an existing bridge a plain switch again.
 pub(crate) fn set_plain(socket: &mut Socket, name: &str) -> Result<(), NetlinkError> {
-    let mut message = named(name);
-    message.attributes.push(bridge_info(plain_switch()));
-    change(socket, &format!("set up bridge {name}"), message)
+    let doing = format!("set up bridge {name}");
+    let mut set = |settings| {
+        let mut message = named(name);
+        message.attributes.push(bridge_info(settings));
+        change(socket, &doing, message)
+    };
+    set(plain_switch())?;
+    match set(vec![InfoBridge::VlanFiltering(false)]) {
+        Err(error) if error.is(Errno::OPNOTSUPP) => Ok(()), // a kernel without any
+        other => other,
+    }
 }
 
 /// Makes a veth pair: `host` here, `inner` in the namespace `netns`; both down.
@@ -263,15 +279,36 @@ pub(crate) fn create_veth(
     let mut message = named(host);
     message.attributes.push(LinkAttribute::Group(GROUP));
     message.attributes.push(LinkAttribute::Mtu(mtu));
-    message.attributes.push(LinkAttribute::LinkInfo(vec![
-        LinkInfo::Kind(InfoKind::Veth),
-        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
-    ]));
+    message.attributes.push(pair_info(peer));
     socket.change(
         &format!("make veth pair {host}"),
         RouteNetlinkMessage::NewLink(message),
         Mode::Create,
     )
+}
+
+/// Makes a pair for a wire: `here`, and `there` in the namespace `netns`.
+pub(crate) fn create_pair(
+    socket: &mut Socket,
+    here: &str,
+    there: &str,
+    netns: &impl AsFd,
+    mtu: u32,
+) -> Result<(), NetlinkError> {
+    let mut peer = named(there);
+    peer.attributes.push(LinkAttribute::Mtu(mtu));
+    peer.attributes.push(LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()));
+    let mut message = named(here);
+    message.attributes.push(LinkAttribute::Mtu(mtu));
+    message.attributes.push(pair_info(peer));
+    socket.change(&format!("lay a wire from {here}"), RouteNetlinkMessage::NewLink(message), Mode::Create)
+}
+
+fn pair_info(peer: LinkMessage) -> LinkAttribute {
+    LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+    ])
 }
 
 /// Removes an interface (both ends of a veth pair go); nothing happens when it is not there.

@@ -26,6 +26,27 @@ fn multicast(interface: u32) -> RouteMessage {
     message
 }
 
+/// Adds a route by way of a gateway.
+pub(crate) fn add_via(
+    socket: &mut Socket,
+    destination: IpAddr,
+    prefix: u8,
+    gateway: IpAddr,
+) -> Result<(), NetlinkError> {
+    let mut message = RouteMessage::default();
+    message.header.address_family =
+        if destination.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    message.header.destination_prefix_length = prefix;
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Static;
+    message.header.scope = RouteScope::Universe;
+    message.header.kind = RouteType::Unicast;
+    message.attributes.push(RouteAttribute::Destination(destination.into()));
+    message.attributes.push(RouteAttribute::Gateway(gateway.into()));
+    let doing = format!("add a route to {destination}/{prefix} by {gateway}");
+    socket.change(&doing, RouteNetlinkMessage::NewRoute(message), Mode::Create)
+}
+
 /// Sends IPv4 multicast out by `interface`, unless it has a way already.
 pub(crate) fn add_multicast(socket: &mut Socket, interface: u32) -> Result<(), NetlinkError> {
     let request = RouteNetlinkMessage::NewRoute(multicast(interface));

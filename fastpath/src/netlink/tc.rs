@@ -76,6 +76,15 @@ pub(crate) fn attach(
     )
 }
 
+/// Takes our filter off `interface`.
+pub(crate) fn detach(socket: &mut Socket, interface: u32) -> Result<(), NetlinkError> {
+    let mut head = header(interface, HANDLE.into(), ingress());
+    head.info = PRIORITY << 16 | u32::from(ALL_PROTOCOLS.to_be());
+    let filter = TcMessage::from_parts(head, vec![TcAttribute::Kind("bpf".to_owned())]);
+    let doing = format!("take the guard off interface {interface}");
+    socket.change(&doing, RouteNetlinkMessage::DelTrafficFilter(filter), Mode::Change)
+}
+
 /// The number of the program that hangs in our place on `interface`, if any.
 pub(crate) fn attached(socket: &mut Socket, interface: u32) -> Result<Option<u32>, NetlinkError> {
     let request = TcMessage::from_parts(header(interface, TcHandle::UNSPEC, ingress()), Vec::new());

@@ -1,4 +1,13 @@
-//! Signed records.
+//! Signed records: everything routers tell all others travels as one of these.
+//!
+//! A record is made and signed by its origin, kept and forwarded verbatim by everybody, and replaced only by a
+//! newer one of the same [`Key`]. [`signed`] is the envelope, [`body`] what known kinds carry inside.
+
+pub(crate) mod body;
+pub(crate) mod signed;
+
+pub(crate) use body::LinkStateBody;
+pub(crate) use signed::{Key, Record, RecordError, Version};
 
 use crate::{PeerId, PeerName, SecretId};
 use serde::{Deserialize, Serialize};
@@ -46,4 +55,14 @@ pub struct PeerInfo {
     pub version: String,
     /// Bits for features of later versions; unknown ones are ignored.
     pub capabilities: u32,
+}
+
+/// What a record is about. Kinds this version does not know are stored and forwarded all the same.
+pub(crate) mod kind {
+    /// [`PeerInfo`](super::PeerInfo), subkey 0.
+    pub(crate) const PEER_INFO: u8 = 1;
+    /// [`LinkStateBody`](super::LinkStateBody), chunked by subkey.
+    pub(crate) const LINK_STATE: u8 = 2;
+    /// [`MacsBody`](crate::fdb::MacsBody), chunked by subkey.
+    pub(crate) const MACS: u8 = 3;
 }

@@ -1,0 +1,373 @@
+//! The command line: verbs, options and their environment variables.
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::net::{Cidr, parse_listen};
+
+/// An encrypted mesh router for container networks.
+#[derive(Debug, Parser)]
+#[command(name = "weft", version, max_term_width = 80, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// Where the router answers the other verbs.
+    #[arg(
+        long,
+        global = true,
+        env = "WEFT_SOCKET",
+        default_value = "/run/weft/weft.sock"
+    )]
+    pub(crate) socket: PathBuf,
+    /// Where identity, secret and targets are kept.
+    #[arg(
+        long,
+        global = true,
+        env = "WEFT_STATE_DIR",
+        default_value = "/var/lib/weft",
+        value_name = "D"
+    )]
+    pub(crate) state_dir: PathBuf,
+    /// Print JSON instead of text.
+    #[arg(long, global = true, env = "WEFT_JSON")]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run the router, in the foreground.
+    Launch(Box<Launch>),
+    /// Link with routers at these addresses, now and after each restart.
+    Connect {
+        /// Forget all other targets.
+        #[arg(long, env = "WEFT_REPLACE")]
+        replace: bool,
+        /// HOST[:PORT] of a router.
+        #[arg(required = true, value_name = "PEER[:PORT]")]
+        peers: Vec<String>,
+    },
+    /// Close the links to these routers and dial them no more.
+    Forget {
+        /// An address that was connected, or a router's name, id or start of its id.
+        #[arg(required = true, value_name = "PEER")]
+        peers: Vec<String>,
+    },
+    /// Give a container an interface in the mesh; prints its addresses.
+    Attach {
+        #[command(flatten)]
+        container: Container,
+        /// Addresses with prefix length, IPv4 or IPv6.
+        #[arg(required = true, value_name = "CIDR")]
+        addresses: Vec<Cidr>,
+    },
+    /// Take a container's interface away.
+    Detach {
+        #[command(flatten)]
+        container: Container,
+    },
+    /// Show the router's view of the mesh.
+    Status {
+        /// One listing instead of the summary.
+        #[arg(value_enum)]
+        listing: Option<Listing>,
+    },
+    /// Measure the round trip to a router over the path that containers' frames take.
+    Ping {
+        /// A router's name, id or start of its id.
+        peer: String,
+        /// Measure the control path instead.
+        #[arg(long, env = "WEFT_CONTROL")]
+        control: bool,
+        /// How often.
+        #[arg(short = 'c', long, default_value_t = 4, env = "WEFT_COUNT")]
+        count: u32,
+    },
+    /// Show the hops of the data route to a router, with the round trip to each.
+    Trace {
+        /// A router's name, id or start of its id.
+        peer: String,
+    },
+    /// Make, add, list and retire the secrets that admit routers to the mesh.
+    Secret {
+        #[command(subcommand)]
+        verb: SecretVerb,
+    },
+    /// Print a token that lets another host join: `weft launch TOKEN`.
+    Invite,
+    /// Print this router's id.
+    Id,
+    /// Stop the router; containers keep their interfaces.
+    Stop,
+    /// Stop the router and remove its interfaces, identity and secrets.
+    Reset {
+        /// Do not ask.
+        #[arg(long, env = "WEFT_YES")]
+        yes: bool,
+        /// The bridge the router was launched with.
+        #[arg(long, env = "WEFT_BRIDGE", default_value = "weft", value_name = "NAME")]
+        bridge: String,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Show it all on this machine: three hosts, a relay, an encrypted mesh.
+    Demo,
+}
+
+/// Options of `weft launch`.
+#[derive(Debug, Args)]
+pub(crate) struct Launch {
+    /// This router's name, for people [default: the host's name].
+    #[arg(long, env = "WEFT_NAME", value_name = "N")]
+    pub(crate) name: Option<mesh::PeerName>,
+    /// UDP address and port for control and data.
+    #[arg(long, env = "WEFT_LISTEN", default_value = "[::]:6783", value_parser = parse_listen, value_name = "ADDR:PORT")]
+    pub(crate) listen: SocketAddr,
+    /// File with the secret's token (or the token itself in WEFT_SECRET).
+    #[arg(long, env = "WEFT_SECRET_FILE", value_name = "F")]
+    pub(crate) secret_file: Option<PathBuf>,
+    /// An address others shall try first, such as a NAT's outside.
+    #[arg(long, env = "WEFT_ADVERTISE", action = ArgAction::Append, value_name = "HOST[:PORT]")]
+    pub(crate) advertise: Vec<String>,
+    /// Which cipher data may use.
+    #[arg(long, env = "WEFT_CIPHER", value_enum, default_value_t = CipherChoice::Auto)]
+    pub(crate) cipher: CipherChoice,
+    /// How frames travel.
+    #[arg(long, env = "WEFT_OVERLAY", value_enum, default_value_t = OverlayChoice::Auto)]
+    pub(crate) overlay: OverlayChoice,
+    /// Do not encrypt between routers that both find the other's address in here.
+    #[arg(long, env = "WEFT_TRUSTED_SUBNETS", action = ArgAction::Append, value_delimiter = ',', num_args = 1, value_name = "CIDR[,CIDR...]")]
+    pub(crate) trusted_subnets: Vec<Cidr>,
+    /// Link only with the PEERs given.
+    #[arg(long, env = "WEFT_NO_DISCOVERY")]
+    pub(crate) no_discovery: bool,
+    /// Stop looking for more links at this number.
+    #[arg(long, env = "WEFT_MAX_LINKS", default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) max_links: u16,
+    /// Name of the bridge that joins this host's containers.
+    #[arg(long, env = "WEFT_BRIDGE", default_value = "weft", value_parser = parse_bridge, value_name = "NAME")]
+    pub(crate) bridge: String,
+    /// MTU of the containers' interfaces [default: the underlay's less 110].
+    #[arg(long, env = "WEFT_MTU", value_name = "M", value_parser = clap::value_parser!(u16).range(1280..=65_000))]
+    pub(crate) mtu: Option<u16>,
+    /// Serve /status and /healthz over HTTP here.
+    #[arg(long, env = "WEFT_HTTP", value_name = "ADDR", value_parser = parse_http)]
+    pub(crate) http: Option<SocketAddr>,
+    /// How log lines look.
+    #[arg(long, env = "WEFT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    /// Routers to join: HOST[:PORT], or an invite (`-` reads one from standard input).
+    #[arg(value_name = "PEER[:PORT]")]
+    pub(crate) peers: Vec<String>,
+}
+
+/// A container's network namespace and interface.
+#[derive(Debug, Clone, Args)]
+#[group(skip)]
+pub(crate) struct Container {
+    /// Its network namespace: a name under /run/netns, or a path.
+    #[arg(
+        long,
+        env = "WEFT_NETNS",
+        value_name = "NAME|PATH",
+        conflicts_with = "pid",
+        required_unless_present = "pid"
+    )]
+    pub(crate) netns: Option<String>,
+    /// A process in its network namespace.
+    #[arg(long, env = "WEFT_PID")]
+    pub(crate) pid: Option<u32>,
+    /// The interface's name inside.
+    #[arg(long, env = "WEFT_IFNAME", default_value = "eth0", value_parser = parse_ifname)]
+    pub(crate) ifname: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Listing {
+    Peers,
+    Connections,
+    Routes,
+    Targets,
+    Attachments,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretVerb {
+    /// Print a fresh secret's token.
+    New,
+    /// Add a second secret; run it on every host.
+    Add {
+        /// File with the token; `-` or nothing reads standard input.
+        file: Option<PathBuf>,
+    },
+    /// List the ids of this router's secrets, and which routers lack one.
+    List,
+    /// Stop accepting a secret.
+    Retire {
+        /// The secret's id, as `weft secret list` shows it.
+        id: String,
+        /// Even if a reachable router lacks the other secret.
+        #[arg(long, env = "WEFT_FORCE")]
+        force: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CipherChoice {
+    Auto,
+    #[value(name = "aes-256-gcm")]
+    Aes256Gcm,
+    #[value(name = "chacha20-poly1305")]
+    ChaCha20Poly1305,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OverlayChoice {
+    Auto,
+    Sleeve,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+fn parse_ifname(name: &str) -> Result<String, String> {
+    let fits = (1..=15).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && b != b'/' && b != b':')
+        && name != "."
+        && name != "..";
+    if fits {
+        Ok(name.to_owned())
+    } else {
+        Err("an interface name has 1 to 15 characters, no / or :".into())
+    }
+}
+
+fn parse_bridge(name: &str) -> Result<String, String> {
+    if name.len() > 8 {
+        return Err("a bridge name has at most 8 characters: other interfaces are named after it".into());
+    }
+    parse_ifname(name)
+}
+
+/// `ADDR:PORT`, `:PORT` or `PORT`; loopback unless an address is given.
+fn parse_http(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>();
+    port.map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+        .or_else(|_| text.parse())
+        .map_err(|_| "not an address and port, such as 127.0.0.1:6784".into())
+}
+
+/// Parses the process's arguments. Options may stand before the verb they belong to.
+pub(crate) fn parse() -> Cli {
+    Cli::parse_from(verb_first(std::env::args_os().collect()))
+}
+
+/// Moves the verb in front of the options that precede it, so that clap sees them as the verb's own.
+pub(crate) fn verb_first(mut args: Vec<OsString>) -> Vec<OsString> {
+    use clap::CommandFactory;
+    let command = Cli::command();
+    let takes_value = |flag: &str| {
+        let all = command
+            .get_arguments()
+            .chain(command.get_subcommands().flat_map(clap::Command::get_arguments));
+        let mut named = all.filter(|arg| {
+            flag.strip_prefix("--")
+                .is_some_and(|long| arg.get_long() == Some(long))
+                || flag
+                    .strip_prefix('-')
+                    .and_then(|s| s.parse().ok())
+                    .is_some_and(|c| arg.get_short() == Some(c))
+        });
+        named.any(|arg| arg.get_action().takes_values())
+    };
+    let mut at = 1;
+    while let Some(arg) = args.get(at).and_then(|arg| arg.to_str()) {
+        if command.find_subcommand(arg).is_some() {
+            let verb = args.remove(at);
+            args.insert(1, verb);
+            break;
+        }
+        if !arg.starts_with('-') || arg == "--" {
+            break;
+        }
+        at += if !arg.contains('=') && takes_value(arg) {
+            2
+        } else {
+            1
+        };
+    }
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(verb_first(line.split(' ').map(OsString::from).collect()))
+    }
+
+    fn launch(line: &str) -> Launch {
+        match parse(line).unwrap().verb {
+            Verb::Launch(launch) => *launch,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_stand_before_or_after_the_verb() {
+        for line in [
+            "weft --name status --socket /s launch 10.0.0.1",
+            "weft launch 10.0.0.1 --name status --socket /s",
+            "weft --name=status launch --socket=/s 10.0.0.1",
+        ] {
+            assert_eq!(launch(line).name.unwrap().as_str(), "status", "{line}");
+            assert_eq!(launch(line).peers, ["10.0.0.1"]);
+            assert_eq!(parse(line).unwrap().socket.to_str(), Some("/s"));
+        }
+        assert!(parse("weft --json status peers").unwrap().json);
+    }
+
+    #[test]
+    fn no_option_swallows_a_peer() {
+        let options =
+            launch("weft launch --trusted-subnets 10.0.0.0/8,fd00::/8 --trusted-subnets 192.168.0.0/16 a b");
+        assert_eq!(options.trusted_subnets.len(), 3);
+        assert_eq!(options.peers, ["a", "b"]);
+        let options = launch("weft launch --advertise x:1 --no-discovery a");
+        assert_eq!((options.advertise.len(), options.peers.len()), (1, 1));
+    }
+
+    #[test]
+    fn wrong_values_are_usage_errors() {
+        for line in [
+            "weft launch --listen nowhere",
+            "weft launch --mtu 1279",
+            "weft launch --trusted-subnets 10.0.0.0/33",
+            "weft attach 10.0.0.1/24",
+            "weft attach --netns a --pid 1 10.0.0.1/24",
+            "weft attach --netns a 10.0.0.1",
+            "weft attach --netns a --ifname sixteen-letters- 10.0.0.1/24",
+            "weft status nothing",
+            "weft frobnicate",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

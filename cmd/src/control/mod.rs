@@ -1,0 +1,144 @@
+//! The control socket: how the other verbs talk to the running router.
+//!
+//! A connection carries one [`Request`] as a line of JSON, and [`Reply`] lines back until `Done` or `Error`.
+//! The socket is readable by root and its group only (mode 0660); containers, which have other mount namespaces,
+//! never see it.
+
+mod client;
+mod server;
+
+pub(crate) use client::{Client, NotRunning};
+pub(crate) use server::serve;
+
+use crate::net::Cidr;
+use mesh::PeerId;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// What a verb asks of the router.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Request {
+    Connect {
+        replace: bool,
+        targets: Vec<String>,
+    },
+    Forget {
+        peers: Vec<String>,
+    },
+    Attach {
+        container: ContainerRef,
+        addresses: Vec<Cidr>,
+    },
+    Detach {
+        container: ContainerRef,
+    },
+    Status,
+    Ping {
+        peer: String,
+        control: bool,
+        count: u32,
+    },
+    Trace {
+        peer: String,
+    },
+    SecretAdd {
+        token: String,
+    },
+    SecretList,
+    SecretRetire {
+        id: String,
+        force: bool,
+    },
+    Invite,
+    Id,
+    Stop,
+}
+
+/// A container's interface, as the router can find it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ContainerRef {
+    /// Absolute path of its network namespace.
+    pub(crate) netns: PathBuf,
+    pub(crate) pid: Option<u32>,
+    pub(crate) ifname: String,
+}
+
+/// A line from the router.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// Something to print.
+    Value(serde_json::Value),
+    /// It went wrong.
+    Error(String),
+    /// It is done.
+    Done,
+}
+
+/// A question to the router's own task.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Answered at once.
+    Ask {
+        request: Request,
+        answer: oneshot::Sender<Result<serde_json::Value, String>>,
+    },
+    /// Find a router by name, id or prefix: its id, and the hops of the data route if there is one.
+    Find {
+        peer: String,
+        answer: oneshot::Sender<Result<Found, String>>,
+    },
+    /// One round trip.
+    Ping {
+        peer: PeerId,
+        how: PingPath,
+        answer: oneshot::Sender<Result<Echo, String>>,
+    },
+}
+
+/// A router that was named.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) peer: PeerId,
+    pub(crate) name: String,
+    /// Hops of the data route, destination last; empty without route.
+    pub(crate) route: Vec<PeerId>,
+}
+
+/// Which way a ping takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum PingPath {
+    /// As containers' frames, or only the first hops of that route.
+    Data(Option<usize>),
+    /// As control messages.
+    Control,
+}
+
+/// A ping's answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Echo {
+    pub(crate) rtt: Duration,
+    /// Names of the hops, the answering router last.
+    pub(crate) path: Vec<String>,
+}
+
+/// One try of `weft ping`, as its JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PingLine {
+    pub(crate) peer: String,
+    pub(crate) seq: u32,
+    pub(crate) rtt_us: Option<u64>,
+    pub(crate) path: Vec<String>,
+    pub(crate) error: Option<String>,
+}
+
+/// One hop of `weft trace`, as its JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct TraceLine {
+    pub(crate) hop: usize,
+    pub(crate) name: String,
+    pub(crate) peer_id: String,
+    pub(crate) rtt_us: Option<u64>,
+    pub(crate) error: Option<String>,
+}

@@ -1,0 +1,357 @@
+//! `weft launch`: from options, stored state and invites to a running router.
+
+use crate::cli::{CipherChoice, Cli, Launch, LogFormat, OverlayChoice};
+use crate::control;
+use crate::data::{Clock, Shore, Stop, UdpThread};
+use crate::link::{ConnectionIds, Dialer, LinksConfig, QuicQueue, SharedSocket};
+use crate::membership::{Membership, join};
+use crate::net::normal_target;
+use crate::router::{self, Containers, Inbox, Keys, Ports, Router, Settings};
+use crate::state::{Memory, StateDir};
+use anyhow::{Context, Result, anyhow};
+use arc_swap::ArcSwapOption;
+use crypto::aead::Cipher;
+use crypto::identity::Identity;
+use fastpath::watch::Watcher;
+use fastpath::{Linux, underlay};
+use mesh::{Drops, Mesh, PeerId, PeerName};
+use rand_core::{OsRng, RngCore};
+use sleeve::{Plane, PlaneConfig, Sleeve};
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+/// Events that may wait for the router's task; who sends more waits (links) or loses them (data threads).
+const QUEUE: usize = 4096;
+/// Bytes that the largest overlay adds to a container's packet, at most, on a direct path.
+const OVERHEAD: u16 = 110;
+/// Smallest MTU of IPv6 (RFC 8200), which containers always get.
+const SMALLEST_MTU: u16 = 1280;
+
+/// Runs the router until it is told to stop.
+pub(crate) fn launch(cli: &Cli, options: &Launch) -> Result<()> {
+    start_log(options.log_format);
+    let state = StateDir::open(&cli.state_dir)?;
+    let membership = join(options, &state)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
+        .context("cannot start the runtime")?;
+    let socket = cli.socket.clone();
+    let outcome = runtime.block_on(async {
+        let (router, inbox) = assemble(options, state, membership, &socket)?;
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        info!(name = router.settings.name, id = router.settings.id.brief(), listen = %router.settings.listen, "running");
+        router.run(inbox).await.context("the router")
+    });
+    let _ = std::fs::remove_file(&socket);
+    outcome
+}
+
+fn start_log(format: LogFormat) {
+    use tracing_subscriber::EnvFilter;
+    // quinn's own lines are of no use to an operator.
+    let filter = EnvFilter::try_from_env("WEFT_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,quinn=error,quinn_proto=error"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    match format {
+        LogFormat::Text => log
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+/// Puts the parts together. The control socket answers from here on.
+fn assemble(
+    options: &Launch,
+    state: StateDir,
+    membership: Membership,
+    control_socket: &Path,
+) -> Result<(Router, Inbox)> {
+    let Membership {
+        identity,
+        keyring,
+        memory,
+        targets,
+        first,
+    } = membership;
+    let identity = Arc::new(identity);
+    let keyring = Arc::new(RwLock::new(keyring));
+    let drops = Arc::new(Drops::default());
+    let clock = Clock::start();
+    let id = PeerId(identity.public());
+    let name = router_name(options)?;
+
+    let (commands, command_inbox) = mpsc::channel(QUEUE);
+    let (events, link_inbox) = mpsc::channel(QUEUE);
+    let (news, data_inbox) = mpsc::channel(QUEUE);
+    control::serve(control_socket, commands.clone())?;
+    if let Some(address) = options.http {
+        crate::http::serve(address, commands)?;
+    }
+
+    let socket =
+        SharedSocket::bind(options.listen).with_context(|| format!("cannot listen on {}", options.listen))?;
+    let socket = Arc::new(socket);
+    let listen = socket.local_addr().context("the UDP socket's address")?;
+    let queue = Arc::new(QuicQueue::default());
+    let ids = ConnectionIds::new(&seed());
+    let dialer = Dialer::open(LinksConfig {
+        identity: identity.clone(),
+        keyring: keyring.clone(),
+        socket: socket.clone(),
+        queue: queue.clone(),
+        ids: ids.clone(),
+        events,
+    })?;
+
+    let mtu = container_mtu(options);
+    let trusted: Vec<(IpAddr, u8)> = options
+        .trusted_subnets
+        .iter()
+        .map(|cidr| (cidr.address, cidr.prefix))
+        .collect();
+    let plane = Arc::new(Plane::new(PlaneConfig {
+        id,
+        drops: drops.clone(),
+        trusted: trusted.clone(),
+        container_mtu: mtu,
+    }));
+    let sleeve = Sleeve::new(
+        sleeve::Config {
+            id,
+            identity: identity.clone(),
+            keyring: keyring
+                .read()
+                .map_err(|_| anyhow!("the keyring is poisoned"))?
+                .clone(),
+            epoch: memory.epoch,
+            ciphers: ciphers(options.cipher),
+            trusted,
+            max_mtu: 1500,
+            drops: drops.clone(),
+        },
+        plane.clone(),
+        Box::new(OsRng),
+        clock.now(),
+    );
+    let mesh = Mesh::new(
+        core_config(options, &name, id, &identity, &keyring, &memory, targets, &drops),
+        seed(),
+        clock.now(),
+    );
+
+    let stop = Arc::new(Stop::new().context("cannot make an event descriptor")?);
+    let tap = Arc::new(ArcSwapOption::empty());
+    let shore = Shore {
+        plane,
+        socket,
+        tap,
+        drops: drops.clone(),
+        news,
+        clock,
+        stop,
+    };
+    UdpThread {
+        shore: shore.clone(),
+        queue,
+        ids,
+    }
+    .start()
+    .context("cannot start a thread")?;
+    let (containers, port_inbox) = containers(options, &state, &identity, &shore, mtu)?;
+    let settings = Settings {
+        name: name.to_string(),
+        id,
+        listen,
+        advertise: options
+            .advertise
+            .iter()
+            .map(|text| with_port(text, listen.port()))
+            .collect::<Result<_>>()?,
+        overlay_reason: overlay_reason(options.overlay),
+    };
+    let mut router = Router {
+        settings,
+        mesh,
+        sleeve,
+        shore,
+        drops,
+        dialer,
+        links: Default::default(),
+        keyring,
+        state,
+        memory,
+        containers,
+        pings: Default::default(),
+        addresses: Vec::new(),
+        stopping: false,
+    };
+    router.learn_addresses();
+    if first {
+        welcome(&router);
+    }
+    let watcher = Watcher::new()
+        .map_err(|error| warn!("changes of interfaces go unnoticed: {error}"))
+        .ok();
+    let inbox = Inbox {
+        links: link_inbox,
+        data: data_inbox,
+        commands: command_inbox,
+        ports: port_inbox,
+        watcher,
+    };
+    Ok((router, inbox))
+}
+
+#[allow(clippy::too_many_arguments)] // used once; a struct would only repeat mesh::Config
+fn core_config(
+    options: &Launch,
+    name: &PeerName,
+    id: PeerId,
+    identity: &Arc<Identity>,
+    keyring: &Arc<RwLock<crypto::keyring::Keyring>>,
+    memory: &Memory,
+    targets: Vec<String>,
+    drops: &Arc<Drops>,
+) -> mesh::Config {
+    let signer = Arc::new(Keys {
+        identity: identity.clone(),
+        keyring: keyring.clone(),
+    });
+    let mut config = mesh::Config::new(id, name.clone(), identity.data_public(), memory.epoch, signer);
+    config.instance = OsRng.next_u64();
+    config.drops = drops.clone();
+    config.discovery = !options.no_discovery;
+    config.max_links = options.max_links.into();
+    config.targets = targets;
+    config.version = env!("CARGO_PKG_VERSION").into();
+    config
+}
+
+fn containers(
+    options: &Launch,
+    state: &StateDir,
+    identity: &Identity,
+    shore: &Shore,
+    mtu: u16,
+) -> Result<(Containers, mpsc::Receiver<router::PortOutcome>)> {
+    let (outcomes, inbox) = mpsc::channel(QUEUE);
+    let made = router::start_tap(shore, &options.bridge, mtu).and_then(|()| kernel());
+    let ports = match made {
+        Ok(kernel) => {
+            let (ports, _thread) = Ports::start(kernel, outcomes).context("cannot start a thread")?;
+            Ok(ports)
+        }
+        Err(why) => Err(format!("this router can't make interfaces: {why}")),
+    };
+    // The same after every restart, so that nothing in containers' caches goes stale.
+    let key = identity.derive(&format!("bridge {}", options.bridge));
+    let bridge_mac = fastpath::plan::local_mac([key[0], key[1], key[2], key[3], key[4], key[5]]);
+    let containers = Containers::new(
+        ports,
+        options.bridge.clone(),
+        bridge_mac,
+        mtu,
+        state.attachments()?,
+    );
+    Ok((containers, inbox))
+}
+
+fn kernel() -> Result<Box<dyn fastpath::Kernel>, String> {
+    let mut kernel = Linux::new().map_err(|error| error.to_string())?;
+    if let Err(error) = kernel.load_guard() {
+        warn!(
+            "the port guard can't be loaded, so containers of one host are not guarded from each other: {error}"
+        );
+    }
+    Ok(Box::new(kernel))
+}
+
+fn seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    OsRng.fill_bytes(&mut seed);
+    seed
+}
+
+fn router_name(options: &Launch) -> Result<PeerName> {
+    if let Some(name) = &options.name {
+        return Ok(name.clone());
+    }
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy().into_owned();
+    host.parse()
+        .with_context(|| format!("this host's name, {host:?}, can't be the router's: choose one with --name"))
+}
+
+fn container_mtu(options: &Launch) -> u16 {
+    options.mtu.unwrap_or_else(|| {
+        let found = underlay::addresses(&options.bridge).unwrap_or_default();
+        // The narrowest interface: frames must fit whichever way they leave.
+        let underlay = found.iter().map(|own| own.mtu).min().unwrap_or(1500);
+        u16::try_from(underlay)
+            .unwrap_or(u16::MAX)
+            .saturating_sub(OVERHEAD)
+            .clamp(SMALLEST_MTU, 65_000)
+    })
+}
+
+fn ciphers(choice: CipherChoice) -> Vec<Cipher> {
+    match choice {
+        CipherChoice::Aes256Gcm => vec![Cipher::Aes256Gcm],
+        CipherChoice::ChaCha20Poly1305 => vec![Cipher::ChaCha20Poly1305],
+        CipherChoice::Auto => {
+            let preferred = Cipher::preferred();
+            let others = Cipher::ALL.iter().copied().filter(|cipher| *cipher != preferred);
+            std::iter::once(preferred).chain(others).collect()
+        }
+    }
+}
+
+fn overlay_reason(choice: OverlayChoice) -> &'static str {
+    match choice {
+        OverlayChoice::Auto => "this version of weft carries data over sleeve only",
+        OverlayChoice::Sleeve => "sleeve was asked for with --overlay sleeve",
+    }
+}
+
+fn with_port(text: &str, port: u16) -> Result<String> {
+    let has_port = text.parse::<std::net::SocketAddr>().is_ok()
+        || (text.parse::<IpAddr>().is_err()
+            && text
+                .rsplit_once(':')
+                .is_some_and(|(_, p)| p.parse::<u16>().is_ok()));
+    let full = match text.parse::<IpAddr>() {
+        Ok(ip) => std::net::SocketAddr::new(ip, port).to_string(),
+        Err(_) if has_port => text.to_owned(),
+        Err(_) => format!("{text}:{port}"),
+    };
+    normal_target(&full).map_err(|error| anyhow!("--advertise: {error}"))
+}
+
+/// What the first router of a mesh tells its operator.
+fn welcome(router: &Router) {
+    let settings = &router.settings;
+    let invite = router.invite_text().unwrap_or_else(|| "$(weft invite)".into());
+    eprintln!(
+        "This is the first router of a new mesh.\n\
+         \n  name   {}\n  id     {}\n\
+         \nOpen UDP port {} between the hosts. On the next host, run\n\
+         \n  weft launch {invite}\n\
+         \n(`weft invite` prints that token again; it holds the secret, so treat it like a password).\n\
+         To keep the router running, start it with\n\
+         \n  systemd-run --unit weft weft launch\n\
+         \nTo attach a container, run\n\
+         \n  weft attach --pid PID 10.32.0.1/12\n",
+        settings.name,
+        settings.id,
+        settings.listen.port(),
+    );
+}

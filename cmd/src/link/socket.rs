@@ -1,0 +1,325 @@
+//! One UDP port for QUIC and sleeve: datagrams are told apart by their first byte.
+//!
+//! The UDP thread owns receiving. What is QUIC it puts into a [`QuicQueue`], from which quinn reads; both send
+//! through the same descriptor.
+
+use aws_lc_rs::hmac;
+use quinn::udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
+use quinn::{AsyncUdpSocket, ConnectionId, ConnectionIdGenerator, UdpPoller};
+use rand_core::{OsRng, RngCore};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// Most QUIC datagrams that wait for the control plane; more are dropped, as by a full socket buffer.
+const QUEUE: usize = 2048;
+/// Socket buffers, in bytes; the kernel may grant less.
+const BUFFER: usize = 4 << 20;
+
+/// The router's UDP socket: non-blocking, never fragmenting, with GSO and GRO.
+#[derive(Debug)]
+pub(crate) struct SharedSocket {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    mapped: bool,
+}
+
+impl SharedSocket {
+    /// Binds `address`. `[::]` takes IPv4 as well, and falls back to IPv4 alone on a host without IPv6.
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+        let any_v6 = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let socket = match Self::open(address) {
+            Err(_) if any_v6 && Socket::new(Domain::IPV6, Type::DGRAM, None).is_err() => {
+                Self::open(SocketAddr::from(([0, 0, 0, 0], address.port())))?
+            }
+            opened => opened?,
+        };
+        let state = UdpSocketState::new((&socket).into())?;
+        let _ = state.set_recv_buffer_size((&socket).into(), BUFFER);
+        let _ = state.set_send_buffer_size((&socket).into(), BUFFER);
+        let mapped = socket.local_addr()?.is_ipv6();
+        Ok(Self {
+            socket,
+            state,
+            mapped,
+        })
+    }
+
+    fn open(address: SocketAddr) -> io::Result<UdpSocket> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(address.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED))?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        Ok(socket.into())
+    }
+
+    /// The bound address.
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// The descriptor, to poll.
+    pub(crate) fn as_socket(&self) -> &UdpSocket {
+        &self.socket
+    }
+
+    /// Receives as many datagrams as are there, at most one batch; see [`UdpSocketState::recv`].
+    pub(crate) fn receive(&self, buffers: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> io::Result<usize> {
+        self.state.recv((&self.socket).into(), buffers, meta)
+    }
+
+    /// Sends one sleeve datagram, without waiting.
+    pub(crate) fn send(&self, to: SocketAddr, datagram: &[u8]) -> io::Result<()> {
+        let to = match to {
+            SocketAddr::V4(v4) if self.mapped => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
+            other => other,
+        };
+        self.socket.send_to(datagram, to).map(|_| ())
+    }
+}
+
+/// A QUIC datagram on its way from the UDP thread to quinn.
+#[derive(Debug)]
+struct Received {
+    from: SocketAddr,
+    ecn: Option<EcnCodepoint>,
+    local: Option<IpAddr>,
+    bytes: Box<[u8]>,
+}
+
+#[derive(Debug, Default)]
+struct QueueState {
+    datagrams: VecDeque<Received>,
+    waker: Option<Waker>,
+}
+
+/// QUIC datagrams between the UDP thread and quinn.
+#[derive(Debug, Default)]
+pub(crate) struct QuicQueue(Mutex<QueueState>);
+
+impl QuicQueue {
+    fn state(&self) -> std::sync::MutexGuard<'_, QueueState> {
+        // A panic while holding the lock leaves a queue that is still whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands a datagram over. Returns false when the queue is full.
+    pub(crate) fn push(&self, meta: &RecvMeta, bytes: &[u8]) -> bool {
+        let mut state = self.state();
+        if state.datagrams.len() >= QUEUE {
+            return false;
+        }
+        let received = Received {
+            from: meta.addr,
+            ecn: meta.ecn,
+            local: meta.dst_ip,
+            bytes: bytes.into(),
+        };
+        state.datagrams.push_back(received);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+}
+
+/// The socket as quinn sees it.
+#[derive(Debug)]
+pub(crate) struct QuicSocket {
+    pub(crate) socket: Arc<SharedSocket>,
+    pub(crate) queue: Arc<QuicQueue>,
+}
+
+impl AsyncUdpSocket for QuicSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(Writable {
+            socket: self.socket.clone(),
+            waiting: None,
+        })
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.socket.state.send((&self.socket.socket).into(), transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let mut state = self.queue.state();
+        let mut count = 0;
+        for (buffer, meta) in buffers.iter_mut().zip(meta) {
+            let Some(received) = state.datagrams.pop_front() else {
+                break;
+            };
+            let len = received.bytes.len().min(buffer.len());
+            buffer[..len].copy_from_slice(&received.bytes[..len]);
+            let mut filled = RecvMeta::default();
+            filled.addr = received.from;
+            filled.len = len;
+            filled.stride = len;
+            filled.ecn = received.ecn;
+            filled.dst_ip = received.local;
+            *meta = filled;
+            count += 1;
+        }
+        if count > 0 {
+            return Poll::Ready(Ok(count));
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.socket.state.max_gso_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.socket.state.may_fragment()
+    }
+}
+
+type Waiting = Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>;
+
+/// Waits for room in the send buffer. The descriptor is registered only while somebody waits: otherwise every
+/// datagram sent by the data threads would wake the control plane.
+struct Writable {
+    socket: Arc<SharedSocket>,
+    waiting: Option<Waiting>,
+}
+
+impl std::fmt::Debug for Writable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writable").finish_non_exhaustive()
+    }
+}
+
+impl UdpPoller for Writable {
+    fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.waiting.is_none() {
+            let socket = self.socket.socket.try_clone()?;
+            self.waiting = Some(Box::pin(async move {
+                tokio::net::UdpSocket::from_std(socket)?.writable().await
+            }));
+        }
+        let Some(waiting) = self.waiting.as_mut() else {
+            return Poll::Ready(Ok(()));
+        };
+        let result = waiting.as_mut().poll(cx);
+        if result.is_ready() {
+            self.waiting = None;
+        }
+        result
+    }
+}
+
+/// Makes this router's QUIC connection ids, and recognises datagrams that can be for it, so that noise at the
+/// port is counted and dropped before it costs more than a hash.
+///
+/// An id is four random bytes and four of a keyed hash over them: unlinkable for others, checkable here.
+#[derive(Debug, Clone)]
+pub(crate) struct ConnectionIds(hmac::Key);
+
+impl ConnectionIds {
+    const RANDOM: usize = 4;
+    const LEN: usize = 8;
+    /// Shortest datagram with a long header that is not noise: header, two ids, and a tag.
+    const SHORTEST_LONG: usize = 21;
+
+    /// With a key made of `secret`.
+    pub(crate) fn new(secret: &[u8; 32]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    }
+
+    fn own(&self, id: &[u8]) -> bool {
+        let Some((random, mark)) = id.split_at_checked(Self::RANDOM) else {
+            return false;
+        };
+        mark.len() == Self::LEN - Self::RANDOM && hmac::sign(&self.0, random).as_ref().starts_with(mark)
+    }
+
+    /// True if `datagram` is QUIC version 1, or the answer to it, to an id that may be ours (RFC 9000, section 17).
+    pub(crate) fn plausible(&self, datagram: &[u8]) -> bool {
+        match datagram {
+            [first, version @ ..] if first & 0x80 != 0 => {
+                matches!(version, [0, 0, 0, 0 | 1, ..]) && datagram.len() >= Self::SHORTEST_LONG
+            }
+            [_, rest @ ..] => rest.get(..Self::LEN).is_some_and(|id| self.own(id)),
+            [] => false,
+        }
+    }
+}
+
+impl ConnectionIdGenerator for ConnectionIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut id = [0; Self::LEN];
+        OsRng.fill_bytes(&mut id[..Self::RANDOM]);
+        let mark = hmac::sign(&self.0, &id[..Self::RANDOM]);
+        id[Self::RANDOM..].copy_from_slice(&mark.as_ref()[..Self::LEN - Self::RANDOM]);
+        ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        Self::LEN
+    }
+
+    fn cid_lifetime(&self) -> Option<std::time::Duration> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plausible_quic_passes() {
+        let mut ids = ConnectionIds::new(&[42; 32]);
+        let own = ids.generate_cid();
+        assert_eq!(own.len(), ConnectionIds::LEN);
+        let mut short = vec![0x40];
+        short.extend_from_slice(&own);
+        short.extend_from_slice(&[0; 20]);
+        assert!(ids.plausible(&short));
+        short[3] ^= 1;
+        assert!(!ids.plausible(&short));
+        let mut long = vec![0xc0, 0, 0, 0, 1];
+        long.extend_from_slice(&[0; 30]);
+        assert!(ids.plausible(&long));
+        long[1] = 7;
+        assert!(!ids.plausible(&long));
+        assert!(!ids.plausible(&[]) && !ids.plausible(&[0x40]) && !ids.plausible(&[0xc0, 0, 0, 0, 1]));
+    }
+
+    #[test]
+    fn any_address_takes_both_families() {
+        let socket = SharedSocket::bind("[::]:0".parse().unwrap()).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.send_to(b"hello", ("127.0.0.1", port)).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let mut buffer = [0; 64];
+        let (len, from) = socket.as_socket().recv_from(&mut buffer).unwrap();
+        assert_eq!(&buffer[..len], b"hello");
+        socket.send(crate::net::canonical(from), b"back").unwrap();
+        sender
+            .set_read_timeout(Some(std::time::Duration::from_secs(2)))
+            .unwrap();
+        assert_eq!(sender.recv(&mut buffer).unwrap(), 4);
+    }
+}

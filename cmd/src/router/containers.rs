@@ -1,0 +1,385 @@
+//! The containers of this host: what is attached, and what of that works.
+//!
+//! A change goes: list changed and stored → kernel converged by the `ports` thread → what works now is told to
+//! the core (which publishes it) and to the plane (which guards and delivers) → the asker is answered.
+
+use super::ports::{Outcome, Ports, Ticket};
+use super::{Router, status};
+use crate::control::ContainerRef;
+use crate::net::{Cidr, unusable_for_container};
+use crate::state::Attachment;
+use fastpath::kernel::Report;
+use fastpath::plan::{Desired, Obstacle};
+use fastpath::{NetNsRef, names};
+use mesh::{Input, Mac, Vni};
+use rand_core::{OsRng, RngCore};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+/// Most addresses of one interface.
+const MAX_ADDRESSES: usize = 64;
+
+/// Where an answer goes.
+pub(crate) type Answer = oneshot::Sender<Result<Value, String>>;
+
+/// What is attached here.
+pub(crate) struct Containers {
+    /// The thread that programs the kernel; without it, why nothing can be attached.
+    pub(crate) ports: Result<Ports, String>,
+    pub(crate) bridge: String,
+    pub(crate) bridge_mac: Mac,
+    pub(crate) mtu: u16,
+    pub(crate) attached: Vec<Attachment>,
+    /// Host ends that work, with what was published of them.
+    live: BTreeMap<String, (Mac, Vec<IpAddr>)>,
+    asked: BTreeMap<Ticket, Asked>,
+}
+
+/// Who waits for an outcome.
+enum Asked {
+    Attach {
+        host: String,
+        before: Option<Attachment>,
+        answer: Answer,
+    },
+    Detach {
+        answer: Answer,
+    },
+    Status {
+        answer: Answer,
+    },
+}
+
+impl Containers {
+    /// Nothing is programmed before the first [`Router::converge`].
+    pub(crate) fn new(
+        ports: Result<Ports, String>,
+        bridge: String,
+        bridge_mac: Mac,
+        mtu: u16,
+        attached: Vec<Attachment>,
+    ) -> Self {
+        let (live, asked) = (BTreeMap::new(), BTreeMap::new());
+        Self {
+            ports,
+            bridge,
+            bridge_mac,
+            mtu,
+            attached,
+            live,
+            asked,
+        }
+    }
+
+    fn desired(&self) -> Desired {
+        Desired {
+            bridge: self.bridge.clone(),
+            bridge_mac: Some(self.bridge_mac),
+            mtu: self.mtu,
+            tap: names::tap(&self.bridge),
+            attachments: self
+                .attached
+                .iter()
+                .map(|attachment| attachment.port.clone())
+                .collect(),
+        }
+    }
+
+    fn position(&self, host: &str) -> Option<usize> {
+        self.attached
+            .iter()
+            .position(|attachment| attachment.port.host_ifname == host)
+    }
+}
+
+impl Router {
+    /// Orders the kernel to be as the list says.
+    pub(crate) fn converge(&mut self) -> Result<Ticket, String> {
+        let desired = self.containers.desired();
+        let ports = self.containers.ports.as_mut().map_err(|why| why.clone())?;
+        Ok(ports.converge(desired))
+    }
+
+    /// `weft attach`.
+    pub(crate) fn attach(&mut self, container: ContainerRef, addresses: &[Cidr], answer: Answer) {
+        match self.try_attach(container, addresses) {
+            Ok((ticket, host, before)) => {
+                self.containers
+                    .asked
+                    .insert(ticket, Asked::Attach { host, before, answer });
+            }
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
+    fn try_attach(
+        &mut self,
+        container: ContainerRef,
+        addresses: &[Cidr],
+    ) -> Result<(Ticket, String, Option<Attachment>), String> {
+        let wanted = self.usable(addresses)?;
+        let netns = NetNsRef::at(&container.netns).map_err(|error| error.to_string())?;
+        let host = names::host(&self.containers.bridge, &netns, &container.ifname);
+        let before = self
+            .containers
+            .position(&host)
+            .map(|at| self.containers.attached[at].clone());
+        self.refuse_taken(&host, &wanted)?;
+        let mut attachment = before.clone().unwrap_or_else(|| {
+            let mut random = [0; 6];
+            OsRng.fill_bytes(&mut random);
+            let bridge = &self.containers.bridge;
+            let port = fastpath::Attachment::new(bridge, netns, &container.ifname, Vec::new(), random);
+            Attachment {
+                port,
+                pid: container.pid,
+            }
+        });
+        for address in wanted {
+            if !attachment.port.addresses.contains(&address) {
+                attachment.port.addresses.push(address);
+            }
+        }
+        if attachment.port.addresses.len() > MAX_ADDRESSES {
+            return Err(format!("an interface has at most {MAX_ADDRESSES} addresses"));
+        }
+        self.put(&host, Some(attachment));
+        self.state
+            .store_attachments(&self.containers.attached)
+            .map_err(|error| format!("{error:#}"))?;
+        Ok((self.converge()?, host, before))
+    }
+
+    fn usable(&self, addresses: &[Cidr]) -> Result<Vec<(IpAddr, u8)>, String> {
+        for cidr in addresses {
+            if let Some(why) = unusable_for_container(cidr) {
+                return Err(format!("{cidr} {why}"));
+            }
+        }
+        Ok(addresses.iter().map(|cidr| (cidr.address, cidr.prefix)).collect())
+    }
+
+    /// An address that another container of this host has would make both unreachable by turns.
+    fn refuse_taken(&self, host: &str, wanted: &[(IpAddr, u8)]) -> Result<(), String> {
+        for other in self
+            .containers
+            .attached
+            .iter()
+            .filter(|other| other.port.host_ifname != host)
+        {
+            let taken = other
+                .port
+                .addresses
+                .iter()
+                .find(|(a, _)| wanted.iter().any(|(b, _)| a == b));
+            if let Some((address, _)) = taken {
+                let netns = other.port.netns.path.display();
+                return Err(format!(
+                    "{address} is attached to {netns} ({}) already",
+                    other.port.ifname
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// `weft detach`.
+    pub(crate) fn detach(&mut self, container: &ContainerRef, answer: Answer) {
+        let found = self.containers.attached.iter().find(|attachment| {
+            let port = &attachment.port;
+            let same = port.netns.path == container.netns
+                || NetNsRef::at(&container.netns).is_ok_and(|netns| netns.inode == port.netns.inode);
+            same && port.ifname == container.ifname
+        });
+        let Some(host) = found.map(|attachment| attachment.port.host_ifname.clone()) else {
+            let text = format!(
+                "{} has no interface {} here",
+                container.netns.display(),
+                container.ifname
+            );
+            return drop(answer.send(Err(text)));
+        };
+        self.put(&host, None);
+        self.store_attachments();
+        match self.converge() {
+            Ok(ticket) => drop(self.containers.asked.insert(ticket, Asked::Detach { answer })),
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
+    /// Answers with the whole status, once the guard's counters are read.
+    pub(crate) fn status_when_counted(&mut self, answer: Answer) {
+        match &mut self.containers.ports {
+            Ok(ports) => {
+                let ticket = ports.counters();
+                self.containers.asked.insert(ticket, Asked::Status { answer });
+            }
+            Err(_) => drop(answer.send(status::to_json(&self.status(&BTreeMap::new())))),
+        }
+    }
+
+    /// The `ports` thread has done something.
+    pub(crate) fn port_outcome(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Converged { ticket, result } => {
+                let asked = ticket.and_then(|ticket| self.containers.asked.remove(&ticket));
+                self.converged(result, asked);
+            }
+            Outcome::Counters { ticket, counters } => {
+                if let Some(Asked::Status { answer }) = self.containers.asked.remove(&ticket) {
+                    let _ = answer.send(status::to_json(&self.status(&counters)));
+                }
+            }
+        }
+    }
+
+    fn converged(&mut self, result: Result<Report, String>, asked: Option<Asked>) {
+        let report = match result {
+            Ok(report) => report,
+            Err(error) => {
+                warn!("containers: {error}");
+                return self.answer(asked, Some(error));
+            }
+        };
+        if report
+            .obstacles
+            .iter()
+            .any(|obstacle| matches!(obstacle, Obstacle::NoTap(_)))
+        {
+            self.make_tap();
+        }
+        self.forget_gone(&report);
+        self.publish(&report);
+        let error = match &asked {
+            Some(Asked::Attach { host, .. }) => trouble_of(&report, host, &self.containers.bridge),
+            _ => None,
+        };
+        if asked.is_none() {
+            report
+                .failed
+                .iter()
+                .for_each(|(op, error)| warn!("{}: {error}", op.subject()));
+            report.obstacles.iter().for_each(|obstacle| warn!("{obstacle}"));
+        }
+        self.answer(asked, error);
+    }
+
+    fn answer(&mut self, asked: Option<Asked>, error: Option<String>) {
+        match (asked, error) {
+            (Some(Asked::Attach { host, before, answer }), Some(error)) => {
+                // As it was: a failed attach leaves nothing behind.
+                self.put(&host, before);
+                self.store_attachments();
+                let _ = self.converge();
+                let _ = answer.send(Err(error));
+            }
+            (Some(Asked::Attach { host, answer, .. }), None) => {
+                let attached = self
+                    .containers
+                    .position(&host)
+                    .map(|at| &self.containers.attached[at]);
+                let addresses: Vec<_> = attached.map_or_else(Vec::new, |attachment| {
+                    attachment
+                        .port
+                        .addresses
+                        .iter()
+                        .map(|(a, prefix)| format!("{a}/{prefix}"))
+                        .collect()
+                });
+                let _ = answer.send(Ok(json!(addresses)));
+            }
+            (Some(Asked::Detach { answer }), error) => {
+                let _ = answer.send(error.map_or(Ok(Value::Null), Err));
+            }
+            (Some(Asked::Status { answer }), _) => {
+                let _ = answer.send(status::to_json(&self.status(&BTreeMap::new())));
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// Containers that ended take their attachments along.
+    fn forget_gone(&mut self, report: &Report) {
+        if report.gone.is_empty() {
+            return;
+        }
+        for host in &report.gone {
+            if let Some(at) = self.containers.position(host) {
+                let gone = self.containers.attached.remove(at);
+                info!("{} is gone: detached", gone.port.netns.path.display());
+            }
+        }
+        self.store_attachments();
+        let _ = self.converge();
+    }
+
+    /// Tells core and plane which containers work now.
+    fn publish(&mut self, report: &Report) {
+        let works = |host: &str| trouble_of(report, host, &self.containers.bridge).is_none();
+        let ports = self.containers.attached.iter().map(|attachment| &attachment.port);
+        let now: BTreeMap<_, _> = ports
+            .filter(|port| works(&port.host_ifname))
+            .map(|port| {
+                let addresses = port.addresses.iter().map(|(address, _)| *address).collect();
+                (port.host_ifname.clone(), (port.mac, addresses))
+            })
+            .collect();
+        let before = std::mem::replace(&mut self.containers.live, now.clone());
+        for (host, (mac, _)) in &before {
+            if now.get(host).is_none_or(|(still, _)| still != mac) {
+                self.shore.plane.detach(Vni::DEFAULT, *mac);
+                self.feed(Input::Detach {
+                    vni: Vni::DEFAULT,
+                    mac: *mac,
+                });
+            }
+        }
+        for (host, (mac, addresses)) in now {
+            if before.get(&host) != Some(&(mac, addresses.clone())) {
+                self.shore.plane.attach(Vni::DEFAULT, mac, &addresses);
+                self.feed(Input::Attach {
+                    vni: Vni::DEFAULT,
+                    mac,
+                    addresses,
+                });
+            }
+        }
+    }
+
+    fn put(&mut self, host: &str, attachment: Option<Attachment>) {
+        let attached = &mut self.containers.attached;
+        attached.retain(|other| other.port.host_ifname != host);
+        attached.extend(attachment);
+    }
+
+    fn store_attachments(&self) {
+        if let Err(error) = self.state.store_attachments(&self.containers.attached) {
+            tracing::error!("{error:#}");
+        }
+    }
+}
+
+/// What keeps this attachment, or all of them, from working.
+fn trouble_of(report: &Report, host: &str, bridge: &str) -> Option<String> {
+    if report.gone.iter().any(|gone| gone == host) {
+        return Some("the container's network namespace is gone".into());
+    }
+    let failed = report
+        .failed
+        .iter()
+        .find(|(op, _)| op.subject() == host || op.subject() == bridge);
+    let obstacle = || {
+        report.obstacles.iter().find(|obstacle| match obstacle {
+            Obstacle::BridgeName(_) => true,
+            Obstacle::NameTaken { host: taken, .. } => taken == host,
+            Obstacle::Unreadable(unreadable, _) => unreadable == host,
+            Obstacle::NoTap(_) => false,
+        })
+    };
+    failed
+        .map(|(_, error)| error.to_string())
+        .or_else(|| obstacle().map(ToString::to_string))
+}

@@ -1,0 +1,86 @@
+//! The running router: one task that owns both sans-IO cores and carries what comes out of one into the other,
+//! into the links, and into the data threads.
+//!
+//! ```text
+//!              links ──► Mesh ──routes, labels, macs──► Plane ◄── data threads
+//!                         ▲ │                            ▲
+//!          Control, PathUp│ │Deliver, Neighbor, Peer     │sessions
+//!                         │ ▼                            │
+//!                        Sleeve ─────────────────────────┘
+//! ```
+//! Every input is followed by draining both cores until neither has anything to say. Inputs that are queued are
+//! handled before timers, so that a pause of the process does not look like the silence of all neighbours.
+
+mod containers;
+mod drain;
+mod keys;
+mod names;
+mod ports;
+mod requests;
+mod run;
+mod secrets;
+mod status;
+
+pub(crate) use containers::Containers;
+pub(crate) use keys::Keys;
+pub(crate) use ports::{Outcome as PortOutcome, Ports};
+pub(crate) use run::{Inbox, start_tap};
+
+use crate::control::{Echo, PingPath};
+use crate::data::Shore;
+use crate::link::{Dialer, LinkHandle};
+use crate::state::{Memory, StateDir};
+use crypto::keyring::Keyring;
+use mesh::{Drops, Instant, LinkId, Mesh, PeerId};
+use sleeve::Sleeve;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, RwLock};
+use tokio::sync::oneshot;
+
+/// What does not change while the router runs.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) name: String,
+    pub(crate) id: PeerId,
+    pub(crate) listen: SocketAddr,
+    pub(crate) advertise: Vec<String>,
+    /// Why frames travel over sleeve, in a sentence.
+    pub(crate) overlay_reason: &'static str,
+}
+
+/// The router.
+pub(crate) struct Router {
+    pub(crate) settings: Settings,
+    pub(crate) mesh: Mesh,
+    pub(crate) sleeve: Sleeve,
+    /// What it shares with the data threads.
+    pub(crate) shore: Shore,
+    pub(crate) drops: Arc<Drops>,
+    pub(crate) dialer: Dialer,
+    pub(crate) links: BTreeMap<LinkId, LinkHandle>,
+    pub(crate) keyring: Arc<RwLock<Keyring>>,
+    pub(crate) state: StateDir,
+    pub(crate) memory: Memory,
+    pub(crate) containers: Containers,
+    pub(crate) pings: Pings,
+    /// This host's own addresses, with the port, best first.
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) stopping: bool,
+}
+
+/// Pings that wait for an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Pings {
+    waiting: BTreeMap<u64, Waiting>,
+    next: u64,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Waiting {
+    peer: PeerId,
+    sent: Instant,
+    how: PingPath,
+    answer: oneshot::Sender<Result<Echo, String>>,
+}

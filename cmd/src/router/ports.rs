@@ -1,0 +1,136 @@
+//! The thread that keeps the kernel as the router wants it: bridge, TAP port, containers' interfaces.
+//!
+//! Programming a container takes about a millisecond of waiting for the kernel, too long for the router's own
+//! task when there are many. So the router hands over what it desires and is told what came of it; between
+//! orders the thread looks every two seconds whether somebody has taken something away, and at once when
+//! the kernel says so.
+
+use fastpath::kernel::{Kernel, Report, converge};
+use fastpath::plan::Desired;
+use mesh::DropReason;
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How often the kernel is looked at unasked.
+const PATROL: Duration = Duration::from_secs(2);
+
+/// Number of an order, repeated in its outcome.
+pub(crate) type Ticket = u64;
+
+/// What the router orders.
+#[derive(Debug)]
+enum Order {
+    /// Make this so.
+    Converge(Ticket, Box<Desired>),
+    /// Read what the port guard has dropped.
+    Counters(Ticket),
+    /// Look now.
+    Look,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The kernel was worked on; `None` as ticket for unasked repairs.
+    Converged {
+        ticket: Option<Ticket>,
+        result: Result<Report, String>,
+    },
+    /// Drops by reason since launch.
+    Counters {
+        ticket: Ticket,
+        counters: BTreeMap<DropReason, u64>,
+    },
+}
+
+/// The router's hold on the thread. When it is dropped the thread ends, and leaves everything as it is.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    orders: Sender<Order>,
+    next: Ticket,
+}
+
+impl Ports {
+    /// Starts the thread.
+    pub(crate) fn start(
+        kernel: Box<dyn Kernel>,
+        outcomes: mpsc::Sender<Outcome>,
+    ) -> std::io::Result<(Self, JoinHandle<()>)> {
+        let (orders, received) = channel();
+        let worker = Worker {
+            kernel,
+            outcomes,
+            desired: None,
+        };
+        let thread = thread::Builder::new()
+            .name("ports".into())
+            .spawn(move || worker.run(&received))?;
+        Ok((Self { orders, next: 0 }, thread))
+    }
+
+    fn order(&mut self, order: impl FnOnce(Ticket) -> Order) -> Ticket {
+        self.next += 1;
+        // Fails only when the thread has panicked; the order is then never answered and its asker is told so.
+        let _ = self.orders.send(order(self.next));
+        self.next
+    }
+
+    /// Makes the kernel as desired, now and from now on.
+    pub(crate) fn converge(&mut self, desired: Desired) -> Ticket {
+        self.order(|ticket| Order::Converge(ticket, Box::new(desired)))
+    }
+
+    /// Asks for the port guard's counters.
+    pub(crate) fn counters(&mut self) -> Ticket {
+        self.order(Order::Counters)
+    }
+
+    /// The kernel reports a change: look whether it concerns us.
+    pub(crate) fn look(&mut self) {
+        self.order(|_| Order::Look);
+    }
+}
+
+struct Worker {
+    kernel: Box<dyn Kernel>,
+    outcomes: mpsc::Sender<Outcome>,
+    desired: Option<Desired>,
+}
+
+impl Worker {
+    fn run(mut self, orders: &Receiver<Order>) {
+        loop {
+            let outcome = match orders.recv_timeout(PATROL) {
+                Ok(Order::Converge(ticket, desired)) => {
+                    self.desired = Some(*desired);
+                    self.converge(Some(ticket))
+                }
+                Ok(Order::Counters(ticket)) => {
+                    let counters = self.kernel.read_counters().unwrap_or_default();
+                    Some(Outcome::Counters {
+                        ticket,
+                        counters: counters.into_iter().collect(),
+                    })
+                }
+                Ok(Order::Look) | Err(RecvTimeoutError::Timeout) => self.converge(None),
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if let Some(outcome) = outcome
+                && self.outcomes.blocking_send(outcome).is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Unasked work is reported only when there was some.
+    fn converge(&mut self, ticket: Option<Ticket>) -> Option<Outcome> {
+        let desired = self.desired.as_ref()?;
+        let result = converge(self.kernel.as_mut(), desired).map_err(|error| error.to_string());
+        let quiet = matches!(&result, Ok(report) if report.done == 0 && report.gone.is_empty() && report.is_reached());
+        (ticket.is_some() || !quiet).then_some(Outcome::Converged { ticket, result })
+    }
+}

@@ -1,0 +1,239 @@
+//! The router's loop: one thing at a time, queued things before timers.
+
+use super::{PortOutcome, Router};
+use crate::control::Command;
+use crate::{data, link};
+use fastpath::watch::Watcher;
+use fastpath::{Tap, names, underlay};
+use mesh::{DropReason, Input};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::Receiver;
+use tracing::{error, info, warn};
+
+/// Longest sleep; timers are far shorter.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// Everything the router listens to.
+pub(crate) struct Inbox {
+    pub(crate) links: Receiver<link::Event>,
+    pub(crate) data: Receiver<data::Event>,
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) ports: Receiver<PortOutcome>,
+    pub(crate) watcher: Option<Watcher>,
+}
+
+impl Router {
+    /// Runs until `weft stop`, SIGTERM or SIGINT, and leaves cleanly.
+    pub(crate) async fn run(mut self, mut inbox: Inbox) -> std::io::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        self.learn_addresses();
+        if let Err(why) = self.converge() {
+            warn!("containers can't be attached here: {why}");
+        }
+        while !self.stopping {
+            self.drain();
+            self.one(&mut inbox, &mut terminate, &mut interrupt).await;
+        }
+        self.leave(&mut inbox).await;
+        Ok(())
+    }
+
+    async fn one(&mut self, inbox: &mut Inbox, terminate: &mut Signal, interrupt: &mut Signal) {
+        let due = self.next_timer();
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => self.stopping = true,
+            _ = interrupt.recv() => self.stopping = true,
+            Some(event) = inbox.links.recv() => self.link_event(event),
+            Some(event) = inbox.data.recv() => self.data_event(event),
+            Some(outcome) = inbox.ports.recv() => self.port_outcome(outcome),
+            Some(command) = inbox.commands.recv() => self.command(command),
+            () = changed(&mut inbox.watcher) => self.kernel_changed(),
+            () = tokio::time::sleep_until(due) => self.timers(),
+        }
+    }
+
+    fn next_timer(&self) -> tokio::time::Instant {
+        let mesh = self.mesh.poll_timeout().map(|(at, _)| at);
+        let sleeve = self.sleeve.poll_timeout();
+        let earliest = [mesh, sleeve, self.pings.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min();
+        let at = earliest.map(|at| self.shore.clock.at(at).into());
+        at.unwrap_or_else(|| tokio::time::Instant::now() + LONGEST_SLEEP)
+    }
+
+    fn timers(&mut self) {
+        self.feed(Input::Tick);
+        self.feed_sleeve(sleeve::Input::Tick);
+        self.pings.expire(self.shore.clock.now());
+    }
+
+    fn link_event(&mut self, event: link::Event) {
+        match event {
+            link::Event::Up {
+                handle,
+                address,
+                direction,
+                target,
+            } => {
+                let (link, peer) = (handle.id, handle.peer);
+                self.links.insert(link, handle);
+                self.feed(Input::LinkUp {
+                    link,
+                    peer,
+                    address,
+                    direction,
+                    target,
+                });
+            }
+            link::Event::Down { link, reason } => {
+                self.links.remove(&link);
+                self.feed(Input::LinkDown { link, reason });
+            }
+            link::Event::Message { link, bytes } => self.feed(Input::Message { link, bytes }),
+            link::Event::Oversized { link } => self.feed(Input::Oversized { link }),
+            link::Event::DialFailed { target, error, own } => {
+                self.feed(Input::DialFailed { target, error, own })
+            }
+            link::Event::Refused { reason, detail } => self.refused(reason, &detail),
+        }
+    }
+
+    fn refused(&self, reason: DropReason, detail: &str) {
+        self.drops.count(reason);
+        // One line each for the first few, then for every doubling: a flood must not fill the disk.
+        let count = self.drops.get(reason);
+        if count <= 16 || count.is_power_of_two() {
+            warn!(reason = reason.name(), count, "refused a link: {detail}");
+        }
+    }
+
+    fn data_event(&mut self, event: data::Event) {
+        match event {
+            data::Event::Message { from, via, bytes } => {
+                self.feed_sleeve(sleeve::Input::Message { from, via, bytes });
+            }
+            data::Event::Need { peer } => self.feed_sleeve(sleeve::Input::Need { peer }),
+            data::Event::Alive { peer } => {
+                self.feed(Input::Alive { peer });
+                self.feed_sleeve(sleeve::Input::Alive { peer });
+            }
+            data::Event::TapLost => {
+                warn!("the TAP device is gone: making it anew");
+                self.make_tap();
+                let _ = self.converge();
+            }
+        }
+    }
+
+    /// Makes the TAP device and starts its thread. The old one's thread has ended with the old device.
+    pub(crate) fn make_tap(&mut self) {
+        if let Err(error) = start_tap(&self.shore, &self.containers.bridge, self.containers.mtu) {
+            error!("{error}");
+        }
+    }
+
+    fn kernel_changed(&mut self) {
+        if let Ok(ports) = &mut self.containers.ports {
+            ports.look();
+        }
+        self.learn_addresses();
+    }
+
+    /// Reads this host's addresses; the core publishes them, sleeve offers them.
+    pub(crate) fn learn_addresses(&mut self) {
+        let found = match underlay::addresses(&self.containers.bridge) {
+            Ok(found) => found,
+            Err(error) => return warn!("cannot list this host's addresses: {error}"),
+        };
+        let port = self.settings.listen.port();
+        let bound = self.settings.listen.ip().to_canonical();
+        let usable = |address: &std::net::IpAddr| {
+            if bound.is_unspecified() {
+                bound.is_ipv6() || address.is_ipv4()
+            } else {
+                *address == bound
+            }
+        };
+        let mut addresses: Vec<_> = self
+            .settings
+            .advertise
+            .iter()
+            .filter_map(|text| text.parse().ok())
+            .collect();
+        let own = found
+            .iter()
+            .map(|own| own.address)
+            .filter(usable)
+            .map(|ip| SocketAddr::new(ip, port));
+        addresses.extend(own);
+        let mtu = found
+            .iter()
+            .map(|own| own.mtu)
+            .max()
+            .unwrap_or(1500)
+            .clamp(1280, 65_535);
+        self.feed_sleeve(sleeve::Input::MaxMtu(u16::try_from(mtu).unwrap_or(u16::MAX)));
+        if addresses != self.addresses {
+            self.addresses.clone_from(&addresses);
+            self.feed(Input::Addresses(addresses.clone()));
+            self.feed_sleeve(sleeve::Input::Addresses(addresses));
+        }
+    }
+
+    /// Neighbours learn at once; containers keep their interfaces.
+    async fn leave(&mut self, inbox: &mut Inbox) {
+        info!("stopping");
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        self.feed(Input::Shutdown);
+        self.drain();
+        self.feed_sleeve(sleeve::Input::Shutdown);
+        // Let the goodbyes reach the wire before the connections are closed.
+        let until = tokio::time::Instant::now() + Duration::from_millis(100);
+        while let Ok(Some(event)) = tokio::time::timeout_at(until, inbox.links.recv()).await {
+            if let link::Event::Down { link, .. } = event {
+                self.links.remove(&link);
+            }
+            if self.links.is_empty() {
+                break;
+            }
+        }
+        self.dialer.close().await;
+        self.shore.stop.stop();
+    }
+}
+
+async fn changed(watcher: &mut Option<Watcher>) {
+    match watcher {
+        Some(listening) => {
+            if listening.changed().await.is_err() {
+                *watcher = None;
+            }
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Makes the TAP device, gives it to the data threads, and starts the thread that reads from it.
+pub(crate) fn start_tap(shore: &data::Shore, bridge: &str, mtu: u16) -> Result<(), String> {
+    // The old descriptor first: the device's name is free only when it is closed.
+    shore.tap.store(None);
+    let tap = Tap::create(&names::tap(bridge), mtu).map_err(|error| error.to_string())?;
+    tap.set_nonblocking(true).map_err(|error| error.to_string())?;
+    let tap = Arc::new(tap);
+    shore.tap.store(Some(tap.clone()));
+    let thread = data::TapThread {
+        shore: shore.clone(),
+        tap,
+    };
+    thread
+        .start()
+        .map(|_| ())
+        .map_err(|error| format!("cannot start a thread: {error}"))
+}

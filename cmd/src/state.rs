@@ -1,0 +1,269 @@
+//! What a router keeps on disk between runs: identity, secrets, epoch, targets, attachments.
+//!
+//! Every file is readable by root only, and replaced as a whole: written beside, synced, renamed, and the
+//! directory synced, so that a power cut leaves the old or the new one. A disk that can't be written stops the
+//! launch: an identity that is lost at the next boot is worse than none.
+
+use anyhow::{Context, Result, bail};
+use crypto::identity::Identity;
+use crypto::keyring::Keyring;
+use crypto::secret::Secret;
+use rand_core::OsRng;
+use rustix::fs::{FlockOperation, flock};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// An open state directory, locked against a second router.
+#[derive(Debug)]
+pub(crate) struct StateDir {
+    path: PathBuf,
+    /// Held for the lock on it.
+    _lock: File,
+}
+
+/// What changes while the router runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Memory {
+    /// The largest epoch ever used.
+    pub(crate) epoch: u64,
+    /// True once a link with another router has been up.
+    pub(crate) met: bool,
+    /// Ids of secrets that were retired here: never taken again from a flag.
+    pub(crate) retired: Vec<String>,
+    /// What to dial.
+    pub(crate) targets: Vec<String>,
+}
+
+/// A container's interface, so that it can be made again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Attachment {
+    /// Interface and namespace.
+    pub(crate) port: fastpath::Attachment,
+    /// The process it was given by, if any.
+    pub(crate) pid: Option<u32>,
+}
+
+impl StateDir {
+    /// Opens the directory, making it if need be, and locks it.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let what = || format!("state directory {}", path.display());
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(what)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).with_context(what)?;
+        let lock_path = path.join("lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&lock_path)
+            .with_context(what)?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            bail!(
+                "another router uses {}: stop it (`weft stop`), or choose another --state-dir",
+                path.display()
+            );
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// Replaces a file durably.
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.path.join(name);
+        let beside = self.path.join(format!(".{name}.new"));
+        let write = || -> std::io::Result<()> {
+            let _ = fs::remove_file(&beside);
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&beside)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&beside, &path)?;
+            File::open(&self.path)?.sync_all()
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.path.join(name);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    fn read_json<T: DeserializeOwned + Default>(&self, name: &str) -> Result<T> {
+        let Some(bytes) = self.read(name)? else {
+            return Ok(T::default());
+        };
+        serde_json::from_slice(&bytes).with_context(|| {
+            format!(
+                "{} is damaged: restore it, or remove it to start afresh",
+                self.path.join(name).display()
+            )
+        })
+    }
+
+    fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
+        self.write(name, &serde_json::to_vec_pretty(value).context("state as JSON")?)
+    }
+
+    /// The router's identity, made at the first launch.
+    pub(crate) fn identity(&self) -> Result<Identity> {
+        if let Some(bytes) = self.read("identity")? {
+            let bytes: Result<&[u8; 64], _> = bytes.as_slice().try_into();
+            let Ok(bytes) = bytes else {
+                bail!(
+                    "{} is damaged: restore it, or remove it to get a new identity",
+                    self.path.join("identity").display()
+                );
+            };
+            return Ok(Identity::from_bytes(bytes));
+        }
+        let identity = Identity::generate(&mut OsRng);
+        self.write("identity", identity.to_bytes().as_slice())?;
+        Ok(identity)
+    }
+
+    /// The stored secrets, oldest first; empty before the first launch.
+    pub(crate) fn secrets(&self) -> Result<Vec<Secret>> {
+        let Some(bytes) = self.read("secrets")? else {
+            return Ok(Vec::new());
+        };
+        let damaged = || format!("{} is damaged", self.path.join("secrets").display());
+        let text = std::str::from_utf8(&bytes).with_context(damaged)?;
+        text.split_whitespace()
+            .map(|token| token.parse().with_context(damaged))
+            .collect()
+    }
+
+    /// Stores the secrets.
+    pub(crate) fn store_secrets(&self, keyring: &Keyring) -> Result<()> {
+        let text: String = keyring.secrets().map(|secret| secret.token() + "\n").collect();
+        self.write("secrets", text.as_bytes())
+    }
+
+    /// What was remembered at the last run.
+    pub(crate) fn memory(&self) -> Result<Memory> {
+        self.read_json("memory.json")
+    }
+
+    /// Remembers durably.
+    pub(crate) fn store_memory(&self, memory: &Memory) -> Result<()> {
+        self.write_json("memory.json", memory)
+    }
+
+    /// The containers attached so far.
+    pub(crate) fn attachments(&self) -> Result<Vec<Attachment>> {
+        self.read_json("attachments.json")
+    }
+
+    /// Stores the attached containers.
+    pub(crate) fn store_attachments(&self, attachments: &[Attachment]) -> Result<()> {
+        self.write_json("attachments.json", &attachments)
+    }
+}
+
+/// Removes what the router keeps in `path`, and the directory if nothing else is in it.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    for name in ["identity", "secrets", "memory.json", "attachments.json", "lock"] {
+        for file in [path.join(name), path.join(format!(".{name}.new"))] {
+            match fs::remove_file(&file) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error).with_context(|| format!("cannot remove {}", file.display())),
+            }
+        }
+    }
+    // Left alone when the operator keeps other files there.
+    let _ = fs::remove_dir(path);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory that goes with the test.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("weft-state-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            Self(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn what_is_stored_is_found_again_and_private() {
+        let scratch = Scratch::new("round-trip");
+        let memory = Memory {
+            epoch: 7,
+            met: true,
+            retired: vec!["x".into()],
+            targets: vec!["10.0.0.1:6783".into()],
+        };
+        let public = {
+            let dir = StateDir::open(&scratch.0).unwrap();
+            let keyring = Keyring::new(vec![Secret::generate(&mut OsRng)]).unwrap();
+            dir.store_secrets(&keyring).unwrap();
+            dir.store_memory(&memory).unwrap();
+            dir.identity().unwrap().public()
+        };
+        let dir = StateDir::open(&scratch.0).unwrap();
+        assert_eq!(dir.identity().unwrap().public(), public);
+        assert_eq!(dir.memory().unwrap(), memory);
+        assert_eq!(dir.secrets().unwrap().len(), 1);
+        for entry in fs::read_dir(&scratch.0).unwrap() {
+            let mode = entry.unwrap().metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0);
+        }
+        assert_eq!(
+            fs::metadata(&scratch.0).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+    }
+
+    #[test]
+    fn one_router_at_a_time() {
+        let scratch = Scratch::new("lock");
+        let _dir = StateDir::open(&scratch.0).unwrap();
+        assert!(
+            StateDir::open(&scratch.0)
+                .unwrap_err()
+                .to_string()
+                .contains("another router")
+        );
+    }
+
+    #[test]
+    fn damage_is_told_and_never_overwritten() {
+        let scratch = Scratch::new("damage");
+        let dir = StateDir::open(&scratch.0).unwrap();
+        fs::write(scratch.0.join("identity"), b"short").unwrap();
+        fs::write(scratch.0.join("memory.json"), b"{").unwrap();
+        fs::write(scratch.0.join("secrets"), b"nonsense").unwrap();
+        assert!(dir.identity().is_err() && dir.memory().is_err() && dir.secrets().is_err());
+        assert_eq!(fs::read(scratch.0.join("identity")).unwrap(), b"short");
+    }
+}

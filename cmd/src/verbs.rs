@@ -1,0 +1,321 @@
+//! The verbs other than `launch`: ask the running router, print its answer.
+
+use crate::cli::{Cli, Container, Listing, SecretVerb, Verb};
+use crate::control::{Client, ContainerRef, NotRunning, PingLine, Request, TraceLine};
+use crate::net::{Cidr, normal_target};
+use crate::status::model::Status;
+use crate::status::table;
+use crate::{launch, membership, state};
+use anyhow::{Context, Result, anyhow, bail};
+use clap::CommandFactory;
+use crypto::secret::Secret;
+use fastpath::NetNs;
+use rand_core::OsRng;
+use serde_json::Value;
+use std::io::{IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long `weft reset` waits for the router to stop.
+const STOP_TIME: Duration = Duration::from_secs(10);
+
+/// Does what the command line says.
+pub(crate) fn run(cli: &Cli) -> Result<()> {
+    match &cli.verb {
+        Verb::Launch(options) => launch::launch(cli, options),
+        Verb::Connect { replace, peers } => {
+            let targets = peers
+                .iter()
+                .map(|peer| normal_target(peer).map_err(|error| anyhow!(error)));
+            quiet(
+                cli,
+                &Request::Connect {
+                    replace: *replace,
+                    targets: targets.collect::<Result<_>>()?,
+                },
+            )
+        }
+        Verb::Forget { peers } => quiet(cli, &Request::Forget { peers: peers.clone() }),
+        Verb::Attach { container, addresses } => attach(cli, container, addresses),
+        Verb::Detach { container } => quiet(
+            cli,
+            &Request::Detach {
+                container: container_ref(container)?,
+            },
+        ),
+        Verb::Status { listing } => show_status(cli, *listing),
+        Verb::Ping { peer, control, count } => ping(cli, peer, *control, *count),
+        Verb::Trace { peer } => trace(cli, peer),
+        Verb::Secret { verb } => secret(cli, verb),
+        Verb::Invite => text(cli, &Request::Invite),
+        Verb::Id => text(cli, &Request::Id),
+        Verb::Stop => stop(cli),
+        Verb::Reset { yes, bridge } => reset(cli, *yes, bridge),
+        Verb::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "weft", &mut std::io::stdout());
+            Ok(())
+        }
+        Verb::Demo => bail!("this build has no demo"),
+    }
+}
+
+fn ask(cli: &Cli, request: &Request) -> Result<Value> {
+    Client::connect(&cli.socket)?.ask(request)
+}
+
+/// Asks for something that has no answer but success.
+fn quiet(cli: &Cli, request: &Request) -> Result<()> {
+    ask(cli, request).map(|_| ())
+}
+
+/// Prints, and ends quietly when nobody reads any more.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        outcome => outcome.context("cannot write to standard output"),
+    }
+}
+
+fn print_json(value: &Value) -> Result<()> {
+    print(&(serde_json::to_string_pretty(value).context("the answer as JSON")? + "\n"))
+}
+
+/// Asks for one text and prints it, alone.
+fn text(cli: &Cli, request: &Request) -> Result<()> {
+    let value = ask(cli, request)?;
+    if cli.json {
+        return print_json(&value);
+    }
+    print(&format!("{}\n", value.as_str().unwrap_or_default()))
+}
+
+fn container_ref(container: &Container) -> Result<ContainerRef> {
+    let netns = match (&container.netns, container.pid) {
+        (Some(path), _) if path.contains('/') => std::path::absolute(path).context("the namespace's path")?,
+        (Some(name), _) => NetNs::named_path(name)?,
+        (None, Some(pid)) => PathBuf::from(format!("/proc/{pid}/ns/net")),
+        (None, None) => bail!("which container? Use --netns or --pid"),
+    };
+    Ok(ContainerRef {
+        netns,
+        pid: container.pid,
+        ifname: container.ifname.clone(),
+    })
+}
+
+fn attach(cli: &Cli, container: &Container, addresses: &[Cidr]) -> Result<()> {
+    let request = Request::Attach {
+        container: container_ref(container)?,
+        addresses: addresses.to_vec(),
+    };
+    let value = ask(cli, &request)?;
+    if cli.json {
+        return print_json(&value);
+    }
+    let addresses: Vec<String> = serde_json::from_value(value).context("the router's answer")?;
+    print(
+        &addresses
+            .iter()
+            .map(|address| format!("{address}\n"))
+            .collect::<String>(),
+    )
+}
+
+fn show_status(cli: &Cli, listing: Option<Listing>) -> Result<()> {
+    let value = ask(cli, &Request::Status)?;
+    if cli.json {
+        let key = listing.map(|listing| match listing {
+            Listing::Peers => "peers",
+            Listing::Connections => "connections",
+            Listing::Routes => "routes",
+            Listing::Targets => "targets",
+            Listing::Attachments => "attachments",
+        });
+        return print_json(key.map_or(&value, |key| &value[key]));
+    }
+    let status: Status = serde_json::from_value(value).context("the router's answer")?;
+    print(&match listing {
+        None => table::summary(&status),
+        Some(Listing::Peers) => table::peers(&status.peers),
+        Some(Listing::Connections) => table::connections(&status.connections),
+        Some(Listing::Routes) => table::routes(&status.routes),
+        Some(Listing::Targets) => table::targets(&status.targets),
+        Some(Listing::Attachments) => table::attachments(&status.attachments),
+    })
+}
+
+fn ping(cli: &Cli, peer: &str, control: bool, count: u32) -> Result<()> {
+    let request = Request::Ping {
+        peer: peer.to_owned(),
+        control,
+        count,
+    };
+    let (mut sent, mut rtts) = (0, Vec::new());
+    let outcome = Client::connect(&cli.socket)?.call(&request, |value| {
+        if cli.json {
+            return print(&format!("{value}\n"));
+        }
+        let line: PingLine = serde_json::from_value(value).context("the router's answer")?;
+        sent += 1;
+        rtts.extend(line.rtt_us);
+        print(&match (line.rtt_us, line.error) {
+            (Some(rtt), _) => {
+                format!(
+                    "{} seq={} rtt={} by {}\n",
+                    line.peer,
+                    line.seq,
+                    table::time(Some(rtt)),
+                    line.path.join(", ")
+                )
+            }
+            (None, error) => format!("{} seq={} {}\n", line.peer, line.seq, error.unwrap_or_default()),
+        })
+    });
+    if !cli.json && sent > 1 {
+        rtts.sort_unstable();
+        let median = rtts.get(rtts.len() / 2).copied();
+        print(&format!(
+            "{} of {sent} answered, median rtt {}\n",
+            rtts.len(),
+            table::time(median)
+        ))?;
+    }
+    outcome
+}
+
+fn trace(cli: &Cli, peer: &str) -> Result<()> {
+    Client::connect(&cli.socket)?.call(
+        &Request::Trace {
+            peer: peer.to_owned(),
+        },
+        |value| {
+            if cli.json {
+                return print(&format!("{value}\n"));
+            }
+            let line: TraceLine = serde_json::from_value(value).context("the router's answer")?;
+            let outcome = line.error.unwrap_or_else(|| table::time(line.rtt_us));
+            let id = line.peer_id.get(..12).unwrap_or_default();
+            print(&format!("{:>2}  {}  {id}  {outcome}\n", line.hop, line.name))
+        },
+    )
+}
+
+fn secret(cli: &Cli, verb: &SecretVerb) -> Result<()> {
+    match verb {
+        SecretVerb::New => print(&format!("{}\n", Secret::generate(&mut OsRng).token())),
+        SecretVerb::Add { file } => {
+            let value = ask(
+                cli,
+                &Request::SecretAdd {
+                    token: secret_from(file.as_deref())?.token(),
+                },
+            )?;
+            if cli.json { print_json(&value) } else { Ok(()) }
+        }
+        SecretVerb::List => {
+            let value = ask(cli, &Request::SecretList)?;
+            if cli.json {
+                print_json(&value)
+            } else {
+                print(&secret_list(&value))
+            }
+        }
+        SecretVerb::Retire { id, force } => quiet(
+            cli,
+            &Request::SecretRetire {
+                id: id.clone(),
+                force: *force,
+            },
+        ),
+    }
+}
+
+fn secret_from(file: Option<&Path>) -> Result<Secret> {
+    match file.filter(|file| *file != Path::new("-")) {
+        Some(file) => membership::read_secret(file),
+        None => {
+            let mut token = String::new();
+            std::io::stdin()
+                .take(4096)
+                .read_to_string(&mut token)
+                .context("cannot read standard input")?;
+            token
+                .trim()
+                .parse()
+                .map_err(|error| anyhow!("standard input: {error}"))
+        }
+    }
+}
+
+fn secret_list(value: &Value) -> String {
+    let mut text = String::new();
+    for secret in value.as_array().into_iter().flatten() {
+        let lacking: Vec<_> = secret["lacking"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let used = if secret["in_use"] == Value::Bool(true) {
+            "in use"
+        } else {
+            "valid"
+        };
+        let lack = if lacking.is_empty() {
+            "every router has it".into()
+        } else {
+            format!("lacking: {}", lacking.join(", "))
+        };
+        text.push_str(&format!(
+            "{}  {used:6}  {lack}\n",
+            secret["id"].as_str().unwrap_or_default()
+        ));
+    }
+    text
+}
+
+/// Stops the router and waits until it no longer answers.
+fn stop(cli: &Cli) -> Result<()> {
+    quiet(cli, &Request::Stop)?;
+    let until = Instant::now() + STOP_TIME;
+    while Client::connect(&cli.socket).is_ok() {
+        if Instant::now() > until {
+            bail!("the router does not stop: see its log");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn reset(cli: &Cli, yes: bool, bridge: &str) -> Result<()> {
+    if !yes && !confirmed(&cli.state_dir)? {
+        bail!("nothing was removed");
+    }
+    match stop(cli) {
+        Err(error) if error.downcast_ref::<NotRunning>().is_none() => return Err(error),
+        _ => {}
+    }
+    fastpath::apply::remove_all(bridge).context("cannot remove the interfaces")?;
+    // The router may still hold its lock for a moment after its socket is gone.
+    let until = Instant::now() + STOP_TIME;
+    while cli.state_dir.exists() && state::StateDir::open(&cli.state_dir).is_err() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    state::remove(&cli.state_dir)
+}
+
+fn confirmed(state_dir: &Path) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        bail!("this removes identity, secrets and interfaces: say --yes to confirm");
+    }
+    eprint!(
+        "Remove this router's interfaces, identity and secrets ({})? [y/N] ",
+        state_dir.display()
+    );
+    let mut line = String::new();
+    std::io::stdin()
+        .read_line(&mut line)
+        .context("cannot read the answer")?;
+    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+}

@@ -1,0 +1,198 @@
+//! Networks out of nothing: wires between namespaces, switches, and a look at what passes. The demo and the tests
+//! build their hosts of these; the router itself does without.
+
+use crate::kernel::KernelError;
+use crate::netlink::{NetlinkError, Socket, address, link, or_exists, route};
+use crate::netns::NetNs;
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
+use std::io;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// `ETH_P_ALL`.
+const ALL_PROTOCOLS: u16 = 3;
+
+/// One end of a wire: a namespace and the interface's name there.
+#[derive(Debug, Clone, Copy)]
+pub struct End<'a> {
+    /// The namespace.
+    pub netns: &'a NetNs,
+    /// The interface.
+    pub ifname: &'a str,
+}
+
+/// Lays a wire (a veth pair) between two namespaces; both ends are up.
+///
+/// # Errors
+/// When a name is taken, or without privileges.
+pub fn connect(left: End<'_>, right: End<'_>, mtu: u16) -> Result<(), KernelError> {
+    inside(left.netns, |socket| link::create_pair(socket, left.ifname, right.ifname, right.netns, mtu.into()))?;
+    inside(right.netns, |socket| link::raise(socket, right.ifname))?;
+    inside(left.netns, |socket| link::raise(socket, left.ifname))
+}
+
+/// Makes a switch (a bridge without an address of its own) in a namespace.
+///
+/// # Errors
+/// When the name is taken, or without privileges.
+pub fn switch(at: End<'_>) -> Result<(), KernelError> {
+    inside(at.netns, |socket| {
+        link::create_bridge(socket, at.ifname, None)?;
+        link::silence(socket, at.ifname)?;
+        link::raise(socket, at.ifname)
+    })
+}
+
+/// Plugs an interface of the switch's namespace into the switch.
+///
+/// # Errors
+/// When one of them is not there.
+pub fn plug(switch: End<'_>, ifname: &str) -> Result<(), KernelError> {
+    inside(switch.netns, |socket| {
+        let index = link::index(socket, switch.ifname)?;
+        link::set_master(socket, ifname, index)
+    })
+}
+
+/// Gives an interface an address, usable at once.
+///
+/// # Errors
+/// When the interface is not there.
+pub fn add_address(at: End<'_>, address: IpAddr, prefix: u8) -> Result<(), KernelError> {
+    inside(at.netns, |socket| {
+        let index = link::index(socket, at.ifname)?;
+        address::add(socket, index, address, prefix)
+    })
+}
+
+/// Adds a route by way of a gateway; `0.0.0.0/0` or `::/0` is the default route.
+///
+/// # Errors
+/// When the gateway is on no link.
+pub fn add_route(
+    netns: &NetNs,
+    destination: IpAddr,
+    prefix: u8,
+    gateway: IpAddr,
+) -> Result<(), KernelError> {
+    inside(netns, |socket| or_exists(route::add_via(socket, destination, prefix, gateway)))
+}
+
+/// Takes an interface down, as if its cable were cut, or brings it up again.
+///
+/// # Errors
+/// When the interface is not there.
+pub fn set_up(at: End<'_>, up: bool) -> Result<(), KernelError> {
+    inside(at.netns, |socket| if up { link::raise(socket, at.ifname) } else { link::lower(socket, at.ifname) })
+}
+
+/// Sets an interface's MTU in bytes.
+///
+/// # Errors
+/// When the interface is not there, or can't.
+pub fn set_mtu(at: End<'_>, mtu: u16) -> Result<(), KernelError> {
+    inside(at.netns, |socket| link::set_mtu(socket, at.ifname, mtu.into()))
+}
+
+/// Removes an interface; nothing happens when it is not there.
+///
+/// # Errors
+/// When it can't be removed.
+pub fn delete(at: End<'_>) -> Result<(), KernelError> {
+    inside(at.netns, |socket| link::delete(socket, at.ifname))
+}
+
+/// The names of the interfaces of a namespace.
+///
+/// # Errors
+/// Without privileges to enter it.
+pub fn interfaces(netns: &NetNs) -> Result<Vec<String>, KernelError> {
+    inside(netns, |socket| Ok(link::list(socket)?.into_iter().map(|link| link.name).collect()))
+}
+
+/// Takes the guard off an interface, as anybody with privileges may.
+///
+/// # Errors
+/// When the interface is not there, or has none.
+pub fn strip_guard(at: End<'_>) -> Result<(), KernelError> {
+    inside(at.netns, |socket| {
+        let index = link::index(socket, at.ifname)?;
+        crate::netlink::tc::detach(socket, index)
+    })
+}
+
+fn inside<T: Send>(
+    netns: &NetNs,
+    work: impl FnOnce(&mut Socket) -> Result<T, NetlinkError> + Send,
+) -> Result<T, KernelError> {
+    Ok(netns.run(|| work(&mut Socket::open()?))??)
+}
+
+/// Sees every frame of one interface, or of a whole namespace, and sends any frame by the interface.
+#[derive(Debug)]
+pub struct PacketSocket(OwnedFd);
+
+impl PacketSocket {
+    /// Sees all that passes any interface of the namespace, both ways.
+    ///
+    /// # Errors
+    /// Without CAP_NET_RAW.
+    pub fn of_namespace(netns: &NetNs) -> Result<Self, KernelError> {
+        Ok(netns.run(|| Self::open(ALL_PROTOCOLS).map(Self))??)
+    }
+
+    /// Sees all that passes one interface, both ways, and may send by it.
+    ///
+    /// # Errors
+    /// Without CAP_NET_RAW, or when the interface is not there.
+    pub fn of_interface(at: End<'_>) -> Result<Self, KernelError> {
+        let opened = at.netns.run(|| {
+            let index = link::index(&mut Socket::open()?, at.ifname)?;
+            let fd = Self::open(0)?;
+            crate::sys::bind_packet(&fd, index, ALL_PROTOCOLS)
+                .map_err(|error| NetlinkError::new(format!("listen on {}", at.ifname), error))?;
+            Ok::<_, NetlinkError>(Self(fd))
+        });
+        Ok(opened??)
+    }
+
+    fn open(protocol: u16) -> Result<OwnedFd, NetlinkError> {
+        let protocol = NonZeroU32::new(protocol.to_be().into()).map(Protocol::from_raw);
+        rustix::net::socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, protocol)
+            .map_err(|error| NetlinkError::new("open a packet socket", error))
+    }
+
+    /// Makes [`receive`](Self::receive) give up after `timeout` with [`io::ErrorKind::WouldBlock`].
+    ///
+    /// # Errors
+    /// For a timeout of zero.
+    pub fn set_timeout(&self, timeout: std::time::Duration) -> io::Result<()> {
+        let which = rustix::net::sockopt::Timeout::Recv;
+        Ok(rustix::net::sockopt::set_socket_timeout(&self.0, which, Some(timeout))?)
+    }
+
+    /// Waits for a frame; one longer than `buffer` is cut.
+    ///
+    /// # Errors
+    /// `WouldBlock` at the timeout; `ENETDOWN` when the interface goes down.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (length, _) = rustix::net::recv(&self.0, buffer, RecvFlags::empty())?;
+        Ok(length)
+    }
+
+    /// Sends a frame as it is.
+    ///
+    /// # Errors
+    /// When the interface is down or the frame too long for it.
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        rustix::net::send(&self.0, frame, SendFlags::empty())?;
+        Ok(())
+    }
+}
+
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -1,0 +1,81 @@
+//! What a router's core is told once, at its start.
+
+use crate::{Drops, PeerId, PeerName, Signer};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Settings of one run. [`Config::new`] fills in the defaults.
+#[derive(Clone)]
+pub struct Config {
+    /// This router's identity.
+    pub id: PeerId,
+    /// Its nickname.
+    pub name: PeerName,
+    /// Its X25519 public key, for data sessions.
+    pub data_key: [u8; 32],
+    /// This run's epoch: larger than that of every earlier run, and on disk already. Below 2⁶².
+    pub epoch: u64,
+    /// A random number for this run: two runs with one identity differ in it.
+    pub instance: u64,
+    /// Signs our records and judges those of others.
+    pub signer: Arc<dyn Signer>,
+    /// Counts everything that is thrown away.
+    pub drops: Arc<Drops>,
+    /// Whether addresses found in other routers' records are dialled. Default: true.
+    pub discovery: bool,
+    /// Discovery makes no more links than this; incoming ones are taken up to twice as many. Default: 32.
+    pub max_links: usize,
+    /// What to dial: given ones, and what the last [`PersistTargets`](crate::Output::PersistTargets) held.
+    /// `HOST:PORT`, `IP:PORT`, or `PEERID@` before either: then nobody else is accepted there.
+    pub targets: Vec<String>,
+    /// Underlay addresses others may dial, best first; replaced by [`Input::Addresses`](crate::Input).
+    pub addresses: Vec<SocketAddr>,
+    /// Program version, for people.
+    pub version: String,
+    /// Bits of features; none is defined yet.
+    pub capabilities: u32,
+    /// Time between two keepalives on a link. Default: 1 s.
+    pub keepalive: Duration,
+    /// Keepalive intervals without any sign of life after which a link is dead. Default: 3.
+    pub keepalive_misses: u32,
+}
+
+impl Config {
+    /// The settings of a router with discovery and without targets.
+    #[must_use]
+    pub fn new(id: PeerId, name: PeerName, data_key: [u8; 32], epoch: u64, signer: Arc<dyn Signer>) -> Self {
+        Self {
+            id,
+            name,
+            data_key,
+            epoch,
+            instance: 0,
+            signer,
+            drops: Arc::default(),
+            discovery: true,
+            max_links: 32,
+            targets: Vec::new(),
+            addresses: Vec::new(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            capabilities: 0,
+            keepalive: Duration::from_secs(1),
+            keepalive_misses: 3,
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("epoch", &self.epoch)
+            .field("instance", &self.instance)
+            .field("discovery", &self.discovery)
+            .field("max_links", &self.max_links)
+            .field("targets", &self.targets)
+            .finish_non_exhaustive()
+    }
+}

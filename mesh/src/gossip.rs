@@ -1,0 +1,190 @@
+//! Records: taken in, acted upon, and passed on at once to all other neighbours.
+
+use crate::record::{Key, Record, RecordError, kind};
+use crate::store::Merged;
+use crate::wire::{Blob, Message};
+use crate::{DropReason, Instant, LinkId, MAX_MESSAGE, MacsBody, Mesh, Output, PeerId, Vni};
+
+/// Room in a message for what is not records: the kind byte and the number of records.
+const ENVELOPE: usize = 16;
+/// Room for the length of one record.
+const PREFIX: usize = 4;
+
+impl Mesh {
+    /// Records came from a neighbour.
+    pub(crate) fn records(&mut self, now: Instant, link: LinkId, from: PeerId, blobs: Vec<Blob>) {
+        let mut records: Vec<Record> = Vec::new();
+        for blob in blobs {
+            match Record::parse(blob.0) {
+                Ok(record) => records.push(record),
+                Err(RecordError::Oversized) => self.out.drop(DropReason::OversizedRecord),
+                Err(RecordError::Malformed) => self.out.drop(DropReason::MalformedRecord),
+            }
+        }
+        // What admits an origin comes before all else it says.
+        records.sort_by_key(|record| record.key.kind != kind::PEER_INFO);
+        for record in records {
+            if record.key.origin == self.own.id {
+                self.own_record(now, link, from, &record);
+            } else {
+                self.record(now, link, from, record);
+            }
+        }
+    }
+
+    fn record(&mut self, now: Instant, link: LinkId, from: PeerId, record: Record) {
+        let (key, bytes) = (record.key, record.bytes().to_vec());
+        let merged = self.store.merge(now, record, &*self.own.signer());
+        for peer in self.store.take_evicted() {
+            self.forget_origin(now, &peer);
+        }
+        match merged {
+            Merged::New(outdated) => {
+                self.flood.push((Some(from), bytes));
+                self.learn(now, &key, &outdated);
+            }
+            Merged::Known => {}
+            Merged::Refused(DropReason::BadSignature) => self.bad_signature(now, link, from),
+            Merged::Refused(reason) => {
+                self.out.drop(reason);
+                if reason == DropReason::StaleRecord && key.origin == from {
+                    self.show(link, &key);
+                }
+            }
+        }
+    }
+
+    /// A neighbour that lags behind with its own records shall know at once.
+    fn show(&mut self, link: LinkId, key: &Key) {
+        if let Some(record) = self.store.get(key) {
+            self.out
+                .send(link, &Message::Records(vec![Blob(record.bytes().to_vec())]));
+        }
+    }
+
+    fn own_record(&mut self, now: Instant, link: LinkId, from: PeerId, record: &Record) {
+        if !self
+            .own
+            .is_ahead(&record.version, self.store.version(&record.key))
+        {
+            return;
+        }
+        if record.verify(&*self.own.signer()) {
+            self.own.lost_race(now, record.version.epoch, &mut self.out);
+        } else {
+            self.bad_signature(now, link, from);
+        }
+    }
+
+    /// Acts upon a record that was stored, and upon those that went with it.
+    fn learn(&mut self, now: Instant, key: &Key, outdated: &[(u8, u64)]) {
+        let origin = key.origin;
+        for (_, subkey) in outdated.iter().filter(|(kind, _)| *kind == kind::MACS) {
+            let vni = Vni(u32::try_from(subkey >> 16).unwrap_or(u32::MAX));
+            self.learn_macs(
+                origin,
+                *subkey,
+                &MacsBody {
+                    vni,
+                    entries: Vec::new(),
+                },
+            );
+        }
+        if key.kind == kind::LINK_STATE || outdated.iter().any(|(kind, _)| *kind == kind::LINK_STATE) {
+            let adjacencies = self.store.adjacencies(&origin);
+            if self.topology.set(origin, adjacencies) {
+                self.schedule.request(now);
+            }
+        }
+        match key.kind {
+            kind::PEER_INFO => {
+                if let Some(info) = self.store.info(&origin) {
+                    self.out.push(Output::Peer(info.clone()));
+                }
+                self.connector.look_again();
+            }
+            kind::MACS => {
+                if let Some(body) = self.store.macs(&origin, key.subkey) {
+                    self.learn_macs(origin, key.subkey, &body);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn learn_macs(&mut self, origin: PeerId, subkey: u64, body: &MacsBody) {
+        for change in self.registry.learn(origin, subkey, body) {
+            self.out.push(Output::Fdb(change));
+        }
+    }
+
+    /// A router is no longer in the store.
+    pub(crate) fn forget_origin(&mut self, now: Instant, peer: &PeerId) {
+        for change in self.registry.forget(peer) {
+            self.out.push(Output::Fdb(change));
+        }
+        if self.topology.remove(peer) {
+            self.schedule.request(now);
+        }
+        self.connector.peer_gone(peer);
+        self.out.push(Output::PeerGone(*peer));
+    }
+
+    /// The set of secrets changed: say so, and part with routers that know none of them.
+    pub(crate) fn secrets_changed(&mut self, now: Instant) {
+        self.own.renew_info(now);
+        let signer = self.own.signer();
+        let strangers = self
+            .store
+            .infos()
+            .filter(|(id, info)| **id != self.own.id && !signer.admits(id, &info.admissions));
+        let strangers: Vec<PeerId> = strangers.map(|(id, _)| *id).collect();
+        for peer in strangers {
+            self.store.remove(&peer);
+            self.close_all(now, &peer, "its secret is no longer valid");
+            self.forget_origin(now, &peer);
+        }
+    }
+
+    /// Shows a new neighbour who we are, so that it takes in what we say next.
+    pub(crate) fn introduce(&mut self, link: LinkId) {
+        let key = Key {
+            origin: self.own.id,
+            kind: kind::PEER_INFO,
+            subkey: 0,
+        };
+        self.show(link, &key);
+    }
+
+    /// Sends what is new to all neighbours but the one it came from.
+    pub(crate) fn pass_on(&mut self) {
+        let news = std::mem::take(&mut self.flood);
+        if news.is_empty() {
+            return;
+        }
+        for (peer, link) in self.links.neighbors() {
+            let records = news.iter().filter(|(from, _)| from.as_ref() != Some(peer));
+            for message in pack(records.map(|(_, bytes)| bytes.as_slice())) {
+                self.out.send(link.id, &message);
+            }
+        }
+    }
+}
+
+/// Puts records into as few messages as they fit in.
+pub(crate) fn pack<'a>(records: impl Iterator<Item = &'a [u8]>) -> Vec<Message> {
+    let mut messages: Vec<Vec<Blob>> = Vec::new();
+    let mut room = 0;
+    for record in records {
+        let size = record.len() + PREFIX;
+        match messages.last_mut() {
+            Some(last) if room >= size => last.push(Blob(record.to_vec())),
+            _ => {
+                messages.push(vec![Blob(record.to_vec())]);
+                room = MAX_MESSAGE - ENVELOPE;
+            }
+        }
+        room -= size;
+    }
+    messages.into_iter().map(Message::Records).collect()
+}

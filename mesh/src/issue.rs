@@ -1,0 +1,126 @@
+//! Issues this router's own records: stored like all others, and flooded.
+
+use crate::linkstate::quantise;
+use crate::record::body::MAX_ADJACENCIES;
+use crate::record::{LinkStateBody, Record, kind};
+use crate::{Adjacency, DropReason, Instant, LinkLabel, LocalChange, MacsBody, Mesh, Output};
+use std::time::Duration;
+
+impl Mesh {
+    /// Issues every record of this router's own anew.
+    pub(crate) fn issue_all(&mut self, now: Instant) {
+        self.issue_info(now);
+        self.states.renew();
+        self.issue_if_due(now);
+        let bodies: Vec<_> = self.registry.published().collect();
+        for (subkey, body) in bodies {
+            self.issue_macs(now, subkey, body);
+        }
+    }
+
+    /// Issues what has changed and waited long enough.
+    pub(crate) fn issue_if_due(&mut self, now: Instant) {
+        if !self.own.may_issue() {
+            return;
+        }
+        if self.own.is_info_due(now) {
+            self.issue_info(now);
+        }
+        let links = self.adjacencies();
+        if self.states.is_due(now, &links) {
+            self.issue_links(now, &links);
+        }
+    }
+
+    fn issue_info(&mut self, now: Instant) {
+        let info = self.own.info(now);
+        let record = self.own.issue(kind::PEER_INFO, 0, &info);
+        self.publish(now, record);
+    }
+
+    fn issue_links(&mut self, now: Instant, links: &[(Adjacency, bool)]) {
+        let chunks = self.states.tell(now, links, MAX_ADJACENCIES);
+        let mut rest = links.iter().map(|(adjacency, _)| adjacency.clone());
+        for chunk in 0..chunks {
+            let adjacencies = rest.by_ref().take(MAX_ADJACENCIES).collect();
+            let record = self
+                .own
+                .issue(kind::LINK_STATE, chunk, &LinkStateBody { adjacencies });
+            self.publish(now, record);
+        }
+        let all = links.iter().map(|(adjacency, _)| adjacency.clone()).collect();
+        if self.topology.set(self.own.id, all) {
+            self.schedule.rush(now);
+        }
+    }
+
+    /// A chunk whose ports have so many addresses that it is too large for a record tells fewer of each.
+    fn issue_macs(&mut self, now: Instant, subkey: u64, mut body: MacsBody) {
+        for most in [usize::MAX, 8, 4, 2, 1] {
+            for (_, addresses) in &mut body.entries {
+                addresses.truncate(most);
+            }
+            let record = self.own.issue(kind::MACS, subkey, &body);
+            if record.is_some() {
+                return self.publish(now, record);
+            }
+            self.out.drop(DropReason::OversizedRecord);
+        }
+    }
+
+    fn publish(&mut self, now: Instant, record: Option<Record>) {
+        let Some(record) = record else {
+            return self.out.drop(DropReason::OversizedRecord);
+        };
+        self.flood.push((None, record.bytes().to_vec()));
+        self.store.put_own(now, record);
+    }
+
+    /// Container ports came or went.
+    pub(crate) fn ports_changed(&mut self, now: Instant, change: LocalChange) {
+        for change in change.fdb {
+            self.out.push(Output::Fdb(change));
+        }
+        if self.own.may_issue() {
+            for (subkey, body) in change.publish {
+                self.issue_macs(now, subkey, body);
+            }
+        }
+    }
+
+    /// The driver has stored an epoch.
+    pub(crate) fn epoch_persisted(&mut self, now: Instant, epoch: u64) {
+        if self.own.persisted(epoch) {
+            self.links.set_epoch(self.own.epoch());
+            self.issue_all(now);
+        }
+        self.own.tick(now, &mut self.out);
+    }
+
+    /// This router's links as it tells them now, in the order of the neighbours, and whether each delay is
+    /// measured. Data's delay counts where there is a data path.
+    fn adjacencies(&self) -> Vec<(Adjacency, bool)> {
+        if self.leaving {
+            return Vec::new();
+        }
+        let adjacency = |(peer, link): (&crate::PeerId, &crate::link::Link)| {
+            let direct = self.direct.get(peer);
+            let rtt = link.rtt.smoothed_us();
+            let greeting = link
+                .up_since()
+                .map_or(Duration::ZERO, |since| since.since(link.opened));
+            let guess = u64::try_from(greeting.as_micros()).unwrap_or(u64::MAX) / 2;
+            let delay = direct
+                .map(|path| u64::from(path.delay_us))
+                .or(rtt.map(|rtt| rtt / 2));
+            let adjacency = Adjacency {
+                neighbor: *peer,
+                label: self.labelled.get(peer).copied().unwrap_or(LinkLabel(0)),
+                delay_us: quantise(delay.unwrap_or(guess)),
+                mtu: direct.map_or(0, |path| path.mtu),
+            };
+            (adjacency, delay.is_some())
+        };
+        self.links.neighbors().map(adjacency).collect()
+    }
+}

@@ -1,0 +1,297 @@
+//! All links of this router: their beginning, their life signs, their end.
+
+use super::health::Health;
+use super::state::{Link, Phase};
+use crate::outbox::Outbox;
+use crate::wire::{Hello, Message, Ping, VERSION_MAX, VERSION_MIN};
+use crate::{Direction, DropReason, Instant, LinkId, PeerId, PeerName};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Links at a time, whatever their phase.
+pub(crate) const MAX_LINKS: usize = 4096;
+/// Time for the other end's hello.
+pub(crate) const GREETING: Duration = Duration::from_secs(3);
+
+/// Who we are on all links.
+#[derive(Debug, Clone)]
+pub(crate) struct Greeter {
+    pub(crate) id: PeerId,
+    pub(crate) name: PeerName,
+    pub(crate) instance: u64,
+    pub(crate) epoch: u64,
+}
+
+/// What the rest of the core must know of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Happened {
+    /// The link with this neighbour that is used is a new one. `first`: there was none before.
+    Neighbor { peer: PeerId, link: LinkId, first: bool },
+    /// No link with this neighbour is left.
+    NeighborLost { peer: PeerId, reason: String },
+    /// A neighbour told our address as it sees us.
+    Observed(SocketAddr),
+    /// A link ended; `lived` is how long it was up.
+    Ended {
+        peer: PeerId,
+        target: Option<String>,
+        reason: String,
+        lived: Option<Duration>,
+    },
+    /// A dial reached this router itself.
+    Own { target: Option<String> },
+    /// Somebody else uses our identity, or a neighbour's.
+    Clone { detail: String },
+}
+
+/// The links.
+#[derive(Debug)]
+pub(crate) struct Links {
+    pub(super) greeter: Greeter,
+    pub(super) links: BTreeMap<LinkId, Link>,
+    /// For each neighbour the link that is used.
+    pub(super) primary: BTreeMap<PeerId, LinkId>,
+    pub(super) happened: Vec<Happened>,
+    health: Health,
+    count: u64,
+    pub(super) keepalive: Duration,
+    window: Duration,
+}
+
+impl Links {
+    /// None yet. `misses` keepalive intervals without a sign of life end a link.
+    pub(crate) fn new(greeter: Greeter, keepalive: Duration, misses: u32) -> Self {
+        Self {
+            greeter,
+            links: BTreeMap::new(),
+            primary: BTreeMap::new(),
+            happened: Vec::new(),
+            health: Health::default(),
+            count: 0,
+            keepalive,
+            window: keepalive * misses,
+        }
+    }
+
+    /// From now on greet with this epoch.
+    pub(crate) fn set_epoch(&mut self, epoch: u64) {
+        self.greeter.epoch = epoch;
+    }
+
+    /// What happened since the last call.
+    pub(crate) fn take_happened(&mut self) -> Vec<Happened> {
+        std::mem::take(&mut self.happened)
+    }
+
+    /// A connection came up: say hello.
+    pub(crate) fn open(
+        &mut self,
+        now: Instant,
+        ids: (LinkId, PeerId, SocketAddr),
+        direction: Direction,
+        target: Option<String>,
+        out: &mut Outbox,
+    ) {
+        let (id, _, address) = ids;
+        if self.links.contains_key(&id) {
+            return;
+        }
+        self.count += 1;
+        let hello = Hello {
+            version_min: VERSION_MIN,
+            version_max: VERSION_MAX,
+            name: self.greeter.name.clone(),
+            instance: self.greeter.instance,
+            epoch: self.greeter.epoch,
+            observed: address,
+            number: self.count,
+        };
+        out.send(id, &Message::Hello(hello));
+        self.links
+            .insert(id, Link::new(now, ids, direction, target, self.count));
+    }
+
+    /// The other end said hello.
+    pub(crate) fn greeted(&mut self, now: Instant, id: LinkId, hello: Hello, out: &mut Outbox) {
+        let Some(link) = self
+            .links
+            .get_mut(&id)
+            .filter(|link| link.phase == Phase::Greeting)
+        else {
+            out.drop(DropReason::MalformedMessage);
+            return;
+        };
+        let (peer, target) = (link.peer, link.target.clone());
+        let (instance, observed) = (hello.instance, hello.observed);
+        if hello.version_min > VERSION_MAX || hello.version_max < VERSION_MIN {
+            out.refuse(
+                DropReason::LinkHandshake,
+                format!("{} speaks another version of the protocol", link.address),
+            );
+            return self.close(now, id, "no common protocol version", out);
+        }
+        link.hello = Some(hello);
+        link.heard = now;
+        if peer != self.greeter.id {
+            self.happened.push(Happened::Observed(observed));
+            return self.settle(now, id, out);
+        }
+        if instance == self.greeter.instance {
+            out.drop(DropReason::SelfLink);
+            self.happened.push(Happened::Own { target });
+            self.close(now, id, "a link with itself", out);
+        } else {
+            let detail = format!(
+                "another router with this router's identity answers at {}",
+                link.address
+            );
+            out.drop(DropReason::IdentityClash);
+            self.happened.push(Happened::Clone { detail });
+            self.close(now, id, "another router has this identity", out);
+        }
+    }
+
+    /// A message came on this link. True if more than greetings may be read on it.
+    pub(crate) fn heard(&mut self, now: Instant, id: LinkId) -> bool {
+        let Some(link) = self.links.get_mut(&id) else {
+            return false;
+        };
+        link.heard = link.heard.max(now);
+        matches!(link.phase, Phase::Up { .. } | Phase::Challenged { .. })
+    }
+
+    /// Authenticated data came from this router.
+    pub(crate) fn alive(&mut self, now: Instant, peer: &PeerId) {
+        if let Some(link) = self.primary.get(peer).and_then(|id| self.links.get_mut(id)) {
+            link.heard = link.heard.max(now);
+        }
+    }
+
+    /// Answers a ping.
+    pub(crate) fn pinged(&self, id: LinkId, ping: Ping, out: &mut Outbox) {
+        let pong = Message::Pong(ping.number);
+        match self.links.get(&id) {
+            Some(_) if ping.reliable => out.send(id, &pong),
+            Some(_) => out.send_lossy(id, &pong),
+            None => {}
+        }
+    }
+
+    /// A ping was answered.
+    pub(crate) fn ponged(&mut self, now: Instant, id: LinkId, number: u64, out: &mut Outbox) {
+        if let Some(asked) = self
+            .links
+            .get_mut(&id)
+            .and_then(|link| link.rtt.answered(now, number))
+        {
+            self.proved(now, id, (number, asked), out);
+        }
+    }
+
+    /// Ends a link: tells the driver, and the core at once.
+    pub(crate) fn close(&mut self, now: Instant, id: LinkId, reason: &'static str, out: &mut Outbox) {
+        if self.end(now, id, reason) {
+            out.push(crate::Output::Close { link: id, reason });
+        }
+    }
+
+    /// The driver says that a connection is gone.
+    pub(crate) fn closed(&mut self, now: Instant, id: LinkId, reason: &str) {
+        self.end(now, id, reason);
+        self.links.remove(&id);
+    }
+
+    /// True if the link was not at its end before.
+    fn end(&mut self, now: Instant, id: LinkId, reason: &str) -> bool {
+        let Some(link) = self
+            .links
+            .get_mut(&id)
+            .filter(|link| link.phase != Phase::Closing)
+        else {
+            return false;
+        };
+        let lived = link.up_since().map(|since| now.since(since));
+        link.phase = Phase::Closing;
+        let (peer, target) = (link.peer, link.target.clone());
+        self.happened.push(Happened::Ended {
+            peer,
+            target,
+            reason: reason.to_owned(),
+            lived,
+        });
+        self.choose(peer, reason);
+        true
+    }
+
+    /// Timers: hellos that never came, challenges that ended, pings that are due, links that are dead.
+    pub(crate) fn tick(&mut self, now: Instant, out: &mut Outbox) {
+        let ids: Vec<LinkId> = self.links.keys().copied().collect();
+        for id in ids {
+            let Some(link) = self.links.get_mut(&id) else {
+                continue;
+            };
+            match link.phase {
+                Phase::Greeting if now.since(link.opened) >= GREETING => {
+                    out.refuse(
+                        DropReason::LinkHandshake,
+                        format!("{} never said hello", link.address),
+                    );
+                    self.close(now, id, "no hello", out);
+                }
+                Phase::Challenged { until, .. } if now >= until => self.unanswered(now, id, out),
+                Phase::Up { .. } if now >= self.health.deadline(link.heard, self.window) => {
+                    self.close(now, id, "no sign of life", out);
+                }
+                Phase::Up { .. } if now >= link.next_ping => {
+                    link.next_ping = now + self.keepalive;
+                    link.ping(now, false, out);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A timer of the core that was due at `due` fires now.
+    pub(crate) fn timer_fired(&mut self, now: Instant, due: Instant) {
+        self.health.fired(now, due);
+    }
+
+    /// When [`tick`](Self::tick) has something to do.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let due = |link: &Link| match link.phase {
+            Phase::Greeting => Some(link.opened + GREETING),
+            Phase::Challenged { until, .. } => Some(until),
+            Phase::Up { .. } => Some(link.next_ping.min(self.health.deadline(link.heard, self.window))),
+            Phase::Closing => None,
+        };
+        self.links.values().filter_map(due).min()
+    }
+
+    /// One link.
+    pub(crate) fn get(&self, id: LinkId) -> Option<&Link> {
+        self.links.get(&id)
+    }
+
+    /// One link, to count what came over it.
+    pub(crate) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.links.get_mut(&id)
+    }
+
+    /// All links but those that end.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Link> {
+        self.links.values().filter(|link| link.phase != Phase::Closing)
+    }
+
+    /// All neighbours, each with the link that is used.
+    pub(crate) fn neighbors(&self) -> impl Iterator<Item = (&PeerId, &Link)> {
+        self.primary
+            .iter()
+            .filter_map(|(peer, id)| Some((peer, self.links.get(id)?)))
+    }
+
+    /// The link that is used with this router.
+    pub(crate) fn with(&self, peer: &PeerId) -> Option<&Link> {
+        self.primary.get(peer).and_then(|id| self.links.get(id))
+    }
+}

@@ -1,0 +1,153 @@
+//! When this router tells the mesh of its links anew.
+//!
+//! At once when a link comes or goes, or when data can or can no longer pass one. Costs waver: a change counts
+//! only if it is large and lasts, and is told at most once in five seconds.
+
+use crate::{Adjacency, Instant, PeerId};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long a cost must differ before it is told, and least time between two such tellings.
+const PACE: Duration = Duration::from_secs(5);
+/// A smaller difference of delay is none, in microseconds.
+const LEAST_US: u32 = 2000;
+
+/// What was told, and since when it is wrong.
+#[derive(Debug, Default)]
+pub(crate) struct LinkStates {
+    told: BTreeMap<PeerId, Told>,
+    told_at: Instant,
+    drifts: BTreeMap<PeerId, Instant>,
+    due: Option<Instant>,
+    /// What was told last does not matter any more.
+    must: bool,
+    chunks: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Told {
+    adjacency: Adjacency,
+    was_measured: bool,
+}
+
+impl LinkStates {
+    /// Tell everything at the next look.
+    pub(crate) fn renew(&mut self) {
+        self.must = true;
+    }
+
+    /// Looks whether the links now are to be told; the flag of each says if its delay is measured.
+    pub(crate) fn is_due(&mut self, now: Instant, links: &[(Adjacency, bool)]) -> bool {
+        let neighbors = links.iter().map(|(adjacency, _)| &adjacency.neighbor);
+        let mut urgent = self.must || !neighbors.eq(self.told.keys());
+        let mut due: Option<Instant> = None;
+        for (adjacency, is_measured) in links {
+            let Some(told) = self.told.get(&adjacency.neighbor) else {
+                continue;
+            };
+            let (was, is) = (&told.adjacency, adjacency);
+            let differs = differs(was.delay_us, is.delay_us);
+            urgent |= was.label != is.label || (was.mtu == 0) != (is.mtu == 0);
+            urgent |= differs && *is_measured && !told.was_measured;
+            if differs {
+                let since = *self.drifts.entry(is.neighbor).or_insert(now);
+                due = Some(due.map_or(since + PACE, |due| due.min(since + PACE)));
+            } else {
+                self.drifts.remove(&is.neighbor);
+            }
+            if was.mtu != is.mtu {
+                due = Some(now);
+            }
+        }
+        self.due = if urgent {
+            Some(now)
+        } else {
+            due.map(|due| due.max(self.told_at + PACE))
+        };
+        self.due.is_some_and(|due| due <= now)
+    }
+
+    /// These links are told now. Returns the number of chunks to issue, emptied ones included.
+    pub(crate) fn tell(&mut self, now: Instant, links: &[(Adjacency, bool)], per_chunk: usize) -> u64 {
+        let told = |(adjacency, was_measured): &(Adjacency, bool)| {
+            (
+                adjacency.neighbor,
+                Told {
+                    adjacency: adjacency.clone(),
+                    was_measured: *was_measured,
+                },
+            )
+        };
+        self.told = links.iter().map(told).collect();
+        self.told_at = now;
+        self.drifts.clear();
+        self.due = None;
+        self.must = false;
+        let chunks = links.len().div_ceil(per_chunk.max(1)).max(1);
+        self.chunks = self.chunks.max(u64::try_from(chunks).unwrap_or(u64::MAX));
+        self.chunks
+    }
+
+    /// When to look again.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+}
+
+/// More than a fifth and more than 2 ms.
+pub(crate) fn differs(was: u32, is: u32) -> bool {
+    let difference = was.abs_diff(is);
+    difference > LEAST_US && u64::from(difference) * 5 > u64::from(was)
+}
+
+/// Rounds a delay in microseconds so that its four highest bits remain: steps of at most an eighth.
+pub(crate) fn quantise(us: u64) -> u32 {
+    let us = u32::try_from(us).unwrap_or(u32::MAX).max(1);
+    let shift = (u32::BITS - us.leading_zeros()).saturating_sub(4);
+    us >> shift << shift
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LinkLabel;
+
+    fn link(delay_us: u32, mtu: u16) -> Vec<(Adjacency, bool)> {
+        vec![(
+            Adjacency {
+                neighbor: PeerId([1; 32]),
+                label: LinkLabel(1),
+                delay_us,
+                mtu,
+            },
+            true,
+        )]
+    }
+
+    #[test]
+    fn small_or_short_changes_are_not_told() {
+        let at = |s: u64| Instant(s * 1_000_000);
+        let mut states = LinkStates::default();
+        assert!(states.is_due(at(0), &link(10_000, 0)));
+        states.tell(at(0), &link(10_000, 0), 256);
+        assert!(!states.is_due(at(60), &link(11_900, 0)));
+        assert_eq!(states.next_timeout(), None);
+        assert!(!states.is_due(at(61), &link(13_000, 0)));
+        assert!(!states.is_due(at(63), &link(10_000, 0)), "it went away");
+        assert!(!states.is_due(at(64), &link(13_000, 0)));
+        assert_eq!(states.next_timeout(), Some(at(69)));
+        assert!(states.is_due(at(69), &link(13_000, 0)));
+        states.tell(at(69), &link(13_000, 0), 256);
+        assert!(states.is_due(at(69), &link(13_000, 1400)), "data passes");
+        assert!(states.is_due(at(69), &[]), "gone");
+    }
+
+    #[test]
+    fn quantised_delays_are_close() {
+        for us in [0, 1, 15, 16, 17, 999, 1_000_000, u64::MAX] {
+            let rounded = u64::from(quantise(us));
+            let exact = us.clamp(1, u64::from(u32::MAX));
+            assert!(rounded <= exact && exact - rounded <= exact / 8, "{us}");
+        }
+    }
+}

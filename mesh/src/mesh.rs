@@ -1,0 +1,193 @@
+//! The core itself: takes inputs to the parts that handle them. No part calls back into this one.
+
+use crate::connector::{Around, Connector};
+use crate::link::{Greeter, Links};
+use crate::linkstate::LinkStates;
+use crate::outbox::Outbox;
+use crate::own::Own;
+use crate::routed::Limits;
+use crate::schedule::Schedule;
+use crate::store::Store;
+use crate::{
+    Config, DirectPath, DropReason, Input, Instant, Labels, LinkLabel, Output, PeerId, Registry, Routes,
+    TimerReason, Topology,
+};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use std::collections::BTreeMap;
+
+/// The control plane of one router. See the crate's documentation for the way an update takes through it.
+pub struct Mesh {
+    pub(crate) out: Outbox,
+    pub(crate) rng: StdRng,
+    pub(crate) own: Own,
+    pub(crate) links: Links,
+    pub(crate) store: Store,
+    pub(crate) connector: Connector,
+    pub(crate) registry: Registry,
+    pub(crate) topology: Topology,
+    pub(crate) routes: Routes,
+    pub(crate) labels: Labels,
+    /// The label of each neighbour.
+    pub(crate) labelled: BTreeMap<PeerId, LinkLabel>,
+    /// Direct data paths, as the driver reports them.
+    pub(crate) direct: BTreeMap<PeerId, DirectPath>,
+    /// The hops that control messages take to each reachable router.
+    pub(crate) paths: BTreeMap<PeerId, Vec<PeerId>>,
+    pub(crate) schedule: Schedule,
+    pub(crate) states: LinkStates,
+    pub(crate) limits: Limits,
+    /// Records to pass on, with the neighbour each came from.
+    pub(crate) flood: Vec<(Option<PeerId>, Vec<u8>)>,
+    /// When to compare records with each neighbour.
+    pub(crate) rounds: BTreeMap<PeerId, Instant>,
+    pub(crate) max_links: usize,
+    pub(crate) leaving: bool,
+}
+
+impl Mesh {
+    /// A router that starts now. All its random choices follow from `seed`.
+    #[must_use]
+    pub fn new(config: Config, seed: [u8; 32], now: Instant) -> Self {
+        let greeter = Greeter {
+            id: config.id,
+            name: config.name.clone(),
+            instance: config.instance,
+            epoch: config.epoch,
+        };
+        let mut mesh = Self {
+            out: Outbox::new(config.drops.clone()),
+            rng: StdRng::from_seed(seed),
+            links: Links::new(greeter, config.keepalive, config.keepalive_misses),
+            store: Store::default(),
+            connector: Connector::new(
+                now,
+                config.id,
+                config.discovery,
+                config.max_links,
+                &config.targets,
+            ),
+            registry: Registry::new(config.id),
+            topology: Topology::default(),
+            routes: Routes::new(config.id),
+            labels: Labels::new(),
+            labelled: BTreeMap::new(),
+            direct: BTreeMap::new(),
+            paths: BTreeMap::new(),
+            schedule: Schedule::default(),
+            states: LinkStates::default(),
+            limits: Limits::default(),
+            flood: Vec::new(),
+            rounds: BTreeMap::new(),
+            max_links: config.max_links,
+            leaving: false,
+            own: Own::new(config),
+        };
+        mesh.issue_all(now);
+        mesh.finish(now);
+        mesh
+    }
+
+    /// Takes in what happened. Drain [`poll_output`](Self::poll_output) afterwards.
+    ///
+    /// Input that waits shall be handed in before a [`Tick`](Input::Tick): only ticks run timers, so that a
+    /// pause of the process does not make neighbours look dead whose messages are in the queue.
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::LinkUp {
+                link,
+                peer,
+                address,
+                direction,
+                target,
+            } => {
+                self.link_up(now, (link, peer, address), direction, target);
+            }
+            Input::LinkDown { link, reason } => self.links.closed(now, link, &reason),
+            Input::Message { link, bytes } => self.message(now, link, &bytes),
+            Input::Oversized { .. } => self.out.drop(DropReason::OversizedMessage),
+            Input::Alive { peer } => self.links.alive(now, &peer),
+            Input::DialFailed { target, error, own } => {
+                self.connector.failed(now, &target, error, own, &mut self.rng);
+            }
+            Input::PathUp { peer, mtu, rtt } => self.path_up(now, peer, mtu, rtt),
+            Input::PathDown { peer } => self.path_down(now, &peer),
+            Input::SendTo { peer, payload } => self.send_to(&peer, payload),
+            Input::Connect { targets, replace } => self.connector.connect(now, &targets, replace),
+            Input::ForgetTarget { target } => self.connector.forget_target(&target),
+            Input::ForgetPeer { peer } => self.forget_peer(now, peer),
+            Input::Addresses(addresses) => self.own.set_addresses(now, addresses),
+            Input::Attach { vni, mac, addresses } => {
+                let change = self.registry.attach(vni, mac, addresses);
+                self.ports_changed(now, change);
+            }
+            Input::Detach { vni, mac } => {
+                let change = self.registry.detach(vni, &mac);
+                self.ports_changed(now, change);
+            }
+            Input::SecretsChanged => self.secrets_changed(now),
+            Input::EpochPersisted(epoch) => self.epoch_persisted(now, epoch),
+            Input::Shutdown => self.shut_down(now),
+            Input::Tick => self.tick(now),
+        }
+        self.finish(now);
+    }
+
+    /// What the driver shall do next; `None` until the next input.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop()
+    }
+
+    /// When to hand in the next [`Tick`](Input::Tick), and what for.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Instant, TimerReason)> {
+        let issue = [self.own.next_timeout(), self.states.next_timeout()]
+            .into_iter()
+            .flatten()
+            .min();
+        [
+            (self.links.next_timeout(), TimerReason::Link),
+            (self.connector.next_timeout(), TimerReason::Dial),
+            (self.rounds.values().min().copied(), TimerReason::Digest),
+            (self.schedule.next_timeout(), TimerReason::Route),
+            (issue, TimerReason::Issue),
+            (self.store.next_timeout(), TimerReason::Collect),
+        ]
+        .into_iter()
+        .filter_map(|(at, reason)| Some((at?, reason)))
+        .min()
+    }
+
+    fn tick(&mut self, now: Instant) {
+        if let Some((due, _)) = self.poll_timeout().filter(|(due, _)| *due <= now) {
+            self.links.timer_fired(now, due);
+        }
+        self.links.tick(now, &mut self.out);
+        self.own.tick(now, &mut self.out);
+        self.compare_if_due(now);
+        for peer in self.store.collect(now) {
+            self.forget_origin(now, &peer);
+        }
+    }
+
+    /// What follows from whatever just happened: the parts hear of each other's changes, own records are
+    /// issued, routes computed, news passed on, targets dialled.
+    fn finish(&mut self, now: Instant) {
+        self.react(now);
+        self.issue_if_due(now);
+        if self.schedule.take(now) {
+            self.recompute(now);
+        }
+        self.pass_on();
+        if self.connector.is_due(now) {
+            let addresses = self.own.addresses();
+            let around = Around {
+                links: &self.links,
+                store: &self.store,
+                paths: &self.paths,
+                addresses: &addresses,
+            };
+            self.connector.poll(now, &around, &mut self.rng, &mut self.out);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! What the core does when links come, change and go, and with the messages that come over them.
+
+use crate::link::{Happened, MAX_LINKS, Phase};
+use crate::routed;
+use crate::wire::{Message, WireError};
+use crate::{Direction, DropReason, Event, Instant, LinkId, MAX_MESSAGE, Mesh, Output, PeerId};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How long a neighbour that forwarded too many invalid signatures is kept off.
+const SHUNNED: Duration = Duration::from_secs(60);
+
+impl Mesh {
+    /// A connection is authenticated.
+    pub(crate) fn link_up(
+        &mut self,
+        now: Instant,
+        ids: (LinkId, PeerId, SocketAddr),
+        direction: Direction,
+        target: Option<String>,
+    ) {
+        let (link, peer, address) = ids;
+        let count = self.links.iter().count();
+        let is_full =
+            count >= MAX_LINKS || (direction == Direction::In && count >= self.max_links.saturating_mul(2));
+        let is_wanted = self.connector.link_up(peer, direction, target.as_deref());
+        let refusal = if self.leaving {
+            Some("this router is stopping")
+        } else if is_full {
+            self.out.refuse(
+                DropReason::ControlRate,
+                format!("{address}: there are too many links"),
+            );
+            Some("too many links")
+        } else if self.connector.is_shunned(now, &peer) {
+            self.out.drop(DropReason::ControlRate);
+            Some("kept off for forwarding invalid signatures")
+        } else {
+            (!is_wanted).then_some("this router was told to forget the other")
+        };
+        match refusal {
+            None => self.links.open(now, ids, direction, target, &mut self.out),
+            Some(reason) => {
+                self.out.push(Output::Close { link, reason });
+                self.connector
+                    .ended(now, &peer, target.as_deref(), reason, None, &mut self.rng);
+            }
+        }
+    }
+
+    /// A control message came.
+    pub(crate) fn message(&mut self, now: Instant, id: LinkId, bytes: &[u8]) {
+        let Some((peer, phase)) = self.links.get(id).map(|link| (link.peer, link.phase)) else {
+            return;
+        };
+        if phase == Phase::Closing {
+            return;
+        }
+        if bytes.len() > MAX_MESSAGE {
+            return self.out.drop(DropReason::OversizedMessage);
+        }
+        let is_open = self.links.heard(now, id);
+        match Message::decode(bytes) {
+            Ok(Message::Hello(hello)) => self.links.greeted(now, id, hello, &mut self.out),
+            Ok(Message::Ping(ping)) => self.links.pinged(id, ping, &mut self.out),
+            Ok(Message::Pong(number)) => self.links.ponged(now, id, number, &mut self.out),
+            Ok(Message::Goodbye) => self
+                .links
+                .close(now, id, "the other router stopped", &mut self.out),
+            Ok(message) if is_open => self.neighbor_message(now, id, peer, message),
+            Ok(_) => self.violation(now, id),
+            Err(error) => {
+                self.out.drop(match error {
+                    WireError::Unknown => DropReason::UnknownMessage,
+                    WireError::Malformed => DropReason::MalformedMessage,
+                });
+                if !is_open {
+                    self.violation(now, id);
+                }
+            }
+        }
+    }
+
+    fn neighbor_message(&mut self, now: Instant, id: LinkId, peer: PeerId, message: Message) {
+        match message {
+            Message::Records(blobs) => self.records(now, id, peer, blobs),
+            Message::Routed(message) => {
+                let (links, own) = (&self.links, self.own.id);
+                let link_to = |next: &PeerId| links.with(next).map(|link| link.id);
+                routed::receive(now, own, peer, message, &mut self.limits, link_to, &mut self.out);
+            }
+            message => self.repair_message(now, id, &message),
+        }
+    }
+
+    /// Somebody spoke before saying hello.
+    fn violation(&mut self, now: Instant, id: LinkId) {
+        self.out.refuse(
+            DropReason::LinkHandshake,
+            "a link that did not begin with a greeting".to_owned(),
+        );
+        self.links.close(now, id, "no greeting", &mut self.out);
+    }
+
+    /// A neighbour forwarded a record with an invalid signature.
+    pub(crate) fn bad_signature(&mut self, now: Instant, id: LinkId, peer: PeerId) {
+        self.out.drop(DropReason::BadSignature);
+        if self
+            .links
+            .get_mut(id)
+            .is_none_or(|link| link.signatures.take(now))
+        {
+            return;
+        }
+        let detail = format!(
+            "{} forwarded too many records with invalid signatures",
+            peer.brief()
+        );
+        self.out.log(Event::Refused {
+            reason: DropReason::BadSignature,
+            detail,
+        });
+        self.connector.shun(peer, now + SHUNNED);
+        self.close_all(now, &peer, "too many invalid signatures");
+    }
+
+    /// Closes every connection with a router.
+    pub(crate) fn close_all(&mut self, now: Instant, peer: &PeerId, reason: &'static str) {
+        let ids: Vec<_> = self
+            .links
+            .iter()
+            .filter(|link| link.peer == *peer)
+            .map(|link| link.id)
+            .collect();
+        for id in ids {
+            self.links.close(now, id, reason, &mut self.out);
+        }
+    }
+
+    /// Lets everybody know what happened to the links.
+    pub(crate) fn react(&mut self, now: Instant) {
+        for happened in self.links.take_happened() {
+            match happened {
+                Happened::Neighbor { peer, link, first } => self.neighbor_up(now, peer, link, first),
+                Happened::NeighborLost { peer, reason } => self.neighbor_lost(now, peer, reason),
+                Happened::Observed(address) => self.own.observe(now, address),
+                Happened::Ended {
+                    peer,
+                    target,
+                    reason,
+                    lived,
+                } => {
+                    self.connector
+                        .ended(now, &peer, target.as_deref(), &reason, lived, &mut self.rng);
+                }
+                Happened::Own { target } => {
+                    if let Some(target) = target {
+                        self.connector
+                            .failed(now, &target, String::new(), true, &mut self.rng);
+                    }
+                }
+                Happened::Clone { detail } => self.out.log(Event::Clone { detail }),
+            }
+        }
+    }
+
+    fn neighbor_up(&mut self, now: Instant, peer: PeerId, id: LinkId, first: bool) {
+        let Some(link) = self.links.get(id) else { return };
+        let (address, direction) = (link.address, link.direction);
+        let name = link.hello.as_ref().map(|hello| hello.name.clone());
+        if first {
+            let label = self.labels.assign(now, peer);
+            self.labelled.insert(peer, label);
+            self.out.push(Output::Label {
+                label,
+                neighbor: Some(peer),
+            });
+            self.out.log(Event::LinkUp { peer, name, address });
+        }
+        self.out.push(Output::Neighbor {
+            peer,
+            address: Some(address),
+        });
+        self.connector.linked(peer, address);
+        self.introduce(id);
+        // One comparison repairs both ends.
+        if direction == Direction::Out || !first {
+            self.compare(id);
+        }
+        self.plan_round(now, peer);
+        self.schedule.rush(now);
+    }
+
+    fn neighbor_lost(&mut self, now: Instant, peer: PeerId, reason: String) {
+        self.labelled.remove(&peer);
+        if let Some(label) = self.labels.release(now, &peer) {
+            self.out.push(Output::Label {
+                label,
+                neighbor: None,
+            });
+        }
+        self.out.push(Output::Neighbor { peer, address: None });
+        self.out.log(Event::LinkDown { peer, reason });
+        self.rounds.remove(&peer);
+        self.connector.lost(now, &peer, &mut self.rng);
+        self.schedule.rush(now);
+    }
+
+    /// The operator wants no link with this router.
+    pub(crate) fn forget_peer(&mut self, now: Instant, peer: PeerId) {
+        self.connector.forget_peer(peer);
+        self.close_all(now, &peer, "this router was told to forget the other");
+    }
+
+    /// Says goodbye to everybody.
+    pub(crate) fn shut_down(&mut self, now: Instant) {
+        self.leaving = true;
+        self.connector.stop();
+        self.states.renew();
+        self.issue_if_due(now);
+        self.pass_on();
+        let ids: Vec<_> = self.links.iter().map(|link| link.id).collect();
+        for id in ids {
+            self.out.send(id, &Message::Goodbye);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The envelope of a record: header ‖ body ‖ Ed25519 signature over everything before it.
+//!
+//! The bytes are kept as they came, so that fields a later version appends survive routers that don't know
+//! them, and so that every router hashes and verifies the same thing.
+
+use crate::{PeerId, Signer};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// Largest record in bytes, signature included.
+pub(crate) const MAX_RECORD: usize = 16 * 1024;
+/// Epochs and counters from here up are refused, so that one can always be added to a stored one.
+pub(crate) const MAX_SEQUENCE: u64 = 1 << 62;
+/// What a signature is for: no signature of a record means anything elsewhere.
+const DOMAIN: &[u8] = b"weft record v1\0";
+const SIGNATURE: usize = 64;
+
+/// What a record replaces: the newest record of each key is the one that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Key {
+    /// Who made and signed it.
+    pub(crate) origin: PeerId,
+    /// What it is about; see [`kind`](super::kind).
+    pub(crate) kind: u8,
+    /// Tells records of one kind apart.
+    pub(crate) subkey: u64,
+}
+
+/// Which of two records of one key is newer: the greater one. The hash only decides between records that
+/// two runs with one identity made at the same count; it makes all routers choose alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Version {
+    /// Boot epoch of the origin, persisted there before use.
+    pub(crate) epoch: u64,
+    /// Counts the origin's records within the epoch.
+    pub(crate) counter: u64,
+    /// The first half of the SHA-256 of the record's bytes.
+    pub(crate) hash: [u8; 16],
+}
+
+/// Why bytes are not a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RecordError {
+    /// More than [`MAX_RECORD`] bytes.
+    #[error("larger than a record may be")]
+    Oversized,
+    /// Too short, no header, or a sequence number out of range.
+    #[error("not a record")]
+    Malformed,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    key: Key,
+    epoch: u64,
+    counter: u64,
+}
+
+/// A record whose header was read; its signature is judged by [`Record::verify`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) key: Key,
+    pub(crate) version: Version,
+    bytes: Vec<u8>,
+    body_at: usize,
+}
+
+impl Record {
+    /// Reads the header of `bytes`.
+    pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self, RecordError> {
+        if bytes.len() > MAX_RECORD {
+            return Err(RecordError::Oversized);
+        }
+        let signed = bytes.len().checked_sub(SIGNATURE).ok_or(RecordError::Malformed)?;
+        let (header, body) =
+            postcard::take_from_bytes::<Header>(&bytes[..signed]).map_err(|_| RecordError::Malformed)?;
+        if header.epoch >= MAX_SEQUENCE || header.counter >= MAX_SEQUENCE {
+            return Err(RecordError::Malformed);
+        }
+        let body_at = signed - body.len();
+        let version = Version {
+            epoch: header.epoch,
+            counter: header.counter,
+            hash: hash(&bytes),
+        };
+        Ok(Self {
+            key: header.key,
+            version,
+            bytes,
+            body_at,
+        })
+    }
+
+    /// Makes and signs a record. `None` if it came out larger than [`MAX_RECORD`].
+    pub(crate) fn sign(signer: &dyn Signer, key: Key, epoch: u64, counter: u64, body: &[u8]) -> Option<Self> {
+        let mut bytes = postcard::to_stdvec(&Header { key, epoch, counter }).ok()?;
+        bytes.extend_from_slice(body);
+        let signature = signer.sign(&labelled(&bytes));
+        bytes.extend_from_slice(&signature);
+        Self::parse(bytes).ok()
+    }
+
+    /// The one verdict of all routers: strict verification over the full bytes.
+    pub(crate) fn verify(&self, signer: &dyn Signer) -> bool {
+        let (message, signature) = self.bytes.split_at(self.bytes.len() - SIGNATURE);
+        let Ok(signature) = signature.try_into() else {
+            return false;
+        };
+        signer.verify(&self.key.origin, &labelled(message), signature)
+    }
+
+    /// The record as it came.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What lies between header and signature.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.bytes[self.body_at..self.bytes.len() - SIGNATURE]
+    }
+}
+
+fn labelled(message: &[u8]) -> Vec<u8> {
+    [DOMAIN, message].concat()
+}
+
+fn hash(bytes: &[u8]) -> [u8; 16] {
+    let mut short = [0; 16];
+    short.copy_from_slice(&Sha256::digest(bytes)[..16]);
+    short
+}

@@ -1,0 +1,104 @@
+//! Comparing records with neighbours: at link-up, and every half minute in case anything was missed.
+
+use crate::digest::{self, MAX_KEYS, Summary};
+use crate::gossip::pack;
+use crate::record::Key;
+use crate::wire::Message;
+use crate::{DropReason, Instant, LinkId, Mesh, PeerId};
+use rand::RngExt as _;
+use std::time::Duration;
+
+/// Between two comparisons with one neighbour, give or take a fifth.
+const EVERY_MS: u64 = 30_000;
+/// Bytes of records that are sent for one request; what is missing then comes with the next comparison.
+const MAX_REPLY: usize = 4 << 20;
+
+impl Mesh {
+    /// Begins a comparison.
+    pub(crate) fn compare(&mut self, link: LinkId) {
+        let root = self.summary().root;
+        self.out.send(link, &Message::Root(root));
+    }
+
+    /// Plans the next comparison with a neighbour.
+    pub(crate) fn plan_round(&mut self, now: Instant, peer: PeerId) {
+        let wait = self.rng.random_range(EVERY_MS * 4 / 5..=EVERY_MS * 6 / 5);
+        self.rounds.insert(peer, now + Duration::from_millis(wait));
+    }
+
+    /// Begins the comparisons whose time has come.
+    pub(crate) fn compare_if_due(&mut self, now: Instant) {
+        let due: Vec<_> = self
+            .rounds
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in due {
+            self.plan_round(now, peer);
+            if let Some(link) = self.links.with(&peer).map(|link| link.id) {
+                self.compare(link);
+            }
+        }
+    }
+
+    /// A message of a comparison came.
+    pub(crate) fn repair_message(&mut self, now: Instant, link: LinkId, message: &Message) {
+        if self
+            .links
+            .get_mut(link)
+            .is_none_or(|link| !link.repairs.take(now))
+        {
+            return self.out.drop(DropReason::ControlRate);
+        }
+        match message {
+            Message::Root(theirs) => {
+                let ours = self.summary();
+                if ours.root != *theirs {
+                    self.out.send(link, &Message::Buckets(ours.buckets));
+                }
+            }
+            Message::Buckets(theirs) => {
+                let differing = self.summary().differing(theirs);
+                for keys in digest::list(&self.store, |id| self.covers(id), &differing) {
+                    self.out.send(link, &Message::Keys(keys));
+                }
+            }
+            Message::Keys(theirs) => {
+                let (pull, push) = digest::compare(&self.store, |id| self.covers(id), theirs);
+                self.give(link, &push);
+                for keys in pull.chunks(MAX_KEYS) {
+                    self.out.send(link, &Message::Pull(keys.to_vec()));
+                }
+            }
+            Message::Pull(keys) => self.give(link, keys),
+            _ => {}
+        }
+    }
+
+    /// Sends the records of these keys, as far as they are here.
+    fn give(&mut self, link: LinkId, keys: &[Key]) {
+        let mut room = MAX_REPLY;
+        let records = keys
+            .iter()
+            .filter_map(|key| self.store.get(key))
+            .map(crate::record::Record::bytes);
+        let records = records.take_while(|bytes| {
+            let fits = bytes.len() <= room;
+            room = room.saturating_sub(bytes.len());
+            fits
+        });
+        for message in pack(records) {
+            self.out.send(link, &message);
+        }
+    }
+
+    fn summary(&self) -> Summary {
+        Summary::of(&self.store, |id| self.covers(id))
+    }
+
+    /// Records of routers that nobody reaches are not passed around.
+    fn covers(&self, id: &PeerId) -> bool {
+        *id == self.own.id || self.paths.contains_key(id)
+    }
+}

@@ -1,0 +1,82 @@
+//! When routes are computed anew: soon after a change, but not for every one of many (after RFC 8405).
+
+use crate::Instant;
+use std::time::Duration;
+
+/// Waits after the first change, the next, and all further ones.
+const WAITS: [Duration; 3] = [
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+];
+/// Without changes for this long, the next change counts as a first one.
+const CALM: Duration = Duration::from_secs(1);
+
+/// Gathers reasons to compute routes.
+#[derive(Debug, Default)]
+pub(crate) struct Schedule {
+    due: Option<Instant>,
+    last: Option<Instant>,
+    rushes: usize,
+}
+
+impl Schedule {
+    /// Something changed elsewhere.
+    pub(crate) fn request(&mut self, now: Instant) {
+        if self.due.is_none() {
+            let is_calm = self.last.is_none_or(|last| now.since(last) >= CALM);
+            self.rushes = if is_calm {
+                0
+            } else {
+                (self.rushes + 1).min(WAITS.len() - 1)
+            };
+            self.due = Some(now + WAITS[self.rushes]);
+        }
+    }
+
+    /// Something changed here: what we send now depends on it.
+    pub(crate) fn rush(&mut self, now: Instant) {
+        self.due = Some(now);
+    }
+
+    /// True once it is time.
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
+        let is_due = self.due.is_some_and(|due| due <= now);
+        if is_due {
+            self.due = None;
+            self.last = Some(now);
+        }
+        is_due
+    }
+
+    /// When it is time.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_longer_while_changes_keep_coming() {
+        let mut schedule = Schedule::default();
+        let mut now = Instant(0);
+        for wait in [10, 50, 200, 200] {
+            schedule.request(now);
+            schedule.request(now + Duration::from_millis(5));
+            let due = now + Duration::from_millis(wait);
+            assert!(!schedule.take(due - Duration::from_micros(1)));
+            assert!(schedule.take(due));
+            now = due;
+        }
+        schedule.rush(now);
+        assert!(schedule.take(now));
+        schedule.request(now + CALM);
+        assert_eq!(
+            schedule.next_timeout(),
+            Some(now + CALM + Duration::from_millis(10))
+        );
+    }
+}

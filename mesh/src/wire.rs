@@ -1,0 +1,187 @@
+//! Messages between neighbours: one kind byte, then the body in postcard.
+//!
+//! Bytes after the known fields are ignored, so that later versions can append. Whatever arrives, decoding
+//! neither panics nor allocates more than a small multiple of the message.
+
+use crate::record::{Key, Version};
+use crate::{PeerId, PeerName};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::net::SocketAddr;
+
+/// Lowest protocol version this program speaks.
+pub(crate) const VERSION_MIN: u16 = 1;
+/// Highest protocol version this program speaks.
+pub(crate) const VERSION_MAX: u16 = 1;
+
+/// A control message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Message {
+    /// First on every link, in both directions.
+    Hello(Hello),
+    /// Asks for a [`Pong`](Message::Pong).
+    Ping(Ping),
+    /// Answers a ping, with its number.
+    Pong(u64),
+    /// The sender stops: drop the link and tell everybody.
+    Goodbye,
+    /// Signed records, each as its origin made it.
+    Records(Vec<Blob>),
+    /// Anti-entropy, step 1: hash over all records of reachable origins.
+    Root([u8; 32]),
+    /// Step 2, when the roots differ: one hash per bucket.
+    Buckets(Vec<u64>),
+    /// Step 3: what the sender holds in the buckets that differ.
+    Keys(Keys),
+    /// Step 4: the receiver shall send the records of these keys.
+    Pull(Vec<Key>),
+    /// Bytes for a router further away.
+    Routed(Routed),
+}
+
+/// Introduces one end of a link to the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    /// Lowest protocol version the sender speaks.
+    pub(crate) version_min: u16,
+    /// Highest one.
+    pub(crate) version_max: u16,
+    /// Nickname.
+    pub(crate) name: PeerName,
+    /// Random number of the sender's run.
+    pub(crate) instance: u64,
+    /// The sender's epoch.
+    pub(crate) epoch: u64,
+    /// The receiver's address as the sender sees it.
+    pub(crate) observed: SocketAddr,
+    /// The sender's count of its links; both ends rank links by the dialler's.
+    pub(crate) number: u64,
+}
+
+/// A question whether the other end lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ping {
+    /// Comes back in the answer.
+    pub(crate) number: u64,
+    /// True: the answer shall travel on the ordered stream, where it can't be lost.
+    pub(crate) reliable: bool,
+}
+
+/// What the sender holds in some buckets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Keys {
+    /// Which buckets.
+    pub(crate) buckets: Vec<u8>,
+    /// False: the list below was cut, so a key that is missing from it means nothing.
+    pub(crate) complete: bool,
+    /// Everything the sender holds in them.
+    pub(crate) held: Vec<(Key, Version)>,
+}
+
+/// Bytes on their way along a path that their origin chose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Routed {
+    /// Who sent them; known to be true only by trust in each hop.
+    pub(crate) origin: PeerId,
+    /// The hops, destination last.
+    pub(crate) path: Vec<PeerId>,
+    /// Index in `path` of the router that receives this message.
+    pub(crate) cursor: u8,
+    /// Opaque.
+    pub(crate) payload: Blob,
+}
+
+/// Bytes, encoded as one piece.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub(crate) struct Blob(pub(crate) Vec<u8>);
+
+/// Why bytes are no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum WireError {
+    /// No kind this version knows.
+    #[error("a message of unknown kind")]
+    Unknown,
+    /// Empty, or the body is cut or nonsense.
+    #[error("a malformed message")]
+    Malformed,
+}
+
+impl Message {
+    /// The message as bytes.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Hello(body) => pack(1, body),
+            Self::Ping(body) => pack(2, body),
+            Self::Pong(body) => pack(3, body),
+            Self::Goodbye => pack(4, &()),
+            Self::Records(body) => pack(5, body),
+            Self::Root(body) => pack(6, body),
+            Self::Buckets(body) => pack(7, body),
+            Self::Keys(body) => pack(8, body),
+            Self::Pull(body) => pack(9, body),
+            Self::Routed(body) => pack(10, body),
+        }
+    }
+
+    /// Reads a message.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let (&kind, body) = bytes.split_first().ok_or(WireError::Malformed)?;
+        Ok(match kind {
+            1 => Self::Hello(unpack(body)?),
+            2 => Self::Ping(unpack(body)?),
+            3 => Self::Pong(unpack(body)?),
+            4 => Self::Goodbye,
+            5 => Self::Records(unpack(body)?),
+            6 => Self::Root(unpack(body)?),
+            7 => Self::Buckets(unpack(body)?),
+            8 => Self::Keys(unpack(body)?),
+            9 => Self::Pull(unpack(body)?),
+            10 => Self::Routed(unpack(body)?),
+            _ => return Err(WireError::Unknown),
+        })
+    }
+}
+
+fn pack<T: Serialize>(kind: u8, body: &T) -> Vec<u8> {
+    // Encoding fails only for types of unknown length, and none of ours is one.
+    postcard::to_extend(body, vec![kind]).unwrap_or_default()
+}
+
+fn unpack<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, WireError> {
+    postcard::take_from_bytes(body)
+        .map(|(value, _)| value)
+        .map_err(|_| WireError::Malformed)
+}
+
+impl fmt::Debug for Blob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl Serialize for Blob {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Blob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_bytes(BlobVisitor)
+    }
+}
+
+struct BlobVisitor;
+
+impl Visitor<'_> for BlobVisitor {
+    type Value = Blob;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes")
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Blob, E> {
+        Ok(Blob(bytes.to_vec()))
+    }
+}

@@ -1,0 +1,226 @@
+//! Messages of the control halves: inside sessions (probes, pings, rekeys), and over the control plane as opaque
+//! payloads (first handshakes, addresses).
+//!
+//! One byte says which, postcard follows. Bytes behind a message are ignored: probes are padded with them to the
+//! size they measure, and later versions append fields.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::net::SocketAddr;
+
+/// Most addresses taken from one message.
+pub const MAX_CANDIDATES: usize = 16;
+
+/// A message between control halves. The kind byte of each is given by [`Message::kind`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// Nothing, but under a session's keys: it confirms the session.
+    Keepalive(Keepalive),
+    /// Asks the other end of a direct path to answer.
+    Probe(Probe),
+    /// Answers a probe, to the address it came from.
+    ProbeAck(ProbeAck),
+    /// The operator asks for a round trip.
+    Ping(Nonce),
+    /// The answer to a ping.
+    Pong(Nonce),
+    /// First message of a session handshake.
+    Handshake1(Handshake1),
+    /// Second message of a session handshake.
+    Handshake2(Handshake2),
+    /// Where the sender may be reached.
+    Candidates(Candidates),
+}
+
+/// See [`Message::Keepalive`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keepalive {
+    /// The other end shall answer with one that asks for nothing.
+    pub answer: bool,
+}
+
+/// See [`Message::Probe`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Random; the answer repeats it.
+    pub nonce: u64,
+    /// The sender trusts the address it sends this to.
+    pub trusted: bool,
+}
+
+/// See [`Message::ProbeAck`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeAck {
+    /// The probe's.
+    pub nonce: u64,
+    /// The sender trusts the address the probe came from.
+    pub trusted: bool,
+    /// The address the probe came from.
+    pub seen: SocketAddr,
+}
+
+/// A number that the answer repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nonce {
+    /// Random.
+    pub nonce: u64,
+}
+
+/// See [`Message::Handshake1`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handshake1 {
+    /// The initiator's receiver index, so that the answer finds its initiation.
+    pub index: u32,
+    /// Noise message 1.
+    pub noise: Vec<u8>,
+}
+
+/// See [`Message::Handshake2`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handshake2 {
+    /// The index of the initiation that this answers.
+    pub index: u32,
+    /// Noise message 2.
+    pub noise: Vec<u8>,
+}
+
+/// See [`Message::Candidates`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidates {
+    /// Best first.
+    pub addresses: Vec<SocketAddr>,
+    /// The other end shall send its own.
+    pub answer: bool,
+}
+
+const KEEPALIVE: u8 = 3;
+const PROBE: u8 = 4;
+const PROBE_ACK: u8 = 5;
+const PING: u8 = 6;
+const PONG: u8 = 7;
+const HANDSHAKE_1: u8 = 8;
+const HANDSHAKE_2: u8 = 9;
+const CANDIDATES: u8 = 10;
+
+impl Message {
+    /// The byte that names this kind.
+    #[must_use]
+    pub fn kind(&self) -> u8 {
+        match self {
+            Self::Keepalive(_) => KEEPALIVE,
+            Self::Probe(_) => PROBE,
+            Self::ProbeAck(_) => PROBE_ACK,
+            Self::Ping(_) => PING,
+            Self::Pong(_) => PONG,
+            Self::Handshake1(_) => HANDSHAKE_1,
+            Self::Handshake2(_) => HANDSHAKE_2,
+            Self::Candidates(_) => CANDIDATES,
+        }
+    }
+
+    /// The bytes of this message.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let bytes = vec![self.kind()];
+        let encoded = match self {
+            Self::Keepalive(body) => postcard::to_extend(body, bytes),
+            Self::Probe(body) => postcard::to_extend(body, bytes),
+            Self::ProbeAck(body) => postcard::to_extend(body, bytes),
+            Self::Ping(body) | Self::Pong(body) => postcard::to_extend(body, bytes),
+            Self::Handshake1(body) => postcard::to_extend(body, bytes),
+            Self::Handshake2(body) => postcard::to_extend(body, bytes),
+            Self::Candidates(body) => postcard::to_extend(body, bytes),
+        };
+        // Writing plain data into a growing vector can't fail; an empty message would be refused by its reader.
+        encoded.unwrap_or_default()
+    }
+
+    /// Reads a message; `None` if it makes no sense or is of an unknown kind.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (kind, body) = bytes.split_first()?;
+        match *kind {
+            KEEPALIVE => read(body).map(Self::Keepalive),
+            PROBE => read(body).map(Self::Probe),
+            PROBE_ACK => read(body).map(Self::ProbeAck),
+            PING => read(body).map(Self::Ping),
+            PONG => read(body).map(Self::Pong),
+            HANDSHAKE_1 => read(body).map(Self::Handshake1),
+            HANDSHAKE_2 => read(body).map(Self::Handshake2),
+            CANDIDATES => read(body).map(|mut body: Candidates| {
+                body.addresses.truncate(MAX_CANDIDATES);
+                Self::Candidates(body)
+            }),
+            _ => None,
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+    postcard::take_from_bytes(body).ok().map(|(value, _)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn examples() -> Vec<Message> {
+        let seen = "[2001:db8::1]:6783".parse().unwrap();
+        vec![
+            Message::Keepalive(Keepalive { answer: true }),
+            Message::Probe(Probe {
+                nonce: 1,
+                trusted: false,
+            }),
+            Message::ProbeAck(ProbeAck {
+                nonce: u64::MAX,
+                trusted: true,
+                seen,
+            }),
+            Message::Ping(Nonce { nonce: 3 }),
+            Message::Pong(Nonce { nonce: 4 }),
+            Message::Handshake1(Handshake1 {
+                index: 5,
+                noise: vec![6; 150],
+            }),
+            Message::Handshake2(Handshake2 {
+                index: 7,
+                noise: vec![],
+            }),
+            Message::Candidates(Candidates {
+                addresses: vec![seen; 3],
+                answer: true,
+            }),
+        ]
+    }
+
+    #[test]
+    fn messages_round_trip_with_anything_behind_them() {
+        for message in examples() {
+            let mut bytes = message.encode();
+            assert_eq!(Message::decode(&bytes).as_ref(), Some(&message));
+            bytes.resize(1400, 0xff);
+            assert_eq!(Message::decode(&bytes), Some(message));
+        }
+    }
+
+    #[test]
+    fn truncated_messages_are_refused() {
+        for message in examples() {
+            let bytes = message.encode();
+            for end in 0..bytes.len() {
+                assert_eq!(Message::decode(&bytes[..end]), None, "{message:?} cut at {end}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_parsed_or_refused(kind in 0u8..12, mut bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            bytes.insert(0, kind);
+            if let Some(Message::Candidates(body)) = Message::decode(&bytes) {
+                prop_assert!(body.addresses.len() <= MAX_CANDIDATES);
+            }
+        }
+    }
+}

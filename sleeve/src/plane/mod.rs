@@ -1,0 +1,97 @@
+//! The data half: what the threads that move packets share.
+//!
+//! A frame from a container goes through [`Plane::outbound`], a datagram from the network through
+//! [`Plane::inbound`]; their files open with the steps of the way. Everything they look at is either an immutable
+//! snapshot, an atomic, or behind a lock held for a few instructions; the control half and the setters write it.
+
+mod inbound;
+mod local;
+mod outbound;
+mod peer;
+mod relay;
+mod seal;
+mod session;
+mod tables;
+
+use crate::Via;
+use crate::split::Reassembly;
+use mesh::{Drops, LinkLabel, PeerId, Vni};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicU16;
+use std::sync::{Arc, Mutex, RwLock};
+
+pub(crate) use peer::{Direct, Peer};
+pub(crate) use session::{Keys, REJECT_AFTER, Session, SessionParts};
+
+/// What a [`Plane`] is made with.
+#[derive(Debug, Clone)]
+pub struct PlaneConfig {
+    /// This router.
+    pub id: PeerId,
+    /// Where drops are counted.
+    pub drops: Arc<Drops>,
+    /// Subnets (address, prefix length) from which frames are taken that are authenticated only.
+    pub trusted: Vec<(IpAddr, u8)>,
+    /// MTU of the containers' interfaces.
+    pub container_mtu: u16,
+}
+
+/// Where packets and news go that the data half makes. Called from data threads; it must not call setters.
+pub trait Sink {
+    /// Send this from the data port.
+    fn datagram(&mut self, to: SocketAddr, bytes: &[u8]);
+    /// Give this Ethernet frame to the network's TAP.
+    fn frame(&mut self, vni: Vni, frame: &[u8]);
+    /// Give this message to the control half ([`Input::Message`](crate::Input::Message)).
+    fn control(&mut self, from: PeerId, via: Via, message: &[u8]);
+    /// There is traffic to this router, but no session, or no direct path. At most once a second per router.
+    fn need(&mut self, peer: PeerId);
+    /// An authenticated packet came straight from this router. At most once a second per router.
+    fn alive(&mut self, peer: PeerId);
+}
+
+/// How a control message is to travel.
+#[derive(Debug, Clone, Copy)]
+pub enum How<'a> {
+    /// Straight to this address.
+    Direct(SocketAddr),
+    /// As frames do.
+    Route,
+    /// To this neighbour, and over as many relays as there are labels.
+    Via {
+        /// The neighbour, which is the destination itself if there are no labels.
+        first: PeerId,
+        /// For each relay the label of its outgoing link.
+        labels: &'a [LinkLabel],
+    },
+}
+
+/// A thread's own buffers, so that packets need no allocation once these have grown.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// A datagram being made.
+    out: Vec<u8>,
+    /// A plaintext put together from two halves, or a frame made here.
+    whole: Vec<u8>,
+}
+
+impl Scratch {
+    /// Room for a frame made here.
+    fn reply(&mut self) -> &mut [u8] {
+        self.whole.resize(local::LONGEST_REPLY, 0);
+        &mut self.whole
+    }
+}
+
+/// The data half of a router, shared by its data threads and the control half.
+#[derive(Debug)]
+pub struct Plane {
+    config: PlaneConfig,
+    peers: RwLock<HashMap<PeerId, Arc<Peer>>>,
+    sessions: RwLock<HashMap<u32, (Arc<Session>, Arc<Peer>)>>,
+    labels: RwLock<Vec<Option<Arc<Peer>>>>,
+    networks: RwLock<HashMap<Vni, tables::Network>>,
+    halves: Mutex<Reassembly>,
+    container_mtu: AtomicU16,
+}

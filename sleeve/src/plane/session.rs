@@ -1,0 +1,198 @@
+//! A session as the data half knows it: keys, counters, replay windows.
+
+use crate::wire::{self, DataHeader};
+use crypto::replay::ReplayWindow;
+use crypto::{Cipher, OpenKey, SealKey};
+use mesh::{DropReason, Instant, SecretId};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// From this age on nothing is sealed or opened any more.
+pub(crate) const REJECT_AFTER: Duration = Duration::from_secs(180);
+/// From so many packets on nothing is sealed any more; a session is renewed long before.
+const REJECT_AFTER_PACKETS: u64 = 1 << 32;
+
+/// What a handshake gives.
+pub(crate) struct SessionParts<'a> {
+    /// Our receiver index: the other end writes it.
+    pub index: u32,
+    /// The other end's receiver index.
+    pub their_index: u32,
+    pub cipher: Cipher,
+    pub secret: SecretId,
+    pub initiator: bool,
+    pub born: Instant,
+    /// Keys of the direction away from here.
+    pub send: Keys<'a>,
+    /// Keys of the direction to here.
+    pub receive: Keys<'a>,
+}
+
+/// The keys of one direction.
+pub(crate) struct Keys<'a> {
+    /// Seals frames and messages.
+    pub data: &'a [u8; 32],
+    /// Makes the tags of relay headers.
+    pub relay: &'a [u8; 32],
+}
+
+pub(crate) struct Session {
+    pub index: u32,
+    pub their_index: u32,
+    pub cipher: Cipher,
+    pub secret: SecretId,
+    pub initiator: bool,
+    pub born: Instant,
+    seal: SealKey,
+    open: OpenKey,
+    relay_seal: SealKey,
+    relay_open: OpenKey,
+    sealed: AtomicU64,
+    relay_sealed: AtomicU64,
+    window: Mutex<ReplayWindow>,
+    relay_window: Mutex<ReplayWindow>,
+    heard: AtomicBool,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("index", &self.index)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub(crate) fn new(parts: &SessionParts<'_>) -> Self {
+        let cipher = parts.cipher;
+        Self {
+            index: parts.index,
+            their_index: parts.their_index,
+            cipher,
+            secret: parts.secret,
+            initiator: parts.initiator,
+            born: parts.born,
+            seal: SealKey::new(cipher, parts.send.data),
+            open: OpenKey::new(cipher, parts.receive.data),
+            relay_seal: SealKey::new(cipher, parts.send.relay),
+            relay_open: OpenKey::new(cipher, parts.receive.relay),
+            sealed: AtomicU64::new(0),
+            relay_sealed: AtomicU64::new(0),
+            window: Mutex::default(),
+            relay_window: Mutex::default(),
+            heard: AtomicBool::new(false),
+        }
+    }
+
+    /// Young enough to be used.
+    pub(crate) fn usable(&self, now: Instant) -> bool {
+        now.since(self.born) < REJECT_AFTER && self.sealed() < REJECT_AFTER_PACKETS
+    }
+
+    /// Packets sealed so far.
+    pub(crate) fn sealed(&self) -> u64 {
+        self.sealed
+            .load(Ordering::Relaxed)
+            .max(self.relay_sealed.load(Ordering::Relaxed))
+    }
+
+    /// A packet under this session was opened.
+    pub(crate) fn heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a packet was opened. True if it was the first.
+    pub(crate) fn hear(&self) -> bool {
+        !self.heard() && !self.heard.swap(true, Ordering::Relaxed)
+    }
+
+    /// Seals the datagram that begins at `start` of `out`: room for the header, then the plaintext. The tag is
+    /// appended.
+    pub(crate) fn seal(&self, plain: bool, out: &mut Vec<u8>, start: usize) -> Result<(), DropReason> {
+        let counter = self.sealed.fetch_add(1, Ordering::Relaxed);
+        let header = DataHeader {
+            plain,
+            lane: 0,
+            index: self.their_index,
+            counter,
+        }
+        .bytes();
+        let body = start + wire::data::LENGTH;
+        let (Some(place), true) = (out.get_mut(start..body), counter < REJECT_AFTER_PACKETS) else {
+            return Err(DropReason::NoSession);
+        };
+        place.copy_from_slice(&header);
+        let tag = if plain {
+            self.seal.tag(counter, &out[start..])
+        } else {
+            self.seal.seal_in_place(counter, &header, &mut out[body..])
+        };
+        out.extend_from_slice(&tag.map_err(|_| DropReason::NoSession)?);
+        Ok(())
+    }
+
+    /// Opens a datagram in place and tells where its plaintext is. Nothing changes unless it is authentic and new.
+    pub(crate) fn open(&self, header: &DataHeader, datagram: &mut [u8]) -> Result<Range<usize>, DropReason> {
+        locked(&self.window)
+            .check(header.counter)
+            .map_err(|_| DropReason::Replayed)?;
+        let end = datagram.len() - wire::TAG;
+        let (head, body) = datagram.split_at_mut(wire::data::LENGTH);
+        if header.plain {
+            let (bytes, tag) = datagram.split_at(end);
+            let tag = wire::field(tag, 0).ok_or(DropReason::Truncated)?;
+            self.open
+                .check(header.counter, bytes, &tag)
+                .map_err(|_| DropReason::Unauthentic)?;
+        } else {
+            self.open
+                .open_in_place(header.counter, head, body)
+                .map_err(|_| DropReason::Unauthentic)?;
+        }
+        // Another thread may have taken the same packet meanwhile: commit decides.
+        locked(&self.window)
+            .commit(header.counter)
+            .map_err(|_| DropReason::Replayed)?;
+        Ok(wire::data::LENGTH..end)
+    }
+
+    /// The next counter of relay headers to this neighbour.
+    pub(crate) fn next_relay_counter(&self) -> Result<u64, DropReason> {
+        let counter = self.relay_sealed.fetch_add(1, Ordering::Relaxed);
+        if counter < REJECT_AFTER_PACKETS {
+            Ok(counter)
+        } else {
+            Err(DropReason::NoSession)
+        }
+    }
+
+    /// The tag of a relay header to this neighbour; `counter` comes from [`Self::next_relay_counter`].
+    pub(crate) fn relay_tag(&self, counter: u64, bytes: &[u8]) -> Option<[u8; wire::TAG]> {
+        self.relay_seal.tag(counter, bytes).ok()
+    }
+
+    /// Checks a relay header from this neighbour. Nothing changes unless it is authentic and new.
+    pub(crate) fn relay_check(
+        &self,
+        header: &wire::relay::RelayHeader,
+        datagram: &[u8],
+    ) -> Result<(), DropReason> {
+        locked(&self.relay_window)
+            .check(header.counter)
+            .map_err(|_| DropReason::RelayReplayed)?;
+        let check = |bytes: &[u8], tag: &_| self.relay_open.check(header.counter, bytes, tag).is_ok();
+        if !header.check(datagram, check) {
+            return Err(DropReason::RelayUnauthentic);
+        }
+        locked(&self.relay_window)
+            .commit(header.counter)
+            .map_err(|_| DropReason::RelayReplayed)
+    }
+}
+
+/// A window stays valid whatever happened to a thread that held it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

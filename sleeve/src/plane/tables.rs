@@ -1,0 +1,241 @@
+//! What mesh and the container side tell the data half: routes, labels, MAC addresses, ports; and what the control
+//! half tells it: sessions and direct paths.
+
+use super::peer::{Direct, Peer, Way};
+use super::session::{Session, SessionParts};
+use super::{Plane, PlaneConfig};
+use crate::split::Reassembly;
+use crate::wire::relay::MAX_LABELS;
+use mesh::{Fdb, FdbChange, Instant, LinkLabel, Mac, PeerId, Route, Vni};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// One network's forwarding table.
+#[derive(Debug)]
+pub(crate) struct Network {
+    /// MAC addresses behind other routers.
+    pub remote: HashMap<Mac, Remote>,
+    /// Who answers for an address behind other routers.
+    pub owners: HashMap<IpAddr, Mac>,
+    /// Attached here.
+    pub ports: HashMap<Mac, Vec<IpAddr>>,
+    /// The other routers with ports in this network.
+    pub members: Arc<[Arc<Peer>]>,
+}
+
+/// A MAC address behind another router.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    pub peer: Arc<Peer>,
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            remote: HashMap::new(),
+            owners: HashMap::new(),
+            ports: HashMap::new(),
+            members: Arc::new([]),
+        }
+    }
+}
+
+impl Network {
+    fn forget(&mut self, mac: Mac) {
+        let Some(old) = self.remote.remove(&mac) else {
+            return;
+        };
+        for address in old.addresses {
+            // Another MAC may have taken the address over since.
+            if self.owners.get(&address) == Some(&mac) {
+                self.owners.remove(&address);
+            }
+        }
+    }
+
+    fn set(&mut self, mac: Mac, peer: Arc<Peer>, addresses: Vec<IpAddr>) {
+        self.forget(mac);
+        self.owners
+            .extend(addresses.iter().map(|&address| (address, mac)));
+        self.remote.insert(mac, Remote { peer, addresses });
+    }
+}
+
+impl Plane {
+    /// A data half without sessions, routes or ports.
+    #[must_use]
+    pub fn new(config: PlaneConfig) -> Self {
+        Self {
+            container_mtu: AtomicU16::new(config.container_mtu),
+            config,
+            peers: RwLock::default(),
+            sessions: RwLock::default(),
+            labels: RwLock::default(),
+            networks: RwLock::default(),
+            halves: Mutex::new(Reassembly::default()),
+        }
+    }
+
+    /// Takes over mesh's data route to `peer`. A route longer than a relay header holds counts as none.
+    pub fn set_route(&self, peer: PeerId, route: Option<Route>) {
+        let way = route.and_then(|route| match *route.path {
+            [] => None,
+            [_] => Some(Way::Direct),
+            [first, ..] if (1..=MAX_LABELS).contains(&route.labels.len()) => Some(Way::Relayed {
+                first: self.peer(first),
+                labels: route.labels,
+                mtu: route.mtu,
+            }),
+            [..] => None,
+        });
+        self.peer(peer).way.store(way.map(Arc::new));
+    }
+
+    /// Takes over a label of this router's own.
+    pub fn set_label(&self, label: LinkLabel, neighbor: Option<PeerId>) {
+        let neighbor = neighbor.map(|peer| self.peer(peer));
+        let mut labels = write(&self.labels);
+        let place = usize::from(label.0);
+        if labels.len() <= place {
+            labels.resize(place + 1, None);
+        }
+        labels[place] = neighbor;
+    }
+
+    /// Takes over a change of mesh's forwarding table.
+    pub fn apply_fdb(&self, fdb: &Fdb) {
+        match &fdb.change {
+            FdbChange::Set { mac, peer, addresses } => {
+                let peer = self.peer(*peer);
+                self.with_network(fdb.vni, |network| network.set(*mac, peer, addresses.clone()));
+            }
+            FdbChange::Remove { mac } => self.with_network(fdb.vni, |network| network.forget(*mac)),
+            FdbChange::Members(members) => {
+                let members = members.iter().map(|&peer| self.peer(peer)).collect();
+                self.with_network(fdb.vni, |network| network.members = members);
+            }
+        }
+    }
+
+    /// A container's port appeared, or its addresses changed.
+    pub fn attach(&self, vni: Vni, mac: Mac, addresses: &[IpAddr]) {
+        self.with_network(vni, |network| {
+            network.ports.insert(mac, addresses.to_vec());
+        });
+    }
+
+    /// A container's port is gone.
+    pub fn detach(&self, vni: Vni, mac: Mac) {
+        self.with_network(vni, |network| {
+            network.ports.remove(&mac);
+        });
+    }
+
+    /// The MTU of the containers' interfaces changed.
+    pub fn set_container_mtu(&self, mtu: u16) {
+        self.container_mtu.store(mtu, Ordering::Relaxed);
+    }
+
+    /// Takes over the direct path to `peer`; `None`: there is none.
+    pub(crate) fn set_direct(&self, peer: PeerId, direct: Option<Direct>) {
+        self.peer(peer).direct.store(direct.map(Arc::new));
+    }
+
+    /// A number no session here has. `random` makes numbers.
+    pub(crate) fn free_index(&self, mut random: impl FnMut() -> u32) -> u32 {
+        let sessions = read(&self.sessions);
+        loop {
+            let index = random();
+            if !sessions.contains_key(&index) {
+                return index;
+            }
+        }
+    }
+
+    /// Puts a session in. One that this router initiated is sent on at once, the other end's only after its first
+    /// packet.
+    pub(crate) fn install(&self, peer: PeerId, parts: &SessionParts<'_>) {
+        let session = Arc::new(Session::new(parts));
+        let peer = self.peer(peer);
+        write(&self.sessions).insert(session.index, (Arc::clone(&session), Arc::clone(&peer)));
+        let displaced = if parts.initiator {
+            peer.install_current(session)
+        } else {
+            peer.install_next(session)
+        };
+        self.uninstall(&[displaced]);
+    }
+
+    /// Takes out every session with `peer` for which `keep` is false.
+    pub(crate) fn retain_sessions(&self, peer: &PeerId, keep: impl Fn(&Session) -> bool) {
+        if let Some(peer) = self.known(peer) {
+            self.uninstall(&peer.retain(keep));
+        }
+    }
+
+    /// Forgets a router. Its entry stays while a table still names it.
+    pub(crate) fn forget(&self, peer: &PeerId) {
+        self.retain_sessions(peer, |_| false);
+        let mut peers = write(&self.peers);
+        let Some(entry) = peers.get(peer) else { return };
+        entry.way.store(None);
+        entry.direct.store(None);
+        if Arc::strong_count(entry) == 1 {
+            peers.remove(peer);
+        }
+    }
+
+    /// What is known of a router.
+    pub(crate) fn known(&self, peer: &PeerId) -> Option<Arc<Peer>> {
+        read(&self.peers).get(peer).cloned()
+    }
+
+    /// The session to seal with to `peer`.
+    pub(crate) fn session(&self, now: Instant, peer: &PeerId) -> Option<Arc<Session>> {
+        self.known(peer)?.sending(now)
+    }
+
+    /// Gives up on halves that waited too long.
+    pub(crate) fn expire_halves(&self, now: Instant) {
+        self.halves
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .expire(now, &self.config.drops);
+    }
+
+    pub(super) fn uninstall(&self, gone: &[Option<Arc<Session>>]) {
+        if gone.iter().any(Option::is_some) {
+            let mut sessions = write(&self.sessions);
+            for session in gone.iter().flatten() {
+                sessions.remove(&session.index);
+            }
+        }
+    }
+
+    fn peer(&self, id: PeerId) -> Arc<Peer> {
+        let known = self.known(&id);
+        known.unwrap_or_else(|| {
+            Arc::clone(
+                write(&self.peers)
+                    .entry(id)
+                    .or_insert_with(|| Arc::new(Peer::new(id))),
+            )
+        })
+    }
+
+    fn with_network(&self, vni: Vni, change: impl FnOnce(&mut Network)) {
+        change(write(&self.networks).entry(vni).or_default());
+    }
+}
+
+/// Tables stay valid whatever happened to a thread that held their lock: each change is a single step.
+pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

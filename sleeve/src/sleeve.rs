@@ -1,0 +1,281 @@
+//! The control half: makes sessions and direct paths, and keeps them.
+
+use crate::context::Context;
+use crate::message::Message;
+use crate::paths::Paths;
+use crate::ping::Pings;
+use crate::sessions::Sessions;
+use crate::{Config, Input, Output, PathView, Plane, SessionView, Via};
+use mesh::{DropReason, Instant, PeerId, PeerInfo, Route};
+use rand_core::CryptoRngCore;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What the control half knows of one other router.
+struct Remote {
+    sessions: Sessions,
+    paths: Paths,
+    /// The session that the paths were last told of.
+    index: Option<u32>,
+    /// When it is to be looked at.
+    deadline: Option<Instant>,
+}
+
+/// The control half of a router's data path. Sans-IO: inputs and time come in, outputs are drained.
+pub struct Sleeve {
+    cx: Context,
+    remotes: BTreeMap<PeerId, Remote>,
+    routes: BTreeMap<PeerId, Route>,
+    pings: Pings,
+    timers: BTreeSet<(Instant, PeerId)>,
+    stopped: bool,
+}
+
+impl Sleeve {
+    /// A control half for `plane`. `rng` makes keys, indices and nonces.
+    #[must_use]
+    pub fn new(config: Config, plane: Arc<Plane>, rng: Box<dyn CryptoRngCore + Send>, _now: Instant) -> Self {
+        Self {
+            cx: Context::new(config, plane, rng),
+            remotes: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            pings: Pings::default(),
+            timers: BTreeSet::new(),
+            stopped: false,
+        }
+    }
+
+    /// Takes one input. Timers fire only on [`Input::Tick`], so that after a pause what was queued counts first.
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        if self.stopped {
+            return;
+        }
+        match input {
+            Input::Peer(info) => self.record(now, info),
+            Input::PeerGone(peer) => self.gone(now, peer),
+            Input::Neighbor { peer, address } => self.with(now, peer, |remote, cx| {
+                remote.sessions.set_neighbor(cx, now, address);
+                remote.paths.set_neighbor(cx, now, address);
+            }),
+            Input::Route { peer, route } => self.route(peer, route),
+            Input::Control { from, payload } => self.control(now, from, &payload),
+            Input::Message { from, via, bytes } => self.message(now, from, via, &bytes),
+            Input::Need { peer } => self.with(now, peer, |remote, cx| {
+                remote.sessions.want(cx, now);
+                remote.paths.want(cx, now);
+            }),
+            Input::Alive { peer } => self.with(now, peer, |_, _| {}),
+            Input::Addresses(addresses) => self.cx.addresses = addresses,
+            Input::MaxMtu(mtu) => self.cx.config.max_mtu = mtu,
+            Input::Keyring(keyring) => {
+                self.cx.config.keyring = keyring;
+                self.with_all(now, |remote, cx| remote.sessions.keyring_changed(cx, now));
+            }
+            Input::Epoch(epoch) => {
+                self.cx.config.epoch = epoch;
+                self.with_all(now, |remote, cx| {
+                    remote.sessions.clear(cx);
+                    remote.paths.reset(cx, now, "this router's epoch changed");
+                    remote.sessions.tick(cx, now);
+                });
+            }
+            Input::Ping { id, peer, hops } => self.ping(now, id, &peer, hops),
+            Input::Shutdown => self.shutdown(),
+            Input::Tick => self.tick(now),
+        }
+    }
+
+    /// The next thing to do; drain after every input.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.cx.outputs.pop_front()
+    }
+
+    /// When the next [`Input::Tick`] is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let first = self.timers.first().map(|&(at, _)| at);
+        first.into_iter().chain(self.pings.deadline()).min()
+    }
+
+    /// The sessions that are sent on, for status.
+    #[must_use]
+    pub fn sessions(&self, now: Instant) -> Vec<SessionView> {
+        let view = |peer: &PeerId| {
+            let session = self.cx.session(now, peer)?;
+            Some(SessionView {
+                peer: *peer,
+                cipher: session.cipher,
+                initiator: session.initiator,
+                secret: session.secret,
+                born: session.born,
+                sealed: session.sealed(),
+            })
+        };
+        self.remotes.keys().filter_map(view).collect()
+    }
+
+    /// The direct paths, and the searches for them, for status.
+    #[must_use]
+    pub fn paths(&self, now: Instant) -> Vec<PathView> {
+        self.remotes
+            .values()
+            .filter_map(|remote| remote.paths.view(&self.cx, now))
+            .collect()
+    }
+
+    fn record(&mut self, now: Instant, info: PeerInfo) {
+        if info.peer == self.cx.config.id {
+            return;
+        }
+        self.with(now, info.peer, |remote, cx| {
+            remote.paths.set_record(info.addresses);
+            if remote.sessions.set_record(cx, now, info.data_key, info.epoch) {
+                remote.paths.reset(cx, now, "the other router was restarted");
+            }
+        });
+    }
+
+    fn gone(&mut self, now: Instant, peer: PeerId) {
+        self.routes.remove(&peer);
+        if let Some(mut remote) = self.remotes.remove(&peer) {
+            remote.paths.reset(&mut self.cx, now, "the other router is gone");
+            remote.sessions.clear(&mut self.cx);
+            self.timers.retain(|&(_, owner)| owner != peer);
+        }
+        self.cx.plane.forget(&peer);
+    }
+
+    fn route(&mut self, peer: PeerId, route: Option<Route>) {
+        self.cx.plane.set_route(peer, route.clone());
+        match route {
+            Some(route) => self.routes.insert(peer, route),
+            None => self.routes.remove(&peer),
+        };
+    }
+
+    /// What comes over the control plane is authenticated only hop by hop: handshakes prove themselves, addresses
+    /// are only hints.
+    fn control(&mut self, now: Instant, from: PeerId, payload: &[u8]) {
+        let message = Message::decode(payload);
+        if message.is_some() && !self.remotes.contains_key(&from) {
+            // Nothing is kept of routers without a record: anybody can make up their names.
+            return self.cx.drop(DropReason::BadHandshake);
+        }
+        match message {
+            Some(Message::Handshake1(message)) => {
+                self.with(now, from, |remote, cx| {
+                    remote.sessions.handshake1(cx, now, None, &message)
+                });
+            }
+            Some(Message::Handshake2(message)) => {
+                self.with(now, from, |remote, cx| {
+                    remote.sessions.handshake2(cx, now, &message)
+                });
+            }
+            Some(Message::Candidates(told)) => {
+                self.with(now, from, |remote, cx| remote.paths.told(cx, now, None, told));
+            }
+            Some(_) => self.cx.drop(DropReason::UnknownMessage),
+            None => self.cx.drop(DropReason::MalformedMessage),
+        }
+    }
+
+    fn message(&mut self, now: Instant, from: PeerId, via: Via, bytes: &[u8]) {
+        let Some(message) = Message::decode(bytes) else {
+            return self.cx.drop(DropReason::Malformed);
+        };
+        if let Message::Pong(pong) = message {
+            return self.pings.pong(&mut self.cx, now, &from, pong);
+        }
+        self.with(now, from, |remote, cx| match message {
+            Message::Keepalive(keepalive) => remote.sessions.keepalive(cx, now, via, keepalive),
+            Message::Probe(probe) => remote.paths.probe(cx, now, via, probe),
+            Message::ProbeAck(ack) => remote.paths.ack(cx, now, via, ack),
+            Message::Ping(nonce) => cx.answer(now, &from, &Message::Pong(nonce), via),
+            Message::Handshake1(message) => remote.sessions.handshake1(cx, now, Some(via), &message),
+            Message::Handshake2(message) => remote.sessions.handshake2(cx, now, &message),
+            Message::Candidates(told) => remote.paths.told(cx, now, Some(via), told),
+            Message::Pong(_) => {}
+        });
+    }
+
+    fn ping(&mut self, now: Instant, id: u64, peer: &PeerId, hops: Option<usize>) {
+        let target = self
+            .pings
+            .start(&mut self.cx, now, id, self.routes.get(peer), hops);
+        if let Some(target) = target {
+            self.with(now, target, |remote, cx| remote.sessions.want(cx, now));
+            self.pings.tick(&mut self.cx, now);
+        }
+    }
+
+    fn shutdown(&mut self) {
+        for (peer, remote) in &mut self.remotes {
+            remote.sessions.clear(&mut self.cx);
+            self.cx.plane.set_direct(*peer, None);
+        }
+        self.timers.clear();
+        self.pings = Pings::default();
+        self.stopped = true;
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.cx.plane.expire_halves(now);
+        while let Some(&(at, peer)) = self.timers.first() {
+            if at > now {
+                break;
+            }
+            self.timers.pop_first();
+            self.with(now, peer, |remote, cx| {
+                remote.deadline = None;
+                remote.sessions.tick(cx, now);
+                remote.paths.tick(cx, now);
+            });
+        }
+        self.pings.tick(&mut self.cx, now);
+    }
+
+    fn with_all(&mut self, now: Instant, mut f: impl FnMut(&mut Remote, &mut Context)) {
+        let peers: Vec<_> = self.remotes.keys().copied().collect();
+        for peer in peers {
+            self.with(now, peer, &mut f);
+        }
+    }
+
+    /// Lets `f` work on what is known of `peer`, and sees to its timer.
+    fn with(&mut self, now: Instant, peer: PeerId, f: impl FnOnce(&mut Remote, &mut Context)) {
+        let remote = self.remotes.entry(peer).or_insert_with(|| Remote {
+            sessions: Sessions::new(peer, now),
+            paths: Paths::new(peer),
+            index: None,
+            deadline: None,
+        });
+        f(remote, &mut self.cx);
+        let index = self.cx.session(now, &peer).map(|session| session.index);
+        let first = remote.index.is_none() && index.is_some();
+        remote.index = index;
+        if first {
+            remote.paths.session_up(&mut self.cx, now);
+        }
+        let deadlines = [
+            remote.sessions.deadline(&self.cx, now),
+            remote.paths.deadline(&self.cx, now),
+        ];
+        // Never twice in one microsecond: whatever is due, time goes on between two ticks.
+        let deadline = deadlines
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.max(Instant(now.0 + 1)));
+        if deadline != remote.deadline {
+            if let Some(old) = remote.deadline {
+                self.timers.remove(&(old, peer));
+            }
+            self.timers.extend(deadline.map(|at| (at, peer)));
+            remote.deadline = deadline;
+        }
+        if first {
+            self.pings.tick(&mut self.cx, now);
+        }
+    }
+}

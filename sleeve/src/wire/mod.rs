@@ -1,0 +1,57 @@
+//! The datagrams of the data port, byte by byte.
+//!
+//! The first byte tells what a datagram is. Its bit 0x40 is clear, so that QUIC (RFC 9000, section 17: the fixed
+//! bit) shares the port. All numbers are big endian.
+//!
+//! | first byte | datagram |
+//! |---|---|
+//! | 1 | sealed: [`DataHeader`], ciphertext, tag |
+//! | 2 | plain: [`DataHeader`], plaintext in clear, tag over both |
+//! | 3 | relayed: relay header, tag, then a whole sealed datagram |
+//!
+//! What is inside a sealed or plain datagram is described in [`inner`]; what everything costs in [`size`].
+
+pub mod data;
+pub mod inner;
+pub mod relay;
+pub mod size;
+
+pub use data::DataHeader;
+
+/// First byte of a sealed datagram.
+pub const SEALED: u8 = 1;
+/// First byte of a datagram that is authenticated, but not encrypted.
+pub const PLAIN: u8 = 2;
+/// First byte of a relayed datagram.
+pub const RELAY: u8 = 3;
+/// Length of every tag.
+pub const TAG: usize = 16;
+
+/// The kinds of datagram this version knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Encrypted and authenticated.
+    Sealed,
+    /// Authenticated only.
+    Plain,
+    /// On its way over relays.
+    Relay,
+}
+
+impl Kind {
+    /// What `datagram` claims to be; `None` for anything that is not ours.
+    #[must_use]
+    pub fn of(datagram: &[u8]) -> Option<Self> {
+        match *datagram.first()? {
+            SEALED => Some(Self::Sealed),
+            PLAIN => Some(Self::Plain),
+            RELAY => Some(Self::Relay),
+            _ => None,
+        }
+    }
+}
+
+/// The `N` bytes of `bytes` from `at` on; `None` if it is shorter than that.
+pub(crate) fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk().copied()
+}

@@ -1,0 +1,67 @@
+//! What the outer headers cost.
+//!
+//! MTUs here mean whole outer IP packets: IP header, UDP header and datagram. Sizes of frames count the Ethernet
+//! header in, but no checksum behind it.
+
+use super::{TAG, data, inner, relay};
+use std::net::SocketAddr;
+
+/// The smallest MTU a path may have: that of IPv6 (RFC 8200, section 5).
+pub const BASE_MTU: u16 = 1280;
+/// The largest datagram that is ever handled.
+pub const MAX_DATAGRAM: usize = 65_507;
+/// IPv4 and UDP headers.
+pub const OUTER_V4: usize = 20 + 8;
+/// IPv6 and UDP headers.
+pub const OUTER_V6: usize = 40 + 8;
+/// Header and tag of a sealed or plain datagram.
+pub const SEAL: usize = data::LENGTH + TAG;
+/// All that is around a frame on a direct path over IPv4.
+pub const DIRECT_V4: usize = OUTER_V4 + SEAL + inner::FRAME;
+/// All that is around a frame on a direct path over IPv6.
+pub const DIRECT_V6: usize = OUTER_V6 + SEAL + inner::FRAME;
+
+/// IP and UDP headers of packets to `address`.
+#[must_use]
+pub fn outer(address: SocketAddr) -> usize {
+    if address.is_ipv6() { OUTER_V6 } else { OUTER_V4 }
+}
+
+/// What a sealed message of a relayed path costs besides itself, IP and UDP.
+#[must_use]
+pub const fn relayed(labels: usize) -> usize {
+    relay::length(labels) + SEAL
+}
+
+/// The longest plaintext that fits into one packet of `mtu` bytes to `address`, over as many relays as there
+/// are `labels` (`None`: direct).
+#[must_use]
+pub fn room(mtu: u16, address: SocketAddr, labels: Option<usize>) -> usize {
+    let seal = labels.map_or(SEAL, relayed);
+    usize::from(mtu)
+        .min(MAX_DATAGRAM + outer(address))
+        .saturating_sub(outer(address) + seal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overheads_are_as_documented() {
+        assert_eq!((DIRECT_V4, DIRECT_V6), (64, 84));
+        assert_eq!(OUTER_V4 + relayed(1) + inner::FRAME, 115);
+        // With the frame's own Ethernet header a container gets at least the underlay's MTU less 110.
+        assert!(DIRECT_V6 + 14 <= 110);
+    }
+
+    #[test]
+    fn room_is_what_is_left() {
+        let v4 = "192.0.2.1:6783".parse().unwrap();
+        let v6 = "[2001:db8::1]:6783".parse().unwrap();
+        assert_eq!(room(1500, v4, None), 1500 - 60);
+        assert_eq!(room(1500, v6, None), 1500 - 80);
+        assert_eq!(room(1280, v4, Some(2)), 1280 - 60 - 53);
+        assert_eq!(room(10, v4, None), 0);
+    }
+}

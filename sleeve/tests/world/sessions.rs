@@ -1,0 +1,214 @@
+//! Sessions: handshakes that are lost, cross or are replayed; renewal; epochs; secrets.
+
+use crate::harness::*;
+use crate::relay::chain;
+use mesh::DropReason;
+use sleeve::Input;
+use sleeve::io::memory::Wire;
+
+#[test]
+fn lost_handshakes_are_tried_again() {
+    for lost in 1..5 {
+        let mut world = World::new(2);
+        world.lose_control = lost;
+        world.link(0, 1);
+        world.run(secs(10));
+        assert!(world.passes(0, 1, 1, 100), "{lost} lost");
+        assert!(world.passes(1, 0, 1, 100), "{lost} lost");
+    }
+}
+
+#[test]
+fn crossing_initiations_end_in_one_session() {
+    let mut world = chain(3);
+    world.send(0, &frame(0, 2, 1, 100));
+    world.send(2, &frame(2, 0, 1, 100));
+    world.run(ms(100));
+    assert_eq!(world.drops(0, DropReason::StaleHandshake), 1, "the lower id ignores the other's");
+    assert_eq!(world.drops(2, DropReason::StaleHandshake), 0);
+    for number in 2..20 {
+        assert!(world.passes(0, 2, number, 100));
+        assert!(world.passes(2, 0, number, 100));
+    }
+}
+
+#[test]
+fn sessions_are_renewed_under_traffic_without_loss() {
+    for world in [&mut linked(), &mut chain(3)] {
+        let last = world.nodes.len() - 1;
+        world.passes(0, last, 0, 100);
+        world.run(secs(1));
+        let born = |world: &World| world.nodes[0].sleeve.sessions(world.now).last().unwrap().born;
+        let (mut last_born, mut renewals) = (born(world), 0);
+        for number in 1..4000 {
+            assert!(world.passes(0, last, number, 100), "frame {number}");
+            assert!(world.passes(last, 0, number, 100), "frame {number} back");
+            if born(world) != last_born {
+                renewals += 1;
+                last_born = born(world);
+            }
+        }
+        assert!((5..=7).contains(&renewals), "{renewals} renewals in 800 s");
+        // They went inside the session.
+        let control = world.control_log.len();
+        assert!(control < 20, "{control} control payloads");
+    }
+}
+
+fn linked() -> World {
+    let mut world = World::new(2);
+    world.link(0, 1);
+    world.run(secs(1));
+    world
+}
+
+#[test]
+fn an_idle_session_ends_and_is_made_again_when_needed() {
+    let mut world = chain(3);
+    world.passes(0, 2, 0, 100);
+    world.run(ms(300));
+    assert!(world.passes(0, 2, 1, 100));
+    world.run(secs(700));
+    let end = world.nodes[2].id;
+    assert!(world.nodes[0].sleeve.sessions(world.now).iter().all(|session| session.peer != end));
+    assert!(!world.passes(0, 2, 2, 100));
+    assert!(world.passes(0, 2, 3, 100));
+}
+
+#[test]
+fn replayed_handshakes_change_nothing() {
+    let mut world = linked();
+    let recorded = world.control_log.clone();
+    for (from, to, payload) in recorded {
+        let from = world.nodes[from].id;
+        for _ in 0..30 {
+            world.input(to, Input::Control { from, payload: payload.clone() });
+        }
+    }
+    world.run(secs(2));
+    assert!(world.drops(1, DropReason::StaleHandshake) >= 1);
+    assert!(world.drops(1, DropReason::HandshakeRate) >= 10, "rate limited");
+    assert!(world.passes(0, 1, 1, 100));
+    assert!(world.passes(1, 0, 1, 100));
+    assert_eq!(world.nodes[0].downs + world.nodes[1].downs, 0);
+}
+
+#[test]
+fn reflected_and_foreign_handshakes_are_refused() {
+    let mut world = World::new(3);
+    world.link(0, 1);
+    world.run(secs(1));
+    let (_, _, first) = world.control_log[0].clone();
+    let ids = [world.nodes[0].id, world.nodes[1].id, world.nodes[2].id];
+    // Back to its author, as from the one it was for; to somebody else; as from somebody else.
+    world.input(0, Input::Control { from: ids[1], payload: first.clone() });
+    world.input(2, Input::Control { from: ids[0], payload: first.clone() });
+    world.input(1, Input::Control { from: ids[2], payload: first.clone() });
+    for n in 0..3 {
+        assert_eq!(world.drops(n, DropReason::BadHandshake), 1, "at {n}");
+    }
+    world.input(1, Input::Control { from: mesh::PeerId([7; 32]), payload: first });
+    assert_eq!(world.drops(1, DropReason::BadHandshake), 2);
+    assert!(world.passes(0, 1, 1, 100));
+}
+
+#[test]
+fn garbage_over_the_control_plane_is_counted() {
+    let mut world = linked();
+    let from = world.nodes[0].id;
+    for length in 0..300usize {
+        for kind in 0..12u8 {
+            let mut payload = vec![kind; length];
+            payload.iter_mut().skip(1).enumerate().for_each(|(i, byte)| *byte = (i * 7 + length) as u8);
+            world.input(1, Input::Control { from, payload });
+        }
+    }
+    world.run(secs(30));
+    assert!(world.drops(1, DropReason::MalformedMessage) > 100);
+    assert!(world.passes(0, 1, 1, 100));
+    assert!(world.passes(1, 0, 1, 100));
+}
+
+#[test]
+fn a_restarted_router_is_met_anew() {
+    for n in [0, 1] {
+        let mut world = linked();
+        assert!(world.passes(0, 1, 1, 100));
+        world.restart(n, &Options { seed: 77, ..Options::default() });
+        world.link(0, 1);
+        world.run(secs(2));
+        assert!(world.passes(0, 1, 2, 100), "{n} restarted");
+        assert!(world.passes(1, 0, 2, 100), "{n} restarted");
+    }
+}
+
+#[test]
+fn a_secret_is_rolled_without_loss() {
+    for world in [&mut linked(), &mut chain(3)] {
+        let last = world.nodes.len() - 1;
+        world.passes(0, last, 0, 100);
+        world.run(secs(1));
+        let mut number = 1;
+        let mut traffic = |world: &mut World, seconds: u64| {
+            for _ in 0..seconds * 5 {
+                number += 1;
+                assert!(world.passes(0, last, number, 100), "frame {number}");
+                assert!(world.passes(last, 0, number, 100), "frame {number} back");
+            }
+        };
+        for n in 0..=last {
+            world.input(n, Input::Keyring(keyring(&[1, 2])));
+            traffic(world, 2);
+        }
+        let old = world.nodes[0].sleeve.sessions(world.now)[0].secret;
+        for n in 0..=last {
+            world.input(n, Input::Keyring(keyring(&[2])));
+            traffic(world, 8);
+        }
+        for node in &world.nodes {
+            assert!(node.sleeve.sessions(world.now).iter().all(|session| session.secret != old));
+        }
+    }
+}
+
+#[test]
+fn routers_without_a_common_secret_have_no_session() {
+    let mut world = World::new(2);
+    world.input(1, Input::Keyring(keyring(&[3])));
+    world.link(0, 1);
+    world.run(secs(20));
+    assert!(world.drops(1, DropReason::BadHandshake) > 0);
+    assert!(!world.passes(0, 1, 1, 100));
+    assert!(world.nodes.iter().all(|node| node.sleeve.sessions(world.now).is_empty()));
+}
+
+#[test]
+fn a_responder_waits_for_the_first_packet() {
+    let mut world = World::new(2);
+    world.wire(0, 1, Some(Wire::cut()));
+    world.link(0, 1);
+    world.run(ms(400));
+    assert_eq!(world.nodes[0].sleeve.sessions(world.now).len(), 1);
+    assert!(world.nodes[1].sleeve.sessions(world.now).is_empty(), "nothing came under it yet");
+    world.wire(0, 1, None);
+    world.run(secs(2));
+    assert_eq!(world.nodes[1].sleeve.sessions(world.now).len(), 1);
+}
+
+#[test]
+fn a_lost_router_is_forgotten() {
+    let mut world = linked();
+    let gone = world.nodes[1].id;
+    world.input(0, Input::PeerGone(gone));
+    assert!(world.nodes[0].sleeve.sessions(world.now).is_empty());
+    assert!(world.nodes[0].sleeve.paths(world.now).is_empty());
+    assert!(!world.passes(1, 0, 1, 100));
+    assert!(world.drops(0, DropReason::UnknownSession) > 0);
+    // And met again.
+    let info = world.nodes[1].info();
+    world.input(0, Input::Peer(info));
+    world.unlink(0, 1);
+    world.link(0, 1);
+    world.run(secs(10));
+    assert!(world.passes(0, 1, 2, 100));
+}
