@@ -109,7 +109,7 @@ impl Context {
         packet: u16,
     ) -> Result<(), DropReason> {
         let mut bytes = message.encode();
-        let room = size::room(packet, address, None);
+        let room = size::room(packet, address);
         bytes.resize(bytes.len().max(room), 0);
         self.send_bytes(now, peer, &bytes, How::Direct(address))
     }

@@ -189,11 +189,10 @@ impl Paths {
 
     /// A probe was answered.
     pub(crate) fn ack(&mut self, cx: &mut Context, now: Instant, via: Via, ack: ProbeAck) {
-        let Some(sent) = self
-            .probes
-            .take(ack.nonce)
-            .filter(|sent| via == Via::Direct(sent.address))
-        else {
+        // The nonce shows that the probe was received where it was sent to; the answer may come from another of
+        // the other router's addresses.
+        let direct = matches!(via, Via::Direct(_));
+        let Some(sent) = self.probes.take(ack.nonce).filter(|_| direct) else {
             return cx.drop(DropReason::Malformed);
         };
         cx.seen_as(ack.seen);

@@ -122,11 +122,12 @@ impl Session {
     }
 
     /// Seals the datagram that begins at `start` of `out`: room for the header, then the plaintext. The tag is
-    /// appended.
+    /// appended. Something stands before `start` if the datagram is to be relayed.
     pub(crate) fn seal(&self, plain: bool, out: &mut Vec<u8>, start: usize) -> Result<(), DropReason> {
         let counter = self.sealed.fetch_add(1, Ordering::Relaxed);
         let header = DataHeader {
             plain,
+            relayed: start > 0,
             lane: 0,
             index: self.their_index,
             counter,

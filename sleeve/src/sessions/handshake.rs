@@ -81,7 +81,7 @@ impl Sessions {
         via: Option<Via>,
         message: &Handshake1,
     ) {
-        if !self.budget.take(now) {
+        if !self.budgets[usize::from(via.is_some())].take(now) {
             return cx.drop(DropReason::HandshakeRate);
         }
         let Some(theirs) = self.theirs else {

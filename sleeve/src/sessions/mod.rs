@@ -97,7 +97,8 @@ pub(crate) struct Sessions {
     asked: Option<Instant>,
     /// Newest (epoch, counter) taken from the other end.
     newest: (u64, u64),
-    budget: handshake::Budget,
+    /// For handshakes over the control plane, whose origin anybody on the way can forge, and inside a session.
+    budgets: [handshake::Budget; 2],
 }
 
 impl Sessions {
@@ -113,7 +114,7 @@ impl Sessions {
             close_at: None,
             asked: None,
             newest: (0, 0),
-            budget: handshake::Budget::new(now),
+            budgets: [handshake::Budget::new(now), handshake::Budget::new(now)],
         }
     }
 

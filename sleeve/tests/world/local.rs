@@ -69,7 +69,7 @@ fn a_packet_that_must_not_be_fragmented_is_answered_for() {
     world.passes(0, 2, 0, 100);
     world.run(ms(300));
     // 1500 less IP, UDP, relay header with one label, seal, prefix and Ethernet header.
-    let fits = 1500 - 28 - 51 - 32 - 4 - 14;
+    let fits = 1500 - 48 - 51 - 32 - 4 - 14;
     world.nodes[0].frames.clear();
     world.send(0, &ipv4(0, 2, fits, true));
     assert!(world.nodes[0].frames.is_empty());

@@ -6,7 +6,11 @@ use sleeve::{Input, Output, PingError};
 
 /// A chain of routers, each linked with the next only; the ends have a route along it.
 pub fn chain(count: usize) -> World {
-    let mut world = World::new(count);
+    chain_with(count, &Options::default())
+}
+
+pub fn chain_with(count: usize, options: &Options) -> World {
+    let mut world = World::with(count, options);
     for n in 1..count {
         world.link(n - 1, n);
     }
@@ -24,8 +28,14 @@ pub fn chain(count: usize) -> World {
 
 #[test]
 fn frames_pass_one_relay_and_three() {
-    for count in [3, 5] {
-        let mut world = chain(count);
+    for (count, ipv6) in [(3, false), (5, false), (4, true)] {
+        let mut world = chain_with(
+            count,
+            &Options {
+                ipv6,
+                ..Options::default()
+            },
+        );
         let last = count - 1;
         for number in 1..50 {
             assert!(world.passes(0, last, number, 1300));
@@ -112,6 +122,17 @@ fn relays_refuse_what_they_should() {
     world.receive(2, second.from, &second.bytes[33 + 2 + 16..]);
     assert_eq!(world.drops(2, DropReason::Replayed), 1);
     assert!(world.passes(0, 2, 2, 100));
+    // Not even if it has not been there before: it says that it came over a relay.
+    world.wire(1, 2, Some(sleeve::io::memory::Wire::cut()));
+    let _ = world.net.captured();
+    assert!(!world.passes(0, 2, 3, 100));
+    let packets = world.net.captured();
+    let relayed = packets
+        .iter()
+        .find(|p| p.bytes[0] == 3 && p.to == world.nodes[2].address)
+        .unwrap();
+    world.receive(2, relayed.from, &relayed.bytes[33 + 2 + 16..]);
+    assert_eq!(world.drops(2, DropReason::Malformed), 1);
 }
 
 #[test]
