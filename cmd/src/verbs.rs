@@ -5,7 +5,7 @@ use crate::control::{Client, ContainerRef, NotRunning, PingLine, Request, TraceL
 use crate::net::{Cidr, normal_target};
 use crate::status::model::Status;
 use crate::status::table;
-use crate::{launch, membership, state};
+use crate::{demo, launch, membership, state};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::CommandFactory;
 use crypto::secret::Secret;
@@ -55,7 +55,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
             clap_complete::generate(*shell, &mut Cli::command(), "weft", &mut std::io::stdout());
             Ok(())
         }
-        Verb::Demo => bail!("this build has no demo"),
+        Verb::Demo => demo::run(),
     }
 }
 
