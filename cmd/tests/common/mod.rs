@@ -12,6 +12,7 @@
     reason = "each test file uses a part"
 )]
 
+pub mod capture;
 mod container;
 mod host;
 mod network;
