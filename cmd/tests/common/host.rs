@@ -203,6 +203,15 @@ impl Host {
         rows.filter(|row| row[key] == value).cloned().next()
     }
 
+    /// The connection by which data goes directly to the router called `name`; it may be another than the link.
+    pub fn data_row(&self, name: &str) -> Option<Value> {
+        let status = self.status();
+        let rows = status["connections"].as_array().unwrap().iter();
+        rows.filter(|row| row["name"] == name && row["overlay"].is_string())
+            .cloned()
+            .next()
+    }
+
     /// Hops of the data route to the router called `name`.
     pub fn hops(&self, name: &str) -> Option<u64> {
         self.row("routes", "name", name)?["hops"].as_u64()
@@ -231,10 +240,7 @@ impl Host {
     pub fn wait_for_direct(&self, name: &str) {
         self.wait_for_hops(name, 1, Duration::from_secs(10));
         let what = format!("{} has a data path to {name}", self.name);
-        until(&what, Duration::from_secs(10), || {
-            let row = self.row("connections", "name", name)?;
-            row["overlay"].as_str().map(|_| ())
-        });
+        until(&what, Duration::from_secs(10), || self.data_row(name).map(|_| ()));
     }
 
     /// Attaches a new container with addresses that end in `number`.
