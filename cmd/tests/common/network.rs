@@ -23,7 +23,17 @@ impl Network {
         format!("net{}", self.0)
     }
 
-    /// Gives `host` its addresses on this network.
+    /// Gives a host its IPv4 address on this network.
+    pub fn address_v4(self, netns: &NetNs, number: u8) {
+        let ifname = self.ifname();
+        let at = End {
+            netns,
+            ifname: &ifname,
+        };
+        wire::add_address(at, self.v4(number), 24).unwrap();
+    }
+
+    /// Gives a host its addresses on this network.
     pub fn address(self, netns: &NetNs, number: u8) {
         let ifname = self.ifname();
         let at = End {
