@@ -82,7 +82,9 @@ fn ten_form_a_full_mesh_whoever_they_know() {
     let sent: u64 = world.hosts.iter().map(|host| host.sent_bytes).sum();
     assert!(sent < 2_000_000, "{sent}");
     world.kill(4);
-    world.until(secs(4), |world| (0..10).filter(|n| *n != 4).all(|n| world.reachable(n) == 9));
+    world.until(secs(4), |world| {
+        (0..10).filter(|n| *n != 4).all(|n| world.reachable(n) == 9)
+    });
 }
 
 #[test]
