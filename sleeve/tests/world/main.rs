@@ -2,6 +2,7 @@
 #![allow(missing_docs, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+mod chaos;
 mod demand;
 mod direct;
 mod harness;
