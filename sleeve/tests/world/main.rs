@@ -14,3 +14,11 @@ mod policy;
 mod relay;
 mod sessions;
 mod split;
+
+/// The halves go where their threads are.
+const _: fn() = || {
+    fn moves<T: Send>() {}
+    fn is_shared<T: Send + Sync>() {}
+    moves::<sleeve::Sleeve>();
+    is_shared::<sleeve::Plane>();
+};
