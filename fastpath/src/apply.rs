@@ -35,13 +35,18 @@ impl Linux {
         Self { host, guard: None }
     }
 
-    /// Loads the eBPF guard; the next plan puts it before every port. Without it, locked ports and the router's
-    /// own checks remain.
+    /// Takes the eBPF guard into use; the next plan puts it before every port. Without it, locked ports and the
+    /// router's own checks remain.
+    pub fn set_guard(&mut self, guard: Guard) {
+        self.guard = Some(guard);
+    }
+
+    /// Loads the guard and takes it into use.
     ///
     /// # Errors
-    /// When the kernel or the privileges don't allow it.
+    /// As [`Guard::load`].
     pub fn load_guard(&mut self) -> Result<(), GuardError> {
-        self.guard = Some(Guard::load()?);
+        self.set_guard(Guard::load()?);
         Ok(())
     }
 }

@@ -21,6 +21,7 @@ pub mod names;
 pub mod netlink;
 pub mod netns;
 pub mod observe;
+mod op;
 pub mod plan;
 mod read;
 mod sys;
