@@ -10,6 +10,7 @@ use fastpath::NetNs;
 use fastpath::wire::{self, End, PacketSocket};
 use mesh::{DropReason, Mac};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::mpsc::{TryRecvError, channel};
 use std::time::Duration;
 
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
@@ -345,10 +346,10 @@ fn a_router_that_dies_leaves_its_ports_guarded_and_one_that_starts_never_opens_t
     // A flood of forbidden frames goes on while the new router takes over: not one may arrive.
     let listener = raw(&bench.right, "eth0");
     std::thread::scope(|scope| {
-        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let (stop, stopped) = channel::<()>();
         let (out, foreign) = (&bench.out, &foreign);
         scope.spawn(move || {
-            while stopped.try_recv().is_err() {
+            while stopped.try_recv() == Err(TryRecvError::Empty) {
                 out.send(foreign).unwrap();
             }
         });
