@@ -15,6 +15,7 @@
 
 pub mod apply;
 pub mod fake;
+mod groups;
 pub mod guard;
 pub mod kernel;
 pub mod names;

@@ -113,7 +113,7 @@ pub enum InsideStep {
     Address(IpAddr, u8),
     /// Give the interface its final name and bring it up.
     Reveal(String),
-    /// Wait, but not for long, until frames pass the interface.
+    /// Wait, but not for long, until frames pass the interface and its addresses can be found.
     Await,
     /// Send IPv4 multicast out by this interface, unless it has a way already.
     MulticastRoute,

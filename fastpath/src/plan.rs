@@ -241,20 +241,15 @@ fn plan_attachment(desired: &Desired, observed: &Observed, attachment: &Attachme
     plan_wait(attachment, ops);
 }
 
-/// What was brought up is usable when the plan is done.
+/// What was brought up or added is usable when the plan is done.
 fn plan_wait(attachment: &Attachment, ops: &mut Vec<Op>) {
     let host = &attachment.host_ifname;
-    let raises = |op: &Op| {
-        matches!(
-            op,
-            Op::Raise { .. }
-                | Op::Inside {
-                    step: InsideStep::Reveal(_),
-                    ..
-                }
-        )
+    let changes = |op: &Op| match op {
+        Op::Raise { .. } => true,
+        Op::Inside { step, .. } => matches!(step, InsideStep::Reveal(_) | InsideStep::Address(..)),
+        _ => false,
     };
-    if ops.iter().any(|op| op.subject() == host && raises(op)) {
+    if ops.iter().any(|op| op.subject() == host && changes(op)) {
         ops.push(Op::Inside {
             host: host.clone(),
             netns: attachment.netns.clone(),
