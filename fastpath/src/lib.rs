@@ -16,6 +16,7 @@
 
 pub mod apply;
 pub mod fake;
+mod groups;
 pub mod guard;
 pub mod kernel;
 pub mod lab;
@@ -23,6 +24,7 @@ pub mod names;
 pub mod netlink;
 pub mod netns;
 pub mod observe;
+mod op;
 pub mod plan;
 mod read;
 mod sys;
