@@ -3,7 +3,7 @@
 //! On a terminal a running step shows at once and is overwritten by its outcome; elsewhere there is one plain line
 //! per step. Nothing is wider than 80 columns. A reader that goes away (`weft demo | head`) disturbs nothing.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -102,7 +102,7 @@ impl Report {
             self.line(&cut(&format!("      {line}"), WIDTH));
         }
         self.rows.append(&mut notes.rows);
-        outcome
+        outcome.with_context(|| format!("the demo failed at the step \"{title}\""))
     }
 
     fn paint(&self, sign: char, colour: u8) -> String {
@@ -119,16 +119,16 @@ impl Report {
     }
 
     /// Prints the table, and the last word.
-    pub(crate) fn finish(&self) {
+    pub(crate) fn finish(&self, interrupted: bool) {
         if !self.rows.is_empty() {
             say("\n");
             say(&table(&self.rows));
         }
         let took = self.start.elapsed().as_secs_f64();
-        let word = if self.failed {
-            "Something failed; see above."
-        } else {
-            "All steps passed."
+        let word = match (interrupted, self.failed) {
+            (true, _) => "Interrupted.",
+            (false, true) => "Something failed; see above.",
+            (false, false) => "All steps passed.",
         };
         self.line(&format!("\n  {word} The demo took {took:.1} s."));
     }
