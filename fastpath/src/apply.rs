@@ -113,6 +113,7 @@ fn on_host(op: &Op) -> Result<(), KernelError> {
         Op::AddForwarding { name, mac } => forwarding(&mut socket, name, *mac, neighbour::add),
         Op::RemoveForwarding { name, mac } => forwarding(&mut socket, name, *mac, neighbour::delete),
         Op::Raise { name } => Ok(link::raise(&mut socket, name)?),
+        Op::Await { name } => await_running(&mut socket, name),
         Op::Delete { name } => Ok(link::delete(&mut socket, name)?),
         Op::Guard { .. } | Op::Inside { .. } => {
             Err(KernelError::Refused("this step belongs elsewhere".to_owned()))
@@ -206,12 +207,20 @@ fn inside(netns: &NetNsRef, ifname: &str, step: &InsideStep) -> Result<(), Kerne
                 Ok(address::add(&mut socket, index, *address, *prefix)?)
             }
             InsideStep::Reveal(name) => Ok(link::reveal(&mut socket, ifname, name)?),
+            InsideStep::Await => await_running(&mut socket, ifname),
             InsideStep::MulticastRoute => {
                 let index = link::index(&mut socket, ifname)?;
                 Ok(route::add_multicast(&mut socket, index)?)
             }
         }
     })?
+}
+
+fn await_running(socket: &mut Socket, name: &str) -> Result<(), KernelError> {
+    if !link::await_running(socket, name)? {
+        tracing::debug!(interface = name, "up, but without a carrier yet");
+    }
+    Ok(())
 }
 
 fn settle(socket: &mut Socket, ifname: &str, ipv6: bool) {

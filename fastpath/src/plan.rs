@@ -147,6 +147,11 @@ pub enum Op {
         /// The interface.
         name: String,
     },
+    /// Wait, but not for long, until frames pass an interface of the host's.
+    Await {
+        /// The interface.
+        name: String,
+    },
     /// Remove an interface of the host's; the other end of a pair goes with it.
     Delete {
         /// The interface.
@@ -183,6 +188,8 @@ pub enum InsideStep {
     Address(IpAddr, u8),
     /// Give the interface its final name and bring it up.
     Reveal(String),
+    /// Wait, but not for long, until frames pass the interface.
+    Await,
     /// Send IPv4 multicast out by this interface, unless it has a way already.
     MulticastRoute,
 }
@@ -201,6 +208,7 @@ impl Op {
             | Self::RemoveForwarding { name, .. }
             | Self::Guard { name, .. }
             | Self::Raise { name }
+            | Self::Await { name }
             | Self::Delete { name } => name,
         }
     }
@@ -369,6 +377,31 @@ fn plan_attachment(desired: &Desired, observed: &Observed, attachment: &Attachme
         *multicast_route,
         ops,
     );
+    plan_wait(attachment, ops);
+}
+
+/// What was brought up is usable when the plan is done.
+fn plan_wait(attachment: &Attachment, ops: &mut Vec<Op>) {
+    let host = &attachment.host_ifname;
+    let raises = |op: &Op| {
+        matches!(
+            op,
+            Op::Raise { .. }
+                | Op::Inside {
+                    step: InsideStep::Reveal(_),
+                    ..
+                }
+        )
+    };
+    if ops.iter().any(|op| op.subject() == host && raises(op)) {
+        ops.push(Op::Inside {
+            host: host.clone(),
+            netns: attachment.netns.clone(),
+            ifname: attachment.ifname.clone(),
+            step: InsideStep::Await,
+        });
+        ops.push(Op::Await { name: host.clone() });
+    }
 }
 
 fn plan_forwarding(attachment: &Attachment, link: Option<&HostLink>, ops: &mut Vec<Op>) {

@@ -162,19 +162,15 @@ impl Sleeve {
             return self.cx.drop(DropReason::BadHandshake);
         }
         match message {
-            Some(Message::Handshake1(message)) => {
-                self.with(now, from, |remote, cx| {
-                    remote.sessions.handshake1(cx, now, None, &message)
-                });
-            }
-            Some(Message::Handshake2(message)) => {
-                self.with(now, from, |remote, cx| {
-                    remote.sessions.handshake2(cx, now, &message)
-                });
-            }
-            Some(Message::Candidates(told)) => {
-                self.with(now, from, |remote, cx| remote.paths.told(cx, now, None, told));
-            }
+            Some(Message::Handshake1(message)) => self.with(now, from, |remote, cx| {
+                remote.sessions.handshake1(cx, now, None, &message);
+            }),
+            Some(Message::Handshake2(message)) => self.with(now, from, |remote, cx| {
+                remote.sessions.handshake2(cx, now, &message);
+            }),
+            Some(Message::Candidates(told)) => self.with(now, from, |remote, cx| {
+                remote.paths.told(cx, now, None, told);
+            }),
             Some(_) => self.cx.drop(DropReason::UnknownMessage),
             None => self.cx.drop(DropReason::MalformedMessage),
         }
@@ -220,7 +216,7 @@ impl Sleeve {
     }
 
     fn tick(&mut self, now: Instant) {
-        self.cx.plane.expire_halves(now);
+        self.cx.plane.expire(now);
         while let Some(&(at, peer)) = self.timers.first() {
             if at > now {
                 break;
@@ -256,6 +252,7 @@ impl Sleeve {
         remote.index = index;
         if first {
             remote.paths.session_up(&mut self.cx, now);
+            self.cx.release(now, &peer);
         }
         let deadlines = [
             remote.sessions.deadline(&self.cx, now),

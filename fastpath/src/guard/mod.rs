@@ -46,6 +46,22 @@ pub enum GuardError {
     Attach(#[from] NetlinkError),
 }
 
+impl GuardError {
+    /// True when privileges are lacking (as in a user namespace), so that trying again is of no use.
+    #[must_use]
+    pub fn is_permission(&self) -> bool {
+        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = next {
+            let denied = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+            if denied == Some(std::io::ErrorKind::PermissionDenied) {
+                return true;
+            }
+            next = error.source();
+        }
+        false
+    }
+}
+
 /// A loaded program.
 #[derive(Debug)]
 struct Program {

@@ -22,10 +22,20 @@ impl Network {
     /// Lets through what the sending port may send. Returns the frame's destination.
     pub(super) fn guard(&self, frame: &[u8]) -> Result<Mac, DropReason> {
         let destination = frame.first_chunk().ok_or(DropReason::Malformed)?;
-        let source = frame.get(6..).and_then(<[u8]>::first_chunk).ok_or(DropReason::Malformed)?;
+        let source = frame
+            .get(6..)
+            .and_then(<[u8]>::first_chunk)
+            .ok_or(DropReason::Malformed)?;
         let mac = Mac(*source);
         let addresses = self.ports.get(&mac).ok_or(DropReason::SpoofedMac)?;
-        guard::check(frame, &Port { mac, addresses, link_local: LinkLocal::FromMac })?;
+        guard::check(
+            frame,
+            &Port {
+                mac,
+                addresses,
+                link_local: LinkLocal::FromMac,
+            },
+        )?;
         Ok(Mac(*destination))
     }
 

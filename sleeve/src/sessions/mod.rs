@@ -47,6 +47,13 @@ const CONFIRMATIONS: [Duration; 4] = [
     Duration::from_secs(5),
 ];
 
+/// While there is traffic: how long the other end may be silent until it is asked for a sign of life, and until
+/// the session is taken for lost and made anew. A router that lost its end of a session can't say so.
+const ASK_AFTER: Duration = Duration::from_secs(10);
+const LOST_AFTER: Duration = Duration::from_secs(15);
+/// Frames this recent count as traffic.
+const TRAFFIC: Duration = Duration::from_secs(10);
+
 /// What the other router's record says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Theirs {
@@ -86,9 +93,12 @@ pub(crate) struct Sessions {
     start_at: Option<Instant>,
     wanted_until: Instant,
     close_at: Option<Instant>,
+    /// When the other end was last asked for a sign of life.
+    asked: Option<Instant>,
     /// Newest (epoch, counter) taken from the other end.
     newest: (u64, u64),
-    budget: handshake::Budget,
+    /// For handshakes over the control plane, whose origin anybody on the way can forge, and inside a session.
+    budgets: [handshake::Budget; 2],
 }
 
 impl Sessions {
@@ -102,8 +112,9 @@ impl Sessions {
             start_at: None,
             wanted_until: Instant(0),
             close_at: None,
+            asked: None,
             newest: (0, 0),
-            budget: handshake::Budget::new(now),
+            budgets: [handshake::Budget::new(now), handshake::Budget::new(now)],
         }
     }
 
@@ -222,6 +233,7 @@ impl Sessions {
             }
         }
         self.renew(cx, now);
+        self.watch(cx, now);
         self.see_to_neighbor(cx, now);
         self.confirm(cx, now);
     }
@@ -246,6 +258,7 @@ impl Sessions {
             self.start_at,
             self.close_at,
             renewal,
+            self.watch_at(cx, now),
             end,
         ]
         .into_iter()
@@ -277,6 +290,41 @@ impl Sessions {
         }
     }
 
+    /// Sees to it that the other end still has the session, as long as there is traffic.
+    fn watch(&mut self, cx: &mut Context, now: Instant) {
+        if self.watch_at(cx, now).is_none_or(|at| now < at) {
+            return;
+        }
+        let Some(session) = self.session(cx, now) else {
+            return;
+        };
+        if now.since(last_heard(&session)) >= LOST_AFTER {
+            self.asked = None;
+            return self.initiate(cx, now);
+        }
+        self.asked = Some(now);
+        let message = Message::Keepalive(Keepalive { answer: true });
+        if let Err(reason) = cx.send(now, &self.peer, &message, How::Route) {
+            cx.drop(reason);
+        }
+    }
+
+    /// When [`Self::watch`] has something to do.
+    fn watch_at(&self, cx: &Context, now: Instant) -> Option<Instant> {
+        if self.pending.is_some() || self.theirs.is_none() {
+            return None;
+        }
+        let heard = last_heard(&*self.session(cx, now)?);
+        let traffic = cx.plane.known(&self.peer)?.traffic();
+        let step = if self.asked.is_some_and(|asked| heard < asked) {
+            LOST_AFTER
+        } else {
+            ASK_AFTER
+        };
+        // Traffic that comes later asks for itself, at the next look.
+        (heard + step < traffic + TRAFFIC).then_some(heard + step)
+    }
+
     /// Neighbours have a session always.
     fn see_to_neighbor(&mut self, cx: &mut Context, now: Instant) {
         let idle = self.pending.is_none() && self.start_at.is_none() && self.theirs.is_some();
@@ -298,7 +346,7 @@ impl Sessions {
         let session = cx
             .session(now, &self.peer)
             .filter(|session| session.index == unconfirmed.index);
-        if session.is_none_or(|session| session.heard()) {
+        if session.is_none_or(|session| session.heard().is_some()) {
             self.unconfirmed = None;
         } else if unconfirmed.at <= now {
             unconfirmed.at = now + CONFIRMATIONS[unconfirmed.tries.min(CONFIRMATIONS.len() - 1)];
@@ -320,6 +368,11 @@ fn is_valid(cx: &Context, session: &Session) -> bool {
         .keyring
         .get(&crypto::SecretId(session.secret.0))
         .is_some()
+}
+
+/// When the other end last proved to have the session.
+fn last_heard(session: &Session) -> Instant {
+    session.heard().unwrap_or(session.born).max(session.born)
 }
 
 fn renewal(session: &Session) -> Instant {

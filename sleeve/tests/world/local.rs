@@ -10,7 +10,14 @@ fn ethernet(to: [u8; 6], from: usize, ethertype: u16, payload: &[u8]) -> Vec<u8>
 
 fn arp(from: usize, sender: u8, target: u8) -> Vec<u8> {
     let head = [0, 1, 8, 0, 6, 4, 0, 1];
-    let packet = [&head[..], &mac(from).0, &[10, 0, 0, sender], &[0; 6], &[10, 0, 0, target]].concat();
+    let packet = [
+        &head[..],
+        &mac(from).0,
+        &[10, 0, 0, sender],
+        &[0; 6],
+        &[10, 0, 0, target],
+    ]
+    .concat();
     ethernet([0xff; 6], from, 0x0806, &packet)
 }
 
@@ -62,13 +69,16 @@ fn a_packet_that_must_not_be_fragmented_is_answered_for() {
     world.passes(0, 2, 0, 100);
     world.run(ms(300));
     // 1500 less IP, UDP, relay header with one label, seal, prefix and Ethernet header.
-    let fits = 1500 - 28 - 51 - 32 - 4 - 14;
+    let fits = 1500 - 48 - 51 - 32 - 4 - 14;
     world.nodes[0].frames.clear();
     world.send(0, &ipv4(0, 2, fits, true));
     assert!(world.nodes[0].frames.is_empty());
     world.send(0, &ipv4(0, 2, fits + 1, true));
     let answer = world.nodes[0].frames.pop().unwrap();
-    assert_eq!((&answer[..6], answer[23], &answer[34..36]), (&mac(0).0[..], 1, &[3, 4][..]));
+    assert_eq!(
+        (&answer[..6], answer[23], &answer[34..36]),
+        (&mac(0).0[..], 1, &[3, 4][..])
+    );
     assert_eq!(answer[26..30], [10, 0, 0, 3], "from the destination");
     assert_eq!(usize::from(u16::from_be_bytes([answer[40], answer[41]])), fits);
     // One that may be fragmented goes in two; so does one for which an answer was just given.

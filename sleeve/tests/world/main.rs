@@ -1,5 +1,6 @@
 //! Routers joined in memory.
 #![allow(missing_docs, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod demand;
 mod direct;
@@ -7,6 +8,7 @@ mod harness;
 mod hostile;
 mod local;
 mod narrow;
+mod node;
 mod policy;
 mod relay;
 mod sessions;
