@@ -159,11 +159,16 @@ impl Host {
     }
 
     fn check_alive(&mut self) -> Result<()> {
-        match self.router.as_mut().map(Child::try_wait) {
-            Some(Ok(None)) => Ok(()),
-            Some(Ok(Some(status))) => bail!("{}'s router ended ({status})", self.name),
-            _ => bail!("{}'s router is not running", self.name),
+        match self.ended() {
+            None => Ok(()),
+            Some(how) => bail!("{}'s router ended ({how})", self.name),
         }
+    }
+
+    /// How the router ended, if it did so unasked.
+    pub(crate) fn ended(&mut self) -> Option<String> {
+        let router = self.router.as_mut()?;
+        router.try_wait().ok()?.map(|status| status.to_string())
     }
 
     /// The router's process id.

@@ -71,7 +71,7 @@ pub(crate) fn run() -> Result<()> {
     }
     .all(&mut world, &mut report, &mut janitor);
     if shown.is_err() && !limits.interrupted() {
-        print_logs(&world);
+        print_logs(&mut world);
     }
     let removed = report.step("stop the routers, remove everything", |notes| {
         notes.figure = "nothing is left".into();
@@ -112,9 +112,14 @@ fn introduce(report: &Report, user_namespace: bool) {
 }
 
 /// The ends of the routers' logs, for whoever wants to know why a step failed.
-fn print_logs(world: &World) {
-    for host in [&world.alice, &world.relay, &world.bob] {
-        eprintln!("\n--- the end of {}'s log", host.name);
+fn print_logs(world: &mut World) {
+    for host in [&mut world.alice, &mut world.relay, &mut world.bob] {
+        let ended = host.ended().map(|how| format!("; its router ended: {how}"));
+        eprintln!(
+            "\n--- the end of {}'s log{}",
+            host.name,
+            ended.unwrap_or_default()
+        );
         for line in host.log_tail() {
             eprintln!("{line}");
         }
