@@ -3,7 +3,7 @@
 //! The wires have nothing in common, not even the family of their addresses: what alice and bob exchange passes
 //! the relay's router or does not pass.
 
-use super::host::Host;
+use super::host::{Host, LEAVE};
 use super::janitor::Janitor;
 use anyhow::{Context, Result, bail};
 use fastpath::lab::{self, End};
@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// MTU of the wires, in bytes.
 const MTU: u32 = 1500;
@@ -139,9 +140,10 @@ impl World {
     pub(crate) fn remove(&mut self) -> Result<()> {
         let hosts = [&mut self.alice, &mut self.relay, &mut self.bob];
         hosts.iter().for_each(|host| host.ask_to_stop());
+        let until = Instant::now() + LEAVE;
         let stubborn: Vec<_> = hosts
             .into_iter()
-            .filter_map(|host| (!host.stop()).then_some(host.name))
+            .filter_map(|host| (!host.stop(until)).then_some(host.name))
             .collect();
         self.directory.remove()?;
         if stubborn.is_empty() {
