@@ -63,6 +63,52 @@ fn attaching_again_changes_nothing_and_an_address_is_added() {
 }
 
 #[test]
+fn containers_get_ipv6_where_it_is_off_by_default_and_no_advertised_routes() {
+    if skipped() {
+        return;
+    }
+    let mut host = Host::new();
+    let (left, right) = (
+        NetNs::create_anonymous().unwrap(),
+        NetNs::create_anonymous().unwrap(),
+    );
+    let off = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
+    left.run(|| std::fs::write(off, "1")).unwrap().unwrap();
+    host.attach(&left, "eth0", &["fd00:1::1/64"]);
+    host.attach(&right, "eth0", &["fd00:1::2/64"]);
+    assert!(reaches((&left, ip("fd00:1::1")), (&right, ip("fd00:1::2"))));
+    let accept = "/proc/sys/net/ipv6/conf/eth0/accept_ra";
+    assert_eq!(
+        left.run(|| std::fs::read_to_string(accept))
+            .unwrap()
+            .unwrap()
+            .trim(),
+        "0"
+    );
+}
+
+#[test]
+fn the_host_has_no_address_on_what_the_router_makes() {
+    if skipped() {
+        return;
+    }
+    let (host, left, _right) = pair();
+    let read = || std::fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap();
+    let addresses = host.netns.run(read).unwrap();
+    assert!(addresses.lines().all(|line| line.ends_with(" lo")), "{addresses}");
+    // All that comes to the router was sent by a container.
+    let silent = host
+        .tap_frames()
+        .into_iter()
+        .filter(|frame| frame[6..12] == BRIDGE_MAC.0);
+    assert_eq!(silent.count(), 0);
+    assert!(
+        left.run(read).unwrap().lines().count() == 3,
+        "loopback, link-local, and the one attached"
+    );
+}
+
+#[test]
 fn multicast_and_broadcast_reach_other_containers_and_the_router() {
     if skipped() {
         return;

@@ -10,7 +10,8 @@ use fastpath::NetNs;
 use fastpath::wire::{self, End, PacketSocket};
 use mesh::{DropReason, Mac};
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
+use std::sync::mpsc::{TryRecvError, channel};
+use std::time::{Duration, Instant};
 
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
@@ -345,15 +346,19 @@ fn a_router_that_dies_leaves_its_ports_guarded_and_one_that_starts_never_opens_t
     // A flood of forbidden frames goes on while the new router takes over: not one may arrive.
     let listener = raw(&bench.right, "eth0");
     std::thread::scope(|scope| {
-        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let (stop, stopped) = channel::<()>();
         let (out, foreign) = (&bench.out, &foreign);
         scope.spawn(move || {
-            while stopped.try_recv().is_err() {
+            while stopped.try_recv() == Err(TryRecvError::Empty) {
                 out.send(foreign).unwrap();
             }
         });
         bench.host.kernel.load_guard().unwrap();
         bench.host.converge();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while bench.host.counter(DropReason::SpoofedAddress) == 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         stop.send(()).unwrap();
     });
     let mut buffer = [0; 2048];

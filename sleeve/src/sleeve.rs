@@ -140,7 +140,9 @@ impl Sleeve {
         if let Some(mut remote) = self.remotes.remove(&peer) {
             remote.paths.reset(&mut self.cx, now, "the other router is gone");
             remote.sessions.clear(&mut self.cx);
-            self.timers.retain(|&(_, owner)| owner != peer);
+            if let Some(at) = remote.deadline {
+                self.timers.remove(&(at, peer));
+            }
         }
         self.cx.plane.forget(&peer);
     }
@@ -249,6 +251,9 @@ impl Sleeve {
         f(remote, &mut self.cx);
         let index = self.cx.session(now, &peer).map(|session| session.index);
         let first = remote.index.is_none() && index.is_some();
+        if remote.index != index {
+            remote.sessions.changed(&mut self.cx, now);
+        }
         remote.index = index;
         if first {
             remote.paths.session_up(&mut self.cx, now);

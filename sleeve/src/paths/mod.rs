@@ -146,7 +146,7 @@ impl Paths {
         via: Option<Via>,
         told: message::Candidates,
     ) {
-        self.candidates.set_told(told.addresses);
+        self.candidates.set_told(told.addresses, via.is_some());
         if told.answer {
             self.tell(cx, now, via, false);
         }
@@ -289,11 +289,7 @@ impl Paths {
     }
 
     fn begin(&mut self, cx: &mut Context, now: Instant) {
-        self.round = Some(Round {
-            left: TRIES,
-            at: now,
-            narrow: None,
-        });
+        self.round = Some(Round::new(now));
         if self.candidates.neighbor.is_none() {
             self.tell(cx, now, None, true);
         }

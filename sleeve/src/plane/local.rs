@@ -64,14 +64,11 @@ impl Plane {
         room: usize,
         scratch: &mut Scratch,
     ) -> Option<usize> {
-        if !due(&peer.told, now, TELL_EVERY) {
-            return None;
-        }
         let mtu = u16::try_from(room.saturating_sub(inner::ETHERNET)).unwrap_or(u16::MAX);
         let mtu = mtu.min(self.container_mtu.load(Ordering::Relaxed));
         match too_big::judge(frame, mtu, scratch.reply()) {
-            Verdict::TooBig(length) => Some(length),
-            Verdict::Fits | Verdict::Split => None,
+            Verdict::TooBig(length) if due(&peer.told, now, TELL_EVERY) => Some(length),
+            _ => None,
         }
     }
 }

@@ -116,7 +116,8 @@ impl Plane {
             };
             return self.send(&packet, &path, &mut scratch.out, sink);
         }
-        if let Some(length) = self.too_big(now, peer, frame, path.room - prefix.len(), scratch) {
+        let room = path.room.saturating_sub(prefix.len());
+        if let Some(length) = self.too_big(now, peer, frame, room, scratch) {
             sink.frame(vni, &scratch.whole[..length]);
             return Ok(());
         }

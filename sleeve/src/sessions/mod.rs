@@ -47,7 +47,7 @@ const CONFIRMATIONS: [Duration; 4] = [
     Duration::from_secs(5),
 ];
 
-/// While there is traffic: how long the other end may be silent until it is asked for a sign of life, and until
+/// While there is traffic or a link: how long the other end may be silent until it is asked for a sign of life, and until
 /// the session is taken for lost and made anew. A router that lost its end of a session can't say so.
 const ASK_AFTER: Duration = Duration::from_secs(10);
 const LOST_AFTER: Duration = Duration::from_secs(15);
@@ -170,16 +170,14 @@ impl Sessions {
         if let Some(pending) = self.pending.take() {
             self.start_at = Some(pending.sent);
         }
-        let retired = |session: &Session| !is_valid(cx, session);
-        if self.session(cx, now).is_some_and(|session| retired(&session)) {
-            self.close_at = Some(now + CLOSING);
-            self.start_at = Some(if cx.config.id < self.peer {
-                now
-            } else {
-                now + POLITENESS
-            });
-        }
+        self.close_retired(cx, now);
         self.tick(cx, now);
+    }
+
+    /// Another session is sent on than before.
+    pub(crate) fn changed(&mut self, cx: &mut Context, now: Instant) {
+        self.close_retired(cx, now);
+        self.watch(cx, now);
     }
 
     /// Drops every session and handshake.
@@ -290,7 +288,7 @@ impl Sessions {
         }
     }
 
-    /// Sees to it that the other end still has the session, as long as there is traffic.
+    /// Sees to it that the other end still has the session, as long as there is traffic or a link.
     fn watch(&mut self, cx: &mut Context, now: Instant) {
         if self.watch_at(cx, now).is_none_or(|at| now < at) {
             return;
@@ -303,10 +301,7 @@ impl Sessions {
             return self.initiate(cx, now);
         }
         self.asked = Some(now);
-        let message = Message::Keepalive(Keepalive { answer: true });
-        if let Err(reason) = cx.send(now, &self.peer, &message, How::Route) {
-            cx.drop(reason);
-        }
+        self.ask(cx, now);
     }
 
     /// When [`Self::watch`] has something to do.
@@ -322,7 +317,8 @@ impl Sessions {
             ASK_AFTER
         };
         // Traffic that comes later asks for itself, at the next look.
-        (heard + step < traffic + TRAFFIC).then_some(heard + step)
+        let watched = self.neighbor.is_some() || heard + step < traffic + TRAFFIC;
+        watched.then_some(heard + step)
     }
 
     /// Neighbours have a session always.
@@ -351,13 +347,33 @@ impl Sessions {
         } else if unconfirmed.at <= now {
             unconfirmed.at = now + CONFIRMATIONS[unconfirmed.tries.min(CONFIRMATIONS.len() - 1)];
             unconfirmed.tries += 1;
-            let message = Message::Keepalive(Keepalive { answer: true });
-            let sent = cx.send(now, &self.peer, &message, How::Route);
-            if let (Err(_), Some(address)) = (sent, self.neighbor) {
-                // No route yet, but a link: the first packets of a neighbour go where the link goes. If this
-                // fails too there is no session, and none to confirm.
-                let _ = cx.send(now, &self.peer, &message, How::Direct(address));
-            }
+            self.ask(cx, now);
+        }
+    }
+
+    /// Asks the other end for a sign of life.
+    fn ask(&self, cx: &mut Context, now: Instant) {
+        let message = Message::Keepalive(Keepalive { answer: true });
+        let sent = cx.send(now, &self.peer, &message, How::Route);
+        if let (Err(_), Some(address)) = (sent, self.neighbor) {
+            // No route yet, but a link: the first packets of a neighbour go where the link goes. If this fails too
+            // there is no session, and nothing to ask for.
+            let _ = cx.send(now, &self.peer, &message, How::Direct(address));
+        }
+    }
+
+    /// If the session was made with a retired secret: has another made, and it closed.
+    fn close_retired(&mut self, cx: &Context, now: Instant) {
+        let retired = self
+            .session(cx, now)
+            .is_some_and(|session| !is_valid(cx, &session));
+        if retired && self.close_at.is_none() {
+            self.close_at = Some(now + CLOSING);
+            self.start_at = Some(if cx.config.id < self.peer {
+                now
+            } else {
+                now + POLITENESS
+            });
         }
     }
 }

@@ -91,3 +91,29 @@ fn a_packet_that_must_not_be_fragmented_is_answered_for() {
     assert_eq!((world.nodes[0].frames.len(), world.nodes[2].frames.len()), (1, 2));
     assert_eq!(world.drops(0, DropReason::TooBig), 0);
 }
+
+#[test]
+fn a_route_that_holds_nothing_is_no_reason_to_panic() {
+    let mut world = chain(3);
+    world.passes(0, 2, 0, 100);
+    let peer = world.nodes[2].id;
+    for mtu in [0, 1, 60, 100, 134, 135, 136, 140, 170] {
+        let route = mesh::Route {
+            path: vec![world.nodes[1].id, peer],
+            labels: vec![mesh::LinkLabel(3)],
+            cost_us: 1,
+            mtu,
+        };
+        world.input(
+            0,
+            sleeve::Input::Route {
+                peer,
+                route: Some(route),
+            },
+        );
+        world.send(0, &frame(0, 2, 1, 700));
+        world.send(0, &ipv4(0, 2, 700, true));
+        world.run(ms(20));
+    }
+    assert_eq!(world.drops(0, DropReason::TooBig), 9);
+}

@@ -2,6 +2,7 @@
 #![allow(missing_docs, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+mod chaos;
 mod demand;
 mod direct;
 mod harness;
@@ -13,3 +14,11 @@ mod policy;
 mod relay;
 mod sessions;
 mod split;
+
+/// The halves go where their threads are.
+const _: fn() = || {
+    fn moves<T: Send>() {}
+    fn is_shared<T: Send + Sync>() {}
+    moves::<sleeve::Sleeve>();
+    is_shared::<sleeve::Plane>();
+};

@@ -185,6 +185,32 @@ fn an_unknown_label_or_a_dead_hop_is_counted() {
 }
 
 #[test]
+fn a_path_longer_than_the_header_holds_counts_as_none() {
+    let mut world = chain(3);
+    let peer = world.nodes[2].id;
+    for (labels, fits) in [(13, true), (14, false)] {
+        let path = vec![world.nodes[1].id; labels + 1];
+        let route = mesh::Route {
+            path,
+            labels: vec![mesh::LinkLabel(3); labels],
+            cost_us: 1,
+            mtu: 1500,
+        };
+        world.input(
+            0,
+            Input::Route {
+                peer,
+                route: Some(route),
+            },
+        );
+        world.run(ms(500));
+        world.send(0, &frame(0, 2, 1, 100));
+        world.run(ms(500));
+        assert_eq!(world.drops(0, DropReason::NoRoute) == 0, fits);
+    }
+}
+
+#[test]
 fn pings_tell_path_and_round_trip_of_every_hop() {
     let mut world = chain(4);
     world.relayed(&[0, 1, 2], 1500);
