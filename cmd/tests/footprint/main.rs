@@ -2,6 +2,13 @@
 //!
 //! The limits are those of a release build; a debug build gets twice the time and says so.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 #[path = "../common/mod.rs"]
 mod common;
 
