@@ -24,6 +24,8 @@ pub use host::{Host, Router};
 pub use network::{Network, Switch, wire};
 pub use run::{Outcome, WEFT, run, run_in, start, until, weft};
 
+use rustix::fs::{FlockOperation, flock};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -50,14 +52,26 @@ pub struct Lab {
     pub dir: PathBuf,
     pub secret: String,
     _watchdog: Sender<()>,
+    _turn: File,
 }
 
 impl Lab {
     /// A lab of this name, or `None` where namespaces can't be made.
     pub fn new(name: &'static str) -> Option<Self> {
+        Self::open(name, FlockOperation::LockShared)
+    }
+
+    /// A lab that is the only one on this machine while it lives, whichever way the tests are run.
+    pub fn alone(name: &'static str) -> Option<Self> {
+        Self::open(name, FlockOperation::LockExclusive)
+    }
+
+    fn open(name: &'static str, turn: FlockOperation) -> Option<Self> {
         if skipped() {
             return None;
         }
+        let lock = File::create(std::env::temp_dir().join("weft-tests.lock")).unwrap();
+        flock(&lock, turn).unwrap();
         let dir = std::env::temp_dir().join(format!("weft-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
@@ -66,6 +80,7 @@ impl Lab {
             dir,
             secret: fresh_secret(),
             _watchdog: watch(name),
+            _turn: lock,
         })
     }
 

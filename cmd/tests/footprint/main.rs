@@ -1,4 +1,4 @@
-//! What a router costs, and what it bears. Each test runs alone, under a lock that other runs of it respect.
+//! What a router costs, and what it bears. Each test runs alone on its machine.
 //!
 //! The limits are those of a release build; a debug build gets twice the time and says so.
 
@@ -14,8 +14,6 @@ mod common;
 
 use common::traffic::{noise, ping};
 use common::{Lab, Network, Router, until};
-use rustix::fs::{FlockOperation, flock};
-use std::fs::File;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
@@ -31,20 +29,17 @@ const LINKED: Duration = Duration::from_millis(300);
 /// Times that a debug build may take longer.
 const SLOW: u32 = if cfg!(debug_assertions) { 2 } else { 1 };
 
-/// Waits until no other test of this file runs.
-fn alone() -> File {
-    let file = File::create(std::env::temp_dir().join("weft-footprint.lock")).unwrap();
-    flock(&file, FlockOperation::LockExclusive).unwrap();
+/// A lab that nothing else disturbs.
+fn quiet_lab(name: &'static str) -> Option<Lab> {
     if SLOW > 1 {
         println!("a debug build: it gets {SLOW} times what a release build may take");
     }
-    file
+    Lab::alone(name)
 }
 
 #[test]
 fn a_flood_of_100_000_random_datagrams_costs_at_most_five_of_500_pings() {
-    let Some(lab) = Lab::new("flood") else { return };
-    let _alone = alone();
+    let Some(lab) = quiet_lab("flood") else { return };
     let pair = lab.pair();
     let attacker = lab.host("attacker");
     pair.switch.plug(&attacker, Network(9), 66);
@@ -111,8 +106,7 @@ fn memory_kib(router: &Router) -> u64 {
 
 #[test]
 fn a_router_with_five_peers_stays_small_and_idle() {
-    let Some(lab) = Lab::new("idle") else { return };
-    let _alone = alone();
+    let Some(lab) = quiet_lab("idle") else { return };
     let (_switch, hosts) = lab.hosts_on_a_switch(6);
     let mut routers = vec![hosts[0].launch(&[])];
     for host in &hosts[1..] {
@@ -147,8 +141,7 @@ fn a_router_with_five_peers_stays_small_and_idle() {
 
 #[test]
 fn a_router_answers_and_is_linked_300_ms_after_it_was_started() {
-    let Some(lab) = Lab::new("speed") else { return };
-    let _alone = alone();
+    let Some(lab) = quiet_lab("speed") else { return };
     let (_switch, hosts) = lab.hosts_on_a_switch(2);
     let _first = hosts[0].launch(&[]);
     let (mut answered, mut linked) = (Vec::new(), Vec::new());
