@@ -67,6 +67,8 @@ impl Mesh {
             Ok(Message::Goodbye) => self
                 .links
                 .close(now, id, "the other router stopped", &mut self.out),
+            // Who may be a clone has no say; once the link is in use, a comparison brings what was ignored.
+            Ok(_) if matches!(phase, Phase::Challenged { .. }) => {}
             Ok(message) if is_open => self.neighbor_message(now, id, peer, message),
             Ok(_) => self.violation(now, id),
             Err(error) => {
@@ -166,7 +168,7 @@ impl Mesh {
 
     fn neighbor_up(&mut self, now: Instant, peer: PeerId, id: LinkId, first: bool) {
         let Some(link) = self.links.get(id) else { return };
-        let (address, direction) = (link.address, link.direction);
+        let (address, direction, challenged) = (link.address, link.direction, link.challenged);
         let name = link.hello.as_ref().map(|hello| hello.name.clone());
         if first {
             let label = self.labels.assign(now, peer);
@@ -183,8 +185,8 @@ impl Mesh {
         });
         self.connector.linked(peer, address);
         self.introduce(id);
-        // One comparison repairs both ends.
-        if direction == Direction::Out || !first {
+        // One comparison repairs both ends. That of a challenged dialler was ignored.
+        if direction == Direction::Out || !first || challenged {
             self.compare(id);
         }
         self.plan_round(now, peer);

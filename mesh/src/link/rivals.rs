@@ -143,6 +143,7 @@ impl Links {
     fn set_phase(&mut self, id: LinkId, phase: Phase) {
         if let Some(link) = self.links.get_mut(&id) {
             link.phase = phase;
+            link.challenged |= matches!(phase, Phase::Challenged { .. });
         }
     }
 }
