@@ -125,7 +125,9 @@ impl Active {
         rtt: Duration,
         relaxed: bool,
     ) {
-        self.rtt = (self.rtt * 7 + rtt) / 8;
+        // Queues only ever add to a round trip, so a shorter one is believed sooner.
+        let weight = if rtt < self.rtt { 2 } else { 8 };
+        self.rtt = (self.rtt * (weight - 1) + rtt) / weight;
         if size >= self.mtu() {
             (self.unanswered, self.base_answered, self.hurry) = (0, false, false);
             let in_use = !relaxed && is_in_use(cx, now, &self.peer);
