@@ -75,9 +75,9 @@ impl World {
         let against = |world: &Self| {
             let mut seen = world.pairs_where("does not reach", |a, b| !world.reaches(a, b));
             for (a, b) in world.pairs().filter(|(a, b)| world.hops(*a, *b) != Some(1)) {
-                let hops = world.hops(a, b).map_or("none".into(), |hops| hops.to_string());
+                let what = world.describe(a, b);
                 seen.push(format!(
-                    "host {} has no direct route to host {}: hops {hops}",
+                    "host {} has no direct route to host {}: {what}",
                     a.0, b.0
                 ));
             }
@@ -172,6 +172,28 @@ impl World {
     pub fn pairs(&self) -> impl Iterator<Item = (HostId, HostId)> {
         let pairs = self.running().flat_map(|a| self.running().map(move |b| (a, b)));
         pairs.filter(|(a, b)| self.id(*a) != self.id(*b))
+    }
+
+    /// What a router has of another, for people.
+    fn describe(&self, from: HostId, to: HostId) -> String {
+        let id = self.id(to);
+        let Some(router) = self.router(from) else {
+            return "no router runs there".into();
+        };
+        let routes = router.mesh.routes();
+        let route = routes
+            .iter()
+            .find(|(peer, _)| *peer == id)
+            .map(|(_, route)| route);
+        let route = route.map_or("no route".into(), |route| {
+            format!("{} hops of {} µs", route.path.len(), route.cost_us)
+        });
+        let paths = router.sleeve.paths(router.time());
+        let path = paths.iter().find(|path| path.peer == id);
+        let path = path.map_or("no data path".into(), |path| {
+            format!("data path {:?} of {:?} µs", path.state, path.rtt_us)
+        });
+        format!("{route}; {} links; {path}", self.links(from, to))
     }
 
     fn pairs_where(&self, what: &str, is_so: impl Fn(HostId, HostId) -> bool) -> Vec<String> {

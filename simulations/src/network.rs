@@ -80,6 +80,12 @@ impl Network {
         }
     }
 
+    /// Makes every wire as the usual ones again, and those faultless.
+    pub fn reset(&mut self) {
+        self.wires.clear();
+        (self.usual.blocked, self.usual.loss) = (false, 0.0);
+    }
+
     /// How long a packet of that many bytes, IP header included, takes; `None` if it does not arrive.
     pub(crate) fn carry(
         &self,
