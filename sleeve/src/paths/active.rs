@@ -6,16 +6,19 @@
 
 use super::mtu::Search;
 use super::probes::Probes;
-use super::{BASE_MTU, CHECK_IDLE, CHECK_IN_USE, CHECK_STEP, HURRY_STEP, IN_USE, LOSSES, RAISE_AFTER};
+use super::{BASE_MTU, CHECK_ALONE, CHECK_STEP, CHECK_WITH_LINK, HURRY_STEP, IN_USE, LOSSES, RAISE_AFTER};
 use crate::context::Context;
 use crate::plane::Direct;
 use crate::{Output, PathState};
 use mesh::{Instant, PeerId};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A probe of the search counts as lost after four round trips, within these bounds.
 const SEARCH_WAIT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
+/// Answers among which the quickest counts.
+const FLOOR_OF: usize = 8;
 /// Smaller changes of the round trip time are not announced.
 const RTT_STEP: Duration = Duration::from_millis(1);
 
@@ -36,6 +39,8 @@ pub(super) struct Active {
     pub since: Instant,
     /// Smoothed.
     pub rtt: Duration,
+    /// Of the last answers, whose quickest is told to mesh: queues and busy hosts only ever add.
+    recent: VecDeque<Duration>,
     pub plain: bool,
     search: Search,
     search_at: Option<Instant>,
@@ -63,6 +68,7 @@ impl Active {
             address,
             since: now,
             rtt,
+            recent: VecDeque::from([rtt]),
             plain: false,
             search: Search::new(cx.config.max_mtu),
             search_at: Some(now),
@@ -116,22 +122,16 @@ impl Active {
         }
     }
 
-    /// A probe of `size` bytes was answered after `rtt`.
-    pub(super) fn answered(
-        &mut self,
-        cx: &mut Context,
-        now: Instant,
-        size: u16,
-        rtt: Duration,
-        relaxed: bool,
-    ) {
-        // Queues only ever add to a round trip, so a shorter one is believed sooner.
-        let weight = if rtt < self.rtt { 2 } else { 8 };
-        self.rtt = (self.rtt * (weight - 1) + rtt) / weight;
+    /// A probe of `size` bytes was answered after `rtt`. `link`: there is a link with the same router.
+    pub(super) fn answered(&mut self, cx: &mut Context, now: Instant, size: u16, rtt: Duration, link: bool) {
+        self.rtt = (self.rtt * 7 + rtt) / 8;
+        if self.recent.len() >= FLOOR_OF {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(rtt);
         if size >= self.mtu() {
             (self.unanswered, self.base_answered, self.hurry) = (0, false, false);
-            let in_use = !relaxed && is_in_use(cx, now, &self.peer);
-            self.check_at = self.checked + if in_use { CHECK_IN_USE } else { CHECK_IDLE };
+            self.check_at = self.checked + if link { CHECK_WITH_LINK } else { CHECK_ALONE };
         } else if self.unanswered > 0 {
             self.base_answered = true;
         }
@@ -216,13 +216,14 @@ impl Active {
             plain: self.plain,
         };
         cx.plane.set_direct(self.peer, Some(direct));
+        let floor = self.recent.iter().min().copied().unwrap_or(self.rtt);
         let step = (self.announced.1 / 10).max(RTT_STEP);
-        if self.announced.0 != mtu || self.rtt.abs_diff(self.announced.1) > step {
-            self.announced = (mtu, self.rtt);
+        if self.announced.0 != mtu || floor.abs_diff(self.announced.1) > step {
+            self.announced = (mtu, floor);
             cx.outputs.push_back(Output::PathUp {
                 peer: self.peer,
                 mtu,
-                rtt: self.rtt,
+                rtt: floor,
             });
         }
     }
