@@ -276,7 +276,7 @@ impl World {
     pub fn send(&mut self, from: ContainerId, frame: &[u8]) {
         let ContainerId { host, number } = from;
         let vni = self.container(from).vni;
-        let is_local = self.to_containers(host, vni, frame, Some(number));
+        let is_local = self.hand_to_containers(host, vni, frame, Some(number));
         let is_group = frame.first().is_some_and(|first| first & 1 == 1);
         if is_group || !is_local {
             self.with_router(host, |router| router.frame(vni, frame));
@@ -284,7 +284,7 @@ impl World {
     }
 
     /// Hands a frame to the containers of a host that take it, but not back to its sender. True if one took it.
-    pub(crate) fn to_containers(
+    pub(crate) fn hand_to_containers(
         &mut self,
         host: HostId,
         vni: Vni,

@@ -316,7 +316,7 @@ impl World {
             Act::Datagram { to, bytes } => self.send_datagram(host, to, bytes),
             Act::Frame { vni, bytes } => {
                 self.note("frame", [host.0, bytes.len()], &bytes);
-                self.to_containers(host, vni, &bytes, None);
+                self.hand_to_containers(host, vni, &bytes, None);
             }
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! A failing seed prints how to run just it.
 
+#![allow(clippy::panic)]
+
 mod common;
 
 use common::{ms, secs, star};
