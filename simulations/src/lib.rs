@@ -38,7 +38,8 @@
 //! | `clock`, `random`, `trace` | time, chance, and the proof that both repeat |
 //! | `network` | wires between hosts |
 //! | `connection`, `links` | QUIC as the routers see it |
-//! | `router`, `disk` | a running router, and what outlives it |
+//! | `router`, `shore`, `signer` | a running router: both cores, its data half, its keys |
+//! | `disk` | what outlives it |
 //! | `container` | those who send frames |
 //! | `invariants`, `expect` | what must hold always, and what at rest |
 
@@ -53,6 +54,8 @@ mod links;
 mod network;
 mod random;
 mod router;
+mod shore;
+mod signer;
 mod trace;
 mod world;
 

@@ -3,12 +3,13 @@
 //! Like the cores it is sans-IO: what it wants done comes out as [`Act`]s, which the world carries out. Its clock
 //! starts at zero when it is launched, as a daemon's does.
 
-use crate::{Disk, Random};
-use crypto::keyring::Keyring;
-use crypto::{Cipher, Identity, identity};
-use mesh::{Admission, Drops, Input, Instant, LinkId, Mesh, Output, PeerId, SecretId, Signer, Vni};
+use crate::shore::{News, Shore};
+use crate::signer::Keys;
+use crate::{Disk, Port, Random};
+use crypto::{Cipher, Keyring};
+use mesh::{Drops, Input, Instant, LinkId, Mesh, Output, PeerId, Vni};
 use rand_core::RngCore;
-use sleeve::{Plane, PlaneConfig, Scratch, Sink, Sleeve, Via};
+use sleeve::{Plane, PlaneConfig, Scratch, Sleeve};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -285,23 +286,24 @@ impl Router {
     /// A datagram came to the data port.
     pub(crate) fn datagram(&mut self, from: SocketAddr, mut bytes: Vec<u8>) {
         let now = self.time();
-        let mut port = Port::default();
+        let mut shore = Shore::default();
         self.plane
-            .inbound(now, from, &mut bytes, &mut self.scratch, &mut port);
-        self.take_from(port);
+            .inbound(now, from, &mut bytes, &mut self.scratch, &mut shore);
+        self.take_from(shore);
     }
 
     /// A container sent a frame that is not for this host alone.
     pub(crate) fn frame(&mut self, vni: Vni, frame: &[u8]) {
         let now = self.time();
-        let mut port = Port::default();
-        self.plane.outbound(now, frame, vni, &mut self.scratch, &mut port);
-        self.take_from(port);
+        let mut shore = Shore::default();
+        self.plane
+            .outbound(now, frame, vni, &mut self.scratch, &mut shore);
+        self.take_from(shore);
     }
 
-    fn take_from(&mut self, port: Port) {
-        self.acts.extend(port.acts);
-        for news in port.news {
+    fn take_from(&mut self, shore: Shore) {
+        self.acts.extend(shore.acts);
+        for news in shore.news {
             match news {
                 News::Message(input) | News::Need(input) => self.feed_sleeve(input),
                 News::Alive(peer) => {
@@ -320,7 +322,7 @@ impl Router {
     }
 
     /// Attaches a container's port, now and after every restart with this disk.
-    pub(crate) fn attach(&mut self, port: crate::Port) {
+    pub(crate) fn attach(&mut self, port: Port) {
         self.publish(&port);
         self.disk.ports.push(port);
         self.drain();
@@ -339,8 +341,8 @@ impl Router {
         }
     }
 
-    fn publish(&mut self, port: &crate::Port) {
-        let crate::Port { vni, mac, addresses } = port.clone();
+    fn publish(&mut self, port: &Port) {
+        let Port { vni, mac, addresses } = port.clone();
         self.plane.attach(vni, mac, &addresses);
         self.feed(Input::Attach { vni, mac, addresses });
     }
@@ -436,78 +438,5 @@ impl Router {
             self.log.pop_front();
         }
         self.log.push_back((self.now, line));
-    }
-}
-
-/// What the data half tells the control task.
-enum News {
-    Message(sleeve::Input),
-    Need(sleeve::Input),
-    Alive(PeerId),
-}
-
-/// Takes what the data half makes.
-#[derive(Default)]
-struct Port {
-    acts: Vec<Act>,
-    news: Vec<News>,
-}
-
-impl Sink for Port {
-    fn datagram(&mut self, to: SocketAddr, bytes: &[u8]) {
-        let bytes = bytes.to_vec();
-        self.acts.push(Act::Datagram { to, bytes });
-    }
-
-    fn frame(&mut self, vni: Vni, frame: &[u8]) {
-        let bytes = frame.to_vec();
-        self.acts.push(Act::Frame { vni, bytes });
-    }
-
-    fn control(&mut self, from: PeerId, via: Via, message: &[u8]) {
-        let bytes = message.to_vec();
-        self.news
-            .push(News::Message(sleeve::Input::Message { from, via, bytes }));
-    }
-
-    fn need(&mut self, peer: PeerId) {
-        self.news.push(News::Need(sleeve::Input::Need { peer }));
-    }
-
-    fn alive(&mut self, peer: PeerId) {
-        self.news.push(News::Alive(peer));
-    }
-}
-
-/// Signs with the identity, admits by the secrets that are valid now.
-struct Keys {
-    identity: Arc<Identity>,
-    keyring: Arc<RwLock<Keyring>>,
-}
-
-impl Signer for Keys {
-    fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.identity.sign(message)
-    }
-
-    fn verify(&self, origin: &PeerId, message: &[u8], signature: &[u8; 64]) -> bool {
-        identity::verify(&origin.0, message, signature)
-    }
-
-    fn admissions(&self) -> Vec<Admission> {
-        let keyring = self.keyring.read().unwrap_or_else(PoisonError::into_inner);
-        let own = self.identity.public();
-        let admission = |secret: &crypto::Secret| Admission {
-            secret: SecretId(secret.id().0),
-            proof: secret.admission(&own),
-        };
-        keyring.secrets().map(admission).collect()
-    }
-
-    fn admits(&self, origin: &PeerId, proofs: &[Admission]) -> bool {
-        let keyring = self.keyring.read().unwrap_or_else(PoisonError::into_inner);
-        proofs
-            .iter()
-            .any(|proof| keyring.admits(&crypto::SecretId(proof.secret.0), &origin.0, &proof.proof))
     }
 }
