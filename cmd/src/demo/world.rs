@@ -6,7 +6,7 @@
 use super::host::{Host, LEAVE};
 use super::janitor::Janitor;
 use anyhow::{Context, Result, bail};
-use fastpath::lab::{self, End};
+use fastpath::wire::{self as cable, End};
 use rand_core::{OsRng, RngCore};
 use std::fs::DirBuilder;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// MTU of the wires, in bytes.
-const MTU: u32 = 1500;
+const MTU: u16 = 1500;
 /// Longest path a directory may have, so that the sockets in it fit a socket's address (108 bytes).
 const LONGEST_DIRECTORY: usize = 80;
 /// The discard port (RFC 863), on which nobody listens.
@@ -84,9 +84,9 @@ impl World {
         };
         for wire in [FIRST, SECOND] {
             let (inner, outer) = (world.inner_end(wire), world.outer_end(wire));
-            lab::lay_wire(outer, inner, MTU)?;
-            outer.add_address(wire.outer, wire.prefix)?;
-            inner.add_address(wire.inner, wire.prefix)?;
+            cable::connect(outer, inner, MTU)?;
+            cable::add_address(outer, wire.outer, wire.prefix)?;
+            cable::add_address(inner, wire.inner, wire.prefix)?;
         }
         world.check_apart()?;
         Ok(world)
@@ -96,7 +96,7 @@ impl World {
     pub(crate) fn inner_end(&self, wire: Wire) -> End<'_> {
         End {
             netns: &self.relay.netns,
-            name: wire.interface,
+            ifname: wire.interface,
         }
     }
 
@@ -111,7 +111,7 @@ impl World {
     fn outer_end(&self, wire: Wire) -> End<'_> {
         End {
             netns: &self.outer_host(wire).netns,
-            name: "eth0",
+            ifname: "eth0",
         }
     }
 
