@@ -10,6 +10,8 @@
 //! ```
 //! What does not pass a wire is tried again, in order, with QUIC's backoff. A connection ends when one end closes it
 //! (the other learns if that packet passes), when its handshake takes too long, or when it was idle for too long.
+//! A process that was killed says nothing, nor does the next one on its host: no stateless resets (RFC 9000,
+//! section 10.3), so that routers are seen to do without.
 
 use crate::connection::{CloseCode, Connection, FIRST_PACKET, HANDSHAKE_TIME, IDLE, OVERHEAD, Packet, Stage};
 use crate::router::NewLink;
