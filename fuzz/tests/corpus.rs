@@ -17,9 +17,9 @@ fn corpus() -> PathBuf {
 /// How many mutations: fewer where an input means a whole router or three.
 fn rounds(name: &str) -> usize {
     match name {
-        "control_half" => 60,
-        "record_body" => 400,
-        "link_message" | "link_handshake" | "session_handshake" => 600,
+        "control_half" => 50,
+        "record_body" => 300,
+        "link_message" | "greeting" | "link_handshake" | "session_handshake" => 400,
         _ => 3000,
     }
 }
