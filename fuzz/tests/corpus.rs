@@ -1,5 +1,7 @@
 //! Every target over its corpus, and over mutations of it that are the same every time.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by them")]
+
 use fuzz::mutate::Mutator;
 use fuzz::{TARGETS, Target};
 use std::collections::BTreeSet;
