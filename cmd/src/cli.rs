@@ -106,9 +106,9 @@ pub(crate) enum Verb {
         /// Do not ask.
         #[arg(long, env = "WEFT_YES")]
         yes: bool,
-        /// The bridge the router was launched with.
-        #[arg(long, env = "WEFT_BRIDGE", default_value = "weft", value_name = "NAME")]
-        bridge: String,
+        /// The bridge the router was launched with [default: as stored].
+        #[arg(long, env = "WEFT_BRIDGE", value_name = "NAME")]
+        bridge: Option<String>,
     },
     /// Print completions for a shell.
     Completions {

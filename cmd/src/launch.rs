@@ -191,9 +191,13 @@ fn assemble(
         memory,
         containers,
         pings: Default::default(),
+        advertised: Vec::new(),
         addresses: Vec::new(),
         stopping: false,
     };
+    router
+        .dialer
+        .resolve_advertised(router.settings.advertise.clone());
     router.learn_addresses();
     if first {
         welcome(&router);

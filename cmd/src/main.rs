@@ -9,6 +9,7 @@
 mod cli;
 mod control;
 mod data;
+mod demo;
 mod http;
 mod launch;
 mod link;

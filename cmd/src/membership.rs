@@ -68,6 +68,7 @@ pub(crate) fn join(options: &Launch, state: &StateDir) -> Result<Membership> {
         .max(1)
         .checked_add(1)
         .ok_or_else(|| anyhow!("the boot epoch ran out"))?;
+    memory.bridge = Some(options.bridge.clone());
     memory.targets.clone_from(&targets);
     state.store_secrets(&keyring)?;
     state.store_memory(&memory)?;

@@ -35,6 +35,8 @@ pub(crate) struct Memory {
     pub(crate) met: bool,
     /// Ids of secrets that were retired here: never taken again from a flag.
     pub(crate) retired: Vec<String>,
+    /// Name of the bridge it was launched with.
+    pub(crate) bridge: Option<String>,
     /// What to dial.
     pub(crate) targets: Vec<String>,
 }
@@ -177,6 +179,12 @@ impl StateDir {
     }
 }
 
+/// The bridge of the router that keeps its state in `path`, if that can be told.
+pub(crate) fn bridge_of(path: &Path) -> Option<String> {
+    let bytes = fs::read(path.join("memory.json")).ok()?;
+    serde_json::from_slice::<Memory>(&bytes).ok()?.bridge
+}
+
 /// Removes what the router keeps in `path`, and the directory if nothing else is in it.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     for name in ["identity", "secrets", "memory.json", "attachments.json", "lock"] {
@@ -221,6 +229,7 @@ mod tests {
             epoch: 7,
             met: true,
             retired: vec!["x".into()],
+            bridge: None,
             targets: vec!["10.0.0.1:6783".into()],
         };
         let public = {

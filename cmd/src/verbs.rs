@@ -5,7 +5,7 @@ use crate::control::{Client, ContainerRef, NotRunning, PingLine, Request, TraceL
 use crate::net::{Cidr, normal_target};
 use crate::status::model::Status;
 use crate::status::table;
-use crate::{launch, membership, state};
+use crate::{demo, launch, membership, state};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::CommandFactory;
 use crypto::secret::Secret;
@@ -50,12 +50,12 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Invite => text(cli, &Request::Invite),
         Verb::Id => text(cli, &Request::Id),
         Verb::Stop => stop(cli),
-        Verb::Reset { yes, bridge } => reset(cli, *yes, bridge),
+        Verb::Reset { yes, bridge } => reset(cli, *yes, bridge.as_deref()),
         Verb::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "weft", &mut std::io::stdout());
             Ok(())
         }
-        Verb::Demo => bail!("this build has no demo"),
+        Verb::Demo => demo::run(),
     }
 }
 
@@ -288,7 +288,7 @@ fn stop(cli: &Cli) -> Result<()> {
     Ok(())
 }
 
-fn reset(cli: &Cli, yes: bool, bridge: &str) -> Result<()> {
+fn reset(cli: &Cli, yes: bool, bridge: Option<&str>) -> Result<()> {
     if !yes && !confirmed(&cli.state_dir)? {
         bail!("nothing was removed");
     }
@@ -296,7 +296,12 @@ fn reset(cli: &Cli, yes: bool, bridge: &str) -> Result<()> {
         Err(error) if error.downcast_ref::<NotRunning>().is_none() => return Err(error),
         _ => {}
     }
-    fastpath::apply::remove_all(bridge).context("cannot remove the interfaces")?;
+    let stored = state::bridge_of(&cli.state_dir);
+    let bridge = bridge
+        .map(str::to_owned)
+        .or(stored)
+        .unwrap_or_else(|| fastpath::names::DEFAULT_BRIDGE.into());
+    fastpath::apply::remove_all(&bridge).context("cannot remove the interfaces")?;
     // The router may still hold its lock for a moment after its socket is gone.
     let until = Instant::now() + STOP_TIME;
     while cli.state_dir.exists() && state::StateDir::open(&cli.state_dir).is_err() && Instant::now() < until {

@@ -8,7 +8,7 @@ use crate::netlink::{Socket, address, link, neighbour, route};
 use crate::netns::{NetNs, NetNsRef};
 use crate::observe::{Guarded, Observed, PortFlags};
 use crate::plan::{Attachment, Desired, InsideStep, Op};
-use crate::{read, sysctl};
+use crate::{groups, read, sysctl};
 use mesh::{DropReason, Mac};
 use netlink_packet_route::link::In6AddrGenMode;
 use rustix::io::Errno;
@@ -35,13 +35,18 @@ impl Linux {
         Self { host, guard: None }
     }
 
-    /// Loads the eBPF guard; the next plan puts it before every port. Without it, locked ports and the router's
-    /// own checks remain.
+    /// Takes the eBPF guard into use; the next plan puts it before every port. Without it, locked ports and the
+    /// router's own checks remain.
+    pub fn set_guard(&mut self, guard: Guard) {
+        self.guard = Some(guard);
+    }
+
+    /// Loads the guard and takes it into use.
     ///
     /// # Errors
-    /// When the kernel or the privileges don't allow it.
+    /// As [`Guard::load`].
     pub fn load_guard(&mut self) -> Result<(), GuardError> {
-        self.guard = Some(Guard::load()?);
+        self.set_guard(Guard::load()?);
         Ok(())
     }
 }
@@ -113,6 +118,7 @@ fn on_host(op: &Op) -> Result<(), KernelError> {
         Op::AddForwarding { name, mac } => forwarding(&mut socket, name, *mac, neighbour::add),
         Op::RemoveForwarding { name, mac } => forwarding(&mut socket, name, *mac, neighbour::delete),
         Op::Raise { name } => Ok(link::raise(&mut socket, name)?),
+        Op::Await { name } => await_running(&mut socket, name),
         Op::Delete { name } => Ok(link::delete(&mut socket, name)?),
         Op::Guard { .. } | Op::Inside { .. } => {
             Err(KernelError::Refused("this step belongs elsewhere".to_owned()))
@@ -206,12 +212,36 @@ fn inside(netns: &NetNsRef, ifname: &str, step: &InsideStep) -> Result<(), Kerne
                 Ok(address::add(&mut socket, index, *address, *prefix)?)
             }
             InsideStep::Reveal(name) => Ok(link::reveal(&mut socket, ifname, name)?),
+            InsideStep::Await => await_usable(&mut socket, ifname),
             InsideStep::MulticastRoute => {
                 let index = link::index(&mut socket, ifname)?;
                 Ok(route::add_multicast(&mut socket, index)?)
             }
         }
     })?
+}
+
+fn await_running(socket: &mut Socket, name: &str) -> Result<(), KernelError> {
+    if !link::await_running(socket, name)? {
+        tracing::debug!(interface = name, "up, but without a carrier yet");
+    }
+    Ok(())
+}
+
+/// Waits until a container's interface can be used, its IPv6 addresses included.
+fn await_usable(socket: &mut Socket, ifname: &str) -> Result<(), KernelError> {
+    await_running(socket, ifname)?;
+    let index = link::index(socket, ifname)?;
+    let own = address::list(socket)?
+        .into_iter()
+        .filter(|address| address.index == index && address.universal);
+    if !groups::await_joined(ifname, own.map(|address| address.address)) {
+        tracing::debug!(
+            interface = ifname,
+            "does not listen to neighbour solicitations yet"
+        );
+    }
+    Ok(())
 }
 
 fn settle(socket: &mut Socket, ifname: &str, ipv6: bool) {

@@ -155,6 +155,9 @@ impl FakeKernel {
             Op::RemoveForwarding { name, mac } => self.link(name)?.forwarded.retain(|known| known != mac),
             Op::Guard { name, rules } => self.link(name)?.guard = Some(rules.clone()),
             Op::Raise { name } => self.link(name)?.up = true,
+            Op::Await { name } => {
+                self.link(name)?;
+            }
             Op::Delete { name } => self.delete_link(name),
             Op::Inside {
                 host, ifname, step, ..
@@ -189,6 +192,7 @@ impl FakeKernel {
                 link.name.clone_from(name);
                 link.up = true;
             }
+            InsideStep::Await => {}
             InsideStep::MulticastRoute if !link.up => return Err(refused("no route while down:", ifname)),
             InsideStep::MulticastRoute => *multicast_route = true,
         }

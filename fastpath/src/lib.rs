@@ -3,24 +3,28 @@
 //! The way through it, for one change of the attachments:
 //!
 //! 1. [`plan::Desired`] says what there should be: one bridge, one TAP device in it, one pair per container.
-//! 2. [`Kernel::observe`](kernel::Kernel::observe) reads what there is ([`observe::Observed`]) by netlink, in the
+//! 2. [`Kernel::observe`] reads what there is ([`observe::Observed`]) by netlink, in the
 //!    host's namespace and in each container's ([`netns`]).
 //! 3. [`plan::plan`], a pure function, gives the steps between the two.
-//! 4. [`Kernel::apply`](kernel::Kernel::apply) does them: [`apply::Linux`] for real, [`fake::FakeKernel`] in
+//! 4. [`Kernel::apply`] does them: [`apply::Linux`] for real, [`fake::FakeKernel`] in
 //!    memory. [`kernel::converge`] repeats 2 to 4 until nothing is left.
 //! 5. [`watch`] tells when somebody else changed something, and it starts again at 2.
 //!
 //! Frames pass between the bridge and the router through the [`tap`]. [`guard`] keeps containers from speaking in
 //! another's name, and everything of the host from answering them. [`underlay`] knows the host's own addresses.
+//! [`lab`] and [`user`] make whole networks of namespaces for the demo and for tests.
 
 pub mod apply;
 pub mod fake;
+mod groups;
 pub mod guard;
 pub mod kernel;
+pub mod lab;
 pub mod names;
 pub mod netlink;
 pub mod netns;
 pub mod observe;
+mod op;
 pub mod plan;
 mod read;
 mod sys;
@@ -31,7 +35,7 @@ pub mod user;
 pub mod watch;
 pub mod wire;
 
-pub use apply::Linux;
+pub use apply::{Linux, remove_all};
 pub use kernel::{Kernel, KernelError, Report, converge};
 pub use netns::{NetNs, NetNsRef};
 pub use plan::{Attachment, Desired};

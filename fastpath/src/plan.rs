@@ -6,6 +6,8 @@
 
 use crate::names;
 use crate::netns::NetNsRef;
+pub use crate::op::{InsideStep, Op};
+
 use crate::observe::{Guarded, HostLink, Inside, InsideLink, Kind, Observed, PortFlags};
 use mesh::Mac;
 use serde::{Deserialize, Serialize};
@@ -79,139 +81,6 @@ pub fn local_mac(random: [u8; 6]) -> Mac {
     let [first, rest @ ..] = random;
     let [b, c, d, e, f] = rest;
     Mac([first & 0xfc | 0x02, b, c, d, e, f])
-}
-
-/// One step. Each may be done again without harm.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Op {
-    /// Make the bridge, a plain switch, with its address, MTU and silence; it stays down.
-    CreateBridge {
-        /// Its name.
-        name: String,
-        /// Its address.
-        mac: Option<Mac>,
-        /// Its MTU.
-        mtu: u16,
-    },
-    /// Give an existing bridge the settings it should have.
-    SetBridge {
-        /// Its name.
-        name: String,
-        /// Its address.
-        mac: Option<Mac>,
-        /// Its MTU.
-        mtu: u16,
-    },
-    /// Make an interface of the host's a port of the bridge, silent and with these settings. It is taken down
-    /// before it changes bridges, so that it never forwards with the wrong settings.
-    SetPort {
-        /// The interface.
-        name: String,
-        /// The bridge.
-        bridge: String,
-        /// How the bridge shall treat it.
-        flags: PortFlags,
-        /// Its MTU.
-        mtu: u16,
-    },
-    /// Make the pair of an attachment; both ends are down, the inner one under [`names::unfinished`].
-    CreateVeth {
-        /// The attachment.
-        attachment: Attachment,
-        /// MTU of both ends.
-        mtu: u16,
-    },
-    /// Tell the bridge which address is behind a port.
-    AddForwarding {
-        /// The port.
-        name: String,
-        /// The address.
-        mac: Mac,
-    },
-    /// Take such an entry back.
-    RemoveForwarding {
-        /// The port.
-        name: String,
-        /// The address.
-        mac: Mac,
-    },
-    /// Hang the guard before an interface of the host's, in place of the guard that may hang there.
-    Guard {
-        /// The interface.
-        name: String,
-        /// What it enforces.
-        rules: Guarded,
-    },
-    /// Bring an interface of the host's up.
-    Raise {
-        /// The interface.
-        name: String,
-    },
-    /// Remove an interface of the host's; the other end of a pair goes with it.
-    Delete {
-        /// The interface.
-        name: String,
-    },
-    /// Do something inside a container's namespace.
-    Inside {
-        /// Name of the attachment's host end.
-        host: String,
-        /// The namespace.
-        netns: NetNsRef,
-        /// The interface's name there, before this step.
-        ifname: String,
-        /// What to do.
-        step: InsideStep,
-    },
-}
-
-/// A step in a container's namespace, about one interface there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum InsideStep {
-    /// Set the Ethernet address.
-    Mac(Mac),
-    /// Set the MTU.
-    Mtu(u16),
-    /// Ignore router advertisements, make addresses usable at once, and allow IPv6 if it will be needed.
-    Settle {
-        /// The interface gets an IPv6 address.
-        ipv6: bool,
-    },
-    /// Take the interface down, because it bears a wrong name.
-    Lower,
-    /// Add an address.
-    Address(IpAddr, u8),
-    /// Give the interface its final name and bring it up.
-    Reveal(String),
-    /// Send IPv4 multicast out by this interface, unless it has a way already.
-    MulticastRoute,
-}
-
-impl Op {
-    /// The attachment (name of its host end) or the interface this step is about.
-    #[must_use]
-    pub fn subject(&self) -> &str {
-        match self {
-            Self::CreateVeth { attachment, .. } => &attachment.host_ifname,
-            Self::Inside { host, .. } => host,
-            Self::CreateBridge { name, .. }
-            | Self::SetBridge { name, .. }
-            | Self::SetPort { name, .. }
-            | Self::AddForwarding { name, .. }
-            | Self::RemoveForwarding { name, .. }
-            | Self::Guard { name, .. }
-            | Self::Raise { name }
-            | Self::Delete { name } => name,
-        }
-    }
-
-    /// True when nothing more can be done about the subject once this step has failed.
-    pub(crate) fn is_vital(&self) -> bool {
-        matches!(
-            self,
-            Self::CreateBridge { .. } | Self::CreateVeth { .. } | Self::SetPort { .. }
-        ) || matches!(self, Self::Guard { .. })
-    }
 }
 
 /// How the bridge treats the TAP: frames for addresses it does not know go there, and it learns nothing from it.
@@ -369,6 +238,26 @@ fn plan_attachment(desired: &Desired, observed: &Observed, attachment: &Attachme
         *multicast_route,
         ops,
     );
+    plan_wait(attachment, ops);
+}
+
+/// What was brought up or added is usable when the plan is done.
+fn plan_wait(attachment: &Attachment, ops: &mut Vec<Op>) {
+    let host = &attachment.host_ifname;
+    let changes = |op: &Op| match op {
+        Op::Raise { .. } => true,
+        Op::Inside { step, .. } => matches!(step, InsideStep::Reveal(_) | InsideStep::Address(..)),
+        _ => false,
+    };
+    if ops.iter().any(|op| op.subject() == host && changes(op)) {
+        ops.push(Op::Inside {
+            host: host.clone(),
+            netns: attachment.netns.clone(),
+            ifname: attachment.ifname.clone(),
+            step: InsideStep::Await,
+        });
+        ops.push(Op::Await { name: host.clone() });
+    }
 }
 
 fn plan_forwarding(attachment: &Attachment, link: Option<&HostLink>, ops: &mut Vec<Op>) {

@@ -5,7 +5,6 @@ use crate::guard::Guard;
 use crate::names;
 use crate::netlink::link::Link;
 use crate::netlink::{NetlinkError, Socket, address, link, neighbour, route, tc};
-use crate::netns::NetNsError;
 use crate::observe::{HostLink, Inside, InsideLink, Kind, Observed};
 use crate::plan::{Attachment, Desired};
 use crate::sysctl;
@@ -77,7 +76,6 @@ pub(crate) fn inside(attachment: &Attachment, ends: Option<(u32, u32)>) -> Insid
         Ok(Ok(inside)) => inside,
         Ok(Err(error)) => Inside::Unreadable(error.to_string()),
         Err(error) if error.is_gone() => Inside::Gone,
-        Err(error @ NetNsError::System { .. }) => Inside::Unreadable(error.to_string()),
         Err(error) => Inside::Unreadable(error.to_string()),
     }
 }

@@ -82,9 +82,12 @@ pub(crate) fn bind_packet(socket: &impl AsFd, interface: u32, protocol: u16) -> 
     };
     let size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
     // SAFETY: the pointer and the length describe `address`, which outlives the call; the kernel copies it.
-    let result =
-        unsafe { libc::bind(socket.as_fd().as_raw_fd(), (&raw const address).cast(), size) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    let result = unsafe { libc::bind(socket.as_fd().as_raw_fd(), (&raw const address).cast(), size) };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// Hands `fd` to the tokio runtime, to wait until it can be read.

@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 #[derive(Debug, thiserror::Error)]
 pub enum TapError {
     /// `/dev/net/tun` can't be opened.
-    #[error("open /dev/net/tun: {0} (is the tun module there?)")]
+    #[error("open /dev/net/tun: {0} (is the tun module there, and may this user open it?)")]
     NoTun(io::Error),
     /// An interface of that name exists: another router runs with the same bridge name.
     #[error("an interface named {0} exists already; does another router use this bridge name?")]

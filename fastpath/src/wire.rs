@@ -27,7 +27,9 @@ pub struct End<'a> {
 /// # Errors
 /// When a name is taken, or without privileges.
 pub fn connect(left: End<'_>, right: End<'_>, mtu: u16) -> Result<(), KernelError> {
-    inside(left.netns, |socket| link::create_pair(socket, left.ifname, right.ifname, right.netns, mtu.into()))?;
+    inside(left.netns, |socket| {
+        link::create_pair(socket, left.ifname, right.ifname, right.netns, mtu.into())
+    })?;
     inside(right.netns, |socket| link::raise(socket, right.ifname))?;
     inside(left.netns, |socket| link::raise(socket, left.ifname))
 }
@@ -70,13 +72,10 @@ pub fn add_address(at: End<'_>, address: IpAddr, prefix: u8) -> Result<(), Kerne
 ///
 /// # Errors
 /// When the gateway is on no link.
-pub fn add_route(
-    netns: &NetNs,
-    destination: IpAddr,
-    prefix: u8,
-    gateway: IpAddr,
-) -> Result<(), KernelError> {
-    inside(netns, |socket| or_exists(route::add_via(socket, destination, prefix, gateway)))
+pub fn add_route(netns: &NetNs, destination: IpAddr, prefix: u8, gateway: IpAddr) -> Result<(), KernelError> {
+    inside(netns, |socket| {
+        or_exists(route::add_via(socket, destination, prefix, gateway))
+    })
 }
 
 /// Takes an interface down, as if its cable were cut, or brings it up again.
@@ -84,7 +83,13 @@ pub fn add_route(
 /// # Errors
 /// When the interface is not there.
 pub fn set_up(at: End<'_>, up: bool) -> Result<(), KernelError> {
-    inside(at.netns, |socket| if up { link::raise(socket, at.ifname) } else { link::lower(socket, at.ifname) })
+    inside(at.netns, |socket| {
+        if up {
+            link::raise(socket, at.ifname)
+        } else {
+            link::lower(socket, at.ifname)
+        }
+    })
 }
 
 /// Sets an interface's MTU in bytes.
@@ -108,7 +113,9 @@ pub fn delete(at: End<'_>) -> Result<(), KernelError> {
 /// # Errors
 /// Without privileges to enter it.
 pub fn interfaces(netns: &NetNs) -> Result<Vec<String>, KernelError> {
-    inside(netns, |socket| Ok(link::list(socket)?.into_iter().map(|link| link.name).collect()))
+    inside(netns, |socket| {
+        Ok(link::list(socket)?.into_iter().map(|link| link.name).collect())
+    })
 }
 
 /// Takes the guard off an interface, as anybody with privileges may.
@@ -159,8 +166,13 @@ impl PacketSocket {
 
     fn open(protocol: u16) -> Result<OwnedFd, NetlinkError> {
         let protocol = NonZeroU32::new(protocol.to_be().into()).map(Protocol::from_raw);
-        rustix::net::socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, protocol)
-            .map_err(|error| NetlinkError::new("open a packet socket", error))
+        rustix::net::socket_with(
+            AddressFamily::PACKET,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            protocol,
+        )
+        .map_err(|error| NetlinkError::new("open a packet socket", error))
     }
 
     /// Makes [`receive`](Self::receive) give up after `timeout` with [`io::ErrorKind::WouldBlock`].
@@ -169,7 +181,11 @@ impl PacketSocket {
     /// For a timeout of zero.
     pub fn set_timeout(&self, timeout: std::time::Duration) -> io::Result<()> {
         let which = rustix::net::sockopt::Timeout::Recv;
-        Ok(rustix::net::sockopt::set_socket_timeout(&self.0, which, Some(timeout))?)
+        Ok(rustix::net::sockopt::set_socket_timeout(
+            &self.0,
+            which,
+            Some(timeout),
+        )?)
     }
 
     /// Waits for a frame; one longer than `buffer` is cut.

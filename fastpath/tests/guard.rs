@@ -1,5 +1,7 @@
 //! What a container may not do: each try is dropped before the bridge, and counted under its reason.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::frames::{arp, ethernet, ipv6, udp4};
@@ -8,12 +10,16 @@ use fastpath::NetNs;
 use fastpath::wire::{self, End, PacketSocket};
 use mesh::{DropReason, Mac};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::mpsc::{TryRecvError, channel};
+use std::time::{Duration, Instant};
 
 const OWN: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
 const OWN6: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 1);
 const OTHER6: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 2);
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+/// A frame that passes takes microseconds.
+const BRIEF: Duration = Duration::from_millis(50);
 const STRANGER: Mac = Mac([2, 0x66, 6, 6, 6, 6]);
 
 /// A host with two containers; frames are sent by hand from the first.
@@ -29,21 +35,41 @@ struct Bench {
 impl Bench {
     fn new(guard: bool) -> Self {
         let mut host = if guard { Host::new() } else { Host::without_guard() };
-        let (left, right) = (NetNs::create_anonymous().unwrap(), NetNs::create_anonymous().unwrap());
+        let (left, right) = (
+            NetNs::create_anonymous().unwrap(),
+            NetNs::create_anonymous().unwrap(),
+        );
         let mac = host.attach(&left, "eth0", &["10.1.0.1/16", "fd00:1::1/64"]).mac;
         let right_mac = host.attach(&right, "eth0", &["10.1.0.2/16", "fd00:1::2/64"]).mac;
         let out = raw(&left, "eth0");
-        Self { host, left, right, out, mac, right_mac }
+        Self {
+            host,
+            left,
+            right,
+            out,
+            mac,
+            right_mac,
+        }
     }
 
     fn link_local(&self) -> Ipv6Addr {
         let [a, b, c, d, e, f] = self.mac.0.map(u16::from);
-        Ipv6Addr::new(0xfe80, 0, 0, 0, (a ^ 2) << 8 | b, c << 8 | 0xff, 0xfe << 8 | d, e << 8 | f)
+        Ipv6Addr::new(
+            0xfe80,
+            0,
+            0,
+            0,
+            (a ^ 2) << 8 | b,
+            c << 8 | 0xff,
+            0xfe << 8 | d,
+            e << 8 | f,
+        )
     }
 
-    /// True when the frame arrives in the other container.
-    fn arrives(&self, frame: &[u8]) -> bool {
+    /// True when the frame arrives in the other container in time.
+    fn arrives(&self, frame: &[u8], patience: Duration) -> bool {
         let listener = raw(&self.right, "eth0");
+        listener.set_timeout(patience).unwrap();
         self.out.send(frame).unwrap();
         let mut buffer = [0; 2048];
         while let Ok(length) = listener.receive(&mut buffer) {
@@ -55,12 +81,12 @@ impl Bench {
     }
 
     fn passes(&self, what: &str, frame: &[u8]) {
-        assert!(self.arrives(frame), "{what} was dropped");
+        assert!(self.arrives(frame, Duration::from_secs(2)), "{what} was dropped");
     }
 
     fn drops(&mut self, what: &str, reason: DropReason, frame: &[u8]) {
         let before = self.host.counter(reason);
-        assert!(!self.arrives(frame), "{what} got through");
+        assert!(!self.arrives(frame, BRIEF), "{what} got through");
         assert_eq!(self.host.counter(reason), before + 1, "{what} was not counted");
     }
 
@@ -79,8 +105,14 @@ fn what_a_container_ought_to_send_passes() {
         return;
     }
     let bench = Bench::new(true);
-    assert!(reaches((&bench.left, ip("10.1.0.1")), (&bench.right, ip("10.1.0.2"))));
-    assert!(reaches((&bench.left, ip("fd00:1::1")), (&bench.right, ip("fd00:1::2"))));
+    assert!(reaches(
+        (&bench.left, ip("10.1.0.1")),
+        (&bench.right, ip("10.1.0.2"))
+    ));
+    assert!(reaches(
+        (&bench.left, ip("fd00:1::1")),
+        (&bench.right, ip("fd00:1::2"))
+    ));
     let none = Ipv4Addr::UNSPECIFIED;
     bench.passes("ARP request", &arp(bench.mac, (bench.mac, OWN), OTHER, 1));
     bench.passes("ARP probe", &arp(bench.mac, (bench.mac, none), OTHER, 1));
@@ -89,7 +121,10 @@ fn what_a_container_ought_to_send_passes() {
     bench.passes("DHCP client", &ethernet(Mac::BROADCAST, bench.mac, 0x0800, &ask));
     let echo = [128, 0, 0, 0, 0, 0, 0, 0];
     bench.passes("ICMPv6 echo", &bench.v6(&ipv6(OWN6, OTHER6, &[], 58, &echo)));
-    bench.passes("link-local", &bench.v6(&ipv6(bench.link_local(), OTHER6, &[0, 60], 58, &echo)));
+    bench.passes(
+        "link-local",
+        &bench.v6(&ipv6(bench.link_local(), OTHER6, &[0, 60], 58, &echo)),
+    );
     let mut probe = vec![135, 0, 0, 0, 0, 0, 0, 0];
     probe.extend(OWN6.octets());
     bench.passes(
@@ -98,7 +133,10 @@ fn what_a_container_ought_to_send_passes() {
     );
     let mut advertisement = vec![136, 0, 0, 0, 0x20, 0, 0, 0];
     advertisement.extend(OWN6.octets());
-    bench.passes("own advertisement", &bench.v6(&ipv6(OWN6, OTHER6, &[], 58, &advertisement)));
+    bench.passes(
+        "own advertisement",
+        &bench.v6(&ipv6(OWN6, OTHER6, &[], 58, &advertisement)),
+    );
     bench.passes("LLDP", &ethernet(bench.right_mac, bench.mac, 0x88cc, &[0; 50]));
 }
 
@@ -110,23 +148,51 @@ fn foreign_addresses_are_dropped_and_counted() {
     let mut bench = Bench::new(true);
     let (mac, right_mac) = (bench.mac, bench.right_mac);
     let own = udp4((OWN, 5), (OTHER, 6), b"data");
-    bench.drops("foreign MAC", DropReason::SpoofedMac, &ethernet(right_mac, STRANGER, 0x0800, &own));
-    bench.drops("foreign MAC in ARP", DropReason::SpoofedMac, &arp(mac, (STRANGER, OWN), OTHER, 2));
+    bench.drops(
+        "foreign MAC",
+        DropReason::SpoofedMac,
+        &ethernet(right_mac, STRANGER, 0x0800, &own),
+    );
+    bench.drops(
+        "foreign MAC in ARP",
+        DropReason::SpoofedMac,
+        &arp(mac, (STRANGER, OWN), OTHER, 2),
+    );
     let spoofed = DropReason::SpoofedAddress;
     bench.drops("foreign IP in ARP", spoofed, &arp(mac, (mac, OTHER), OWN, 2));
-    bench.drops("nameless ARP reply", spoofed, &arp(mac, (mac, Ipv4Addr::UNSPECIFIED), OWN, 2));
-    bench.drops("short ARP", spoofed, &ethernet(right_mac, mac, 0x0806, &[0, 1, 8, 0, 6, 4, 0, 1]));
+    bench.drops(
+        "nameless ARP reply",
+        spoofed,
+        &arp(mac, (mac, Ipv4Addr::UNSPECIFIED), OWN, 2),
+    );
+    bench.drops(
+        "short ARP",
+        spoofed,
+        &ethernet(right_mac, mac, 0x0806, &[0, 1, 8, 0, 6, 4, 0, 1]),
+    );
     let foreign = udp4((Ipv4Addr::new(10, 1, 0, 9), 5), (OTHER, 6), b"data");
     bench.drops("foreign IPv4", spoofed, &bench.v4(&foreign));
     let nameless = udp4((Ipv4Addr::UNSPECIFIED, 5), (OTHER, 6), b"data");
     bench.drops("nameless IPv4", spoofed, &bench.v4(&nameless));
     bench.drops("IPv4 that is not", spoofed, &bench.v4(&[0x65; 30]));
     let nine = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 9);
-    bench.drops("foreign IPv6", spoofed, &bench.v6(&ipv6(nine, OTHER6, &[], 59, &[])));
+    bench.drops(
+        "foreign IPv6",
+        spoofed,
+        &bench.v6(&ipv6(nine, OTHER6, &[], 59, &[])),
+    );
     let other_link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9);
-    bench.drops("foreign link-local", spoofed, &bench.v6(&ipv6(other_link_local, OTHER6, &[], 59, &[])));
+    bench.drops(
+        "foreign link-local",
+        spoofed,
+        &bench.v6(&ipv6(other_link_local, OTHER6, &[], 59, &[])),
+    );
     let udp = [0, 5, 0, 6, 0, 8, 0, 0];
-    bench.drops("nameless IPv6", spoofed, &bench.v6(&ipv6(Ipv6Addr::UNSPECIFIED, OTHER6, &[], 17, &udp)));
+    bench.drops(
+        "nameless IPv6",
+        spoofed,
+        &bench.v6(&ipv6(Ipv6Addr::UNSPECIFIED, OTHER6, &[], 17, &udp)),
+    );
     for (kind, source) in [(136, OWN6), (135, Ipv6Addr::UNSPECIFIED)] {
         let mut claim = vec![kind, 0, 0, 0, 0, 0, 0, 0];
         claim.extend(OTHER6.octets());
@@ -137,7 +203,11 @@ fn foreign_addresses_are_dropped_and_counted() {
     }
     // Tags hide nothing: one within another, as only hand-made frames have them.
     let tagged = [&[0, 5, 0x81, 0][..], &[0, 6, 8, 0], &foreign].concat();
-    bench.drops("foreign IPv4 in VLANs", spoofed, &ethernet(right_mac, mac, 0x8100, &tagged));
+    bench.drops(
+        "foreign IPv4 in VLANs",
+        spoofed,
+        &ethernet(right_mac, mac, 0x8100, &tagged),
+    );
 }
 
 #[test]
@@ -155,7 +225,15 @@ fn servers_and_routers_are_dropped_and_counted() {
     }
     let reason = DropReason::RouterAdvertisement;
     for kind in [134, 137] {
-        for chain in [&[][..], &[0], &[60], &[0, 60, 60, 60, 43], &[44], &[60, 44, 60], &[60; 7]] {
+        for chain in [
+            &[][..],
+            &[0],
+            &[60],
+            &[0, 60, 60, 60, 43],
+            &[44],
+            &[60, 44, 60],
+            &[60; 7],
+        ] {
             let packet = ipv6(bench.link_local(), ALL_NODES, chain, 58, &[kind; 16]);
             let frame = ethernet(Mac([0x33, 0x33, 0, 0, 0, 1]), bench.mac, 0x86dd, &packet);
             bench.drops(&format!("type {kind} behind {chain:?}"), reason, &frame);
@@ -174,9 +252,20 @@ fn nothing_of_the_host_answers() {
         return;
     }
     let mut bench = Bench::new(true);
-    let host_end = End { netns: &bench.host.netns, ifname: "up0" };
+    let host_end = End {
+        netns: &bench.host.netns,
+        ifname: "up0",
+    };
     let far = NetNs::create_anonymous().unwrap();
-    wire::connect(host_end, End { netns: &far, ifname: "up0" }, 1500).unwrap();
+    wire::connect(
+        host_end,
+        End {
+            netns: &far,
+            ifname: "up0",
+        },
+        1500,
+    )
+    .unwrap();
     wire::add_address(host_end, ip("192.0.2.1"), 24).unwrap();
     let service = udp(&bench.host.netns, (ip("0.0.0.0"), 67).into());
     let service6 = udp(&bench.host.netns, (ip("::"), 547).into());
@@ -185,17 +274,45 @@ fn nothing_of_the_host_answers() {
 
     let before = bench.host.counter(DropReason::HostBound);
     let to_host = udp4((OWN, 5), (Ipv4Addr::new(192, 0, 2, 1), 67), b"hello");
-    bench.out.send(&ethernet(BRIDGE_MAC, bench.mac, 0x0800, &to_host)).unwrap();
+    bench
+        .out
+        .send(&ethernet(BRIDGE_MAC, bench.mac, 0x0800, &to_host))
+        .unwrap();
     let discover = udp4((Ipv4Addr::UNSPECIFIED, 68), (Ipv4Addr::BROADCAST, 67), b"hello");
-    bench.out.send(&ethernet(Mac::BROADCAST, bench.mac, 0x0800, &discover)).unwrap();
+    bench
+        .out
+        .send(&ethernet(Mac::BROADCAST, bench.mac, 0x0800, &discover))
+        .unwrap();
     let all_servers = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
-    let solicit = ipv6(bench.link_local(), all_servers, &[], 17, &[2, 34, 2, 35, 0, 8, 0, 0]);
-    bench.out.send(&ethernet(Mac([0x33, 0x33, 0, 0, 0, 2]), bench.mac, 0x86dd, &solicit)).unwrap();
-    bench.out.send(&arp(bench.mac, (bench.mac, OWN), Ipv4Addr::new(192, 0, 2, 1), 1)).unwrap();
+    let solicit = ipv6(
+        bench.link_local(),
+        all_servers,
+        &[],
+        17,
+        &[2, 34, 2, 35, 0, 8, 0, 0],
+    );
+    bench
+        .out
+        .send(&ethernet(
+            Mac([0x33, 0x33, 0, 0, 0, 2]),
+            bench.mac,
+            0x86dd,
+            &solicit,
+        ))
+        .unwrap();
+    bench
+        .out
+        .send(&arp(bench.mac, (bench.mac, OWN), Ipv4Addr::new(192, 0, 2, 1), 1))
+        .unwrap();
 
     let mut buffer = [0; 256];
     while let Ok(length) = bench.out.receive(&mut buffer) {
-        assert_ne!(buffer[6..12], BRIDGE_MAC.0, "the host answered: {:?}", &buffer[..length]);
+        assert_ne!(
+            buffer[6..12],
+            BRIDGE_MAC.0,
+            "the host answered: {:?}",
+            &buffer[..length]
+        );
     }
     assert!(service.recv_from(&mut buffer).is_err() && service6.recv_from(&mut buffer).is_err());
     assert_eq!(bench.host.counter(DropReason::HostBound), before + 1);
@@ -209,7 +326,7 @@ fn without_the_guard_a_locked_port_still_holds_the_mac() {
     let mut bench = Bench::new(false);
     let own = udp4((OWN, 5), (OTHER, 6), b"data");
     bench.passes("own MAC", &bench.v4(&own));
-    assert!(!bench.arrives(&ethernet(bench.right_mac, STRANGER, 0x0800, &own)));
+    assert!(!bench.arrives(&ethernet(bench.right_mac, STRANGER, 0x0800, &own), BRIEF));
     assert!(bench.host.kernel_counters().is_empty());
 }
 
@@ -222,19 +339,26 @@ fn a_router_that_dies_leaves_its_ports_guarded_and_one_that_starts_never_opens_t
     let foreign = bench.v4(&udp4((Ipv4Addr::new(10, 1, 0, 9), 5), (OTHER, 6), b"data"));
     bench.host.kernel = fastpath::Linux::in_netns(bench.host.netns.clone());
     bench.host.converge();
-    assert!(!bench.arrives(&foreign), "unguarded once the router is dead");
+    assert!(
+        !bench.arrives(&foreign, BRIEF),
+        "unguarded once the router is dead"
+    );
     // A flood of forbidden frames goes on while the new router takes over: not one may arrive.
     let listener = raw(&bench.right, "eth0");
     std::thread::scope(|scope| {
-        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let (stop, stopped) = channel::<()>();
         let (out, foreign) = (&bench.out, &foreign);
         scope.spawn(move || {
-            while stopped.try_recv().is_err() {
+            while stopped.try_recv() == Err(TryRecvError::Empty) {
                 out.send(foreign).unwrap();
             }
         });
         bench.host.kernel.load_guard().unwrap();
         bench.host.converge();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while bench.host.counter(DropReason::SpoofedAddress) == 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         stop.send(()).unwrap();
     });
     let mut buffer = [0; 2048];

@@ -1,9 +1,9 @@
 //! Properties of the plan, against the kernel in memory.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use fastpath::fake::{FakeKernel, bare_link};
-use fastpath::observe::{
-    BridgeSettings, Guarded, HostLink, Inside, InsideLink, Kind, PortFlags,
-};
+use fastpath::observe::{BridgeSettings, Guarded, HostLink, Inside, InsideLink, Kind, PortFlags};
 use fastpath::plan::{InsideStep, Obstacle, Op, local_mac, obstacles, plan};
 use fastpath::{Attachment, Desired, Kernel, NetNsRef, converge, names};
 use mesh::Mac;
@@ -13,7 +13,10 @@ use std::net::IpAddr;
 const BRIDGE: &str = "weft";
 
 fn attachment(number: u8, addresses: Vec<(IpAddr, u8)>) -> Attachment {
-    let netns = NetNsRef { path: format!("/proc/{number}/ns/net").into(), inode: 1000 + u64::from(number) };
+    let netns = NetNsRef {
+        path: format!("/proc/{number}/ns/net").into(),
+        inode: 1000 + u64::from(number),
+    };
     Attachment::new(BRIDGE, netns, "eth0", addresses, [0xff, 0, 0, 0, 0, number])
 }
 
@@ -29,7 +32,13 @@ fn desired(attachments: Vec<Attachment>) -> Desired {
 
 fn two() -> Desired {
     desired(vec![
-        attachment(1, vec![("10.0.0.1".parse().unwrap(), 24), ("fd00::1".parse().unwrap(), 64)]),
+        attachment(
+            1,
+            vec![
+                ("10.0.0.1".parse().unwrap(), 24),
+                ("fd00::1".parse().unwrap(), 64),
+            ],
+        ),
         attachment(2, vec![("10.0.0.2".parse().unwrap(), 24)]),
     ])
 }
@@ -78,31 +87,52 @@ fn host_link() -> impl Strategy<Value = HostLink> {
         prop::collection::vec(mac(), 0..3),
         proptest::option::of(guarded()),
     )
-        .prop_map(|((kind, mac, mtu, [up, quiet, plain]), (port, in_bridge), forwarded, guard)| HostLink {
-            mac: Some(mac),
-            mtu,
-            up,
-            quiet,
-            in_bridge,
-            port: port.filter(|_| in_bridge),
-            bridge: (kind == Kind::Bridge).then_some(BridgeSettings { plain }),
-            forwarded: forwarded.into_iter().filter(|_| in_bridge).collect(),
-            guard,
-            ..bare_link(kind)
-        })
+        .prop_map(
+            |((kind, mac, mtu, [up, quiet, plain]), (port, in_bridge), forwarded, guard)| HostLink {
+                mac: Some(mac),
+                mtu,
+                up,
+                quiet,
+                in_bridge,
+                port: port.filter(|_| in_bridge),
+                bridge: (kind == Kind::Bridge).then_some(BridgeSettings { plain }),
+                forwarded: forwarded.into_iter().filter(|_| in_bridge).collect(),
+                guard,
+                ..bare_link(kind)
+            },
+        )
 }
 
 fn inside() -> impl Strategy<Value = Inside> {
-    let name = prop_oneof![Just("eth0".to_owned()), Just("w~unfinished".to_owned()), Just("x".to_owned())];
+    let name = prop_oneof![
+        Just("eth0".to_owned()),
+        Just("w~unfinished".to_owned()),
+        Just("x".to_owned())
+    ];
     let addresses = prop::collection::vec(address(), 0..4);
-    let link =
-        (name, mac(), any::<[bool; 3]>(), addresses).prop_map(|(name, mac, [up, settled, mtu], addresses)| {
+    let link = (name, mac(), any::<[bool; 3]>(), addresses).prop_map(
+        |(name, mac, [up, settled, mtu], addresses)| {
             let mtu = if mtu { 1390 } else { 1500 };
-            InsideLink { name, mac: Some(mac), mtu, up, settled, addresses }
-        });
-    let present = (proptest::option::of(link), any::<bool>(), prop::bool::weighted(0.1)).prop_map(
-        |(link, multicast_route, name_taken)| Inside::Present { link, name_taken, multicast_route },
+            InsideLink {
+                name,
+                mac: Some(mac),
+                mtu,
+                up,
+                settled,
+                addresses,
+            }
+        },
     );
+    let present = (
+        proptest::option::of(link),
+        any::<bool>(),
+        prop::bool::weighted(0.1),
+    )
+        .prop_map(|(link, multicast_route, name_taken)| Inside::Present {
+            link,
+            name_taken,
+            multicast_route,
+        });
     prop_oneof![
         8 => present,
         1 => Just(Inside::Gone),
@@ -140,8 +170,14 @@ prop_compose! {
 
 fn wish() -> impl Strategy<Value = Desired> {
     let addresses = prop::collection::vec(address(), 0..4);
-    prop::collection::btree_map(1..=4_u8, addresses, 0..4)
-        .prop_map(|wanted| desired(wanted.into_iter().map(|(n, addresses)| attachment(n, addresses)).collect()))
+    prop::collection::btree_map(1..=4_u8, addresses, 0..4).prop_map(|wanted| {
+        desired(
+            wanted
+                .into_iter()
+                .map(|(n, addresses)| attachment(n, addresses))
+                .collect(),
+        )
+    })
 }
 
 proptest! {
@@ -192,8 +228,11 @@ fn an_empty_host_gets_all_in_order() {
     let report = converge(&mut kernel, &wanted).unwrap();
     assert!(report.is_reached());
     assert!(matches!(kernel.log[0], Op::CreateBridge { .. }));
-    let last_of_first = kernel.log.iter().rfind(|op| op.subject() == wanted.attachments[0].host_ifname);
-    assert!(matches!(last_of_first, Some(Op::Inside { step: InsideStep::MulticastRoute, .. })));
+    let last_of_first = kernel
+        .log
+        .iter()
+        .rfind(|op| op.subject() == wanted.attachments[0].host_ifname);
+    assert!(matches!(last_of_first, Some(Op::Await { .. })));
 }
 
 #[test]
@@ -205,10 +244,21 @@ fn a_lost_bridge_brings_back_all_ports() {
     kernel.delete_link(BRIDGE);
     kernel.log.clear();
     assert!(converge(&mut kernel, &wanted).unwrap().is_reached());
-    let ports = kernel.log.iter().filter(|op| matches!(op, Op::SetPort { .. })).count();
-    let entries = kernel.log.iter().filter(|op| matches!(op, Op::AddForwarding { .. })).count();
+    let ports = kernel
+        .log
+        .iter()
+        .filter(|op| matches!(op, Op::SetPort { .. }))
+        .count();
+    let entries = kernel
+        .log
+        .iter()
+        .filter(|op| matches!(op, Op::AddForwarding { .. }))
+        .count();
     assert_eq!((ports, entries), (3, 2));
-    assert!(!kernel.log.iter().any(|op| matches!(op, Op::CreateVeth { .. })), "containers keep their interface");
+    assert!(
+        !kernel.log.iter().any(|op| matches!(op, Op::CreateVeth { .. })),
+        "containers keep their interface"
+    );
 }
 
 #[test]
@@ -225,6 +275,9 @@ fn what_is_gone_and_what_is_in_the_way_is_told() {
     kernel.delete_link(BRIDGE);
     kernel.add_link(BRIDGE, Kind::Other);
     let observed = kernel.observe(&wanted).unwrap();
-    assert_eq!(obstacles(&wanted, &observed)[0], Obstacle::BridgeName(BRIDGE.to_owned()));
+    assert_eq!(
+        obstacles(&wanted, &observed)[0],
+        Obstacle::BridgeName(BRIDGE.to_owned())
+    );
     assert_eq!(plan(&wanted, &observed), []);
 }

@@ -209,14 +209,15 @@ impl Connector {
     /// A link is in use with this router, at this address.
     pub(crate) fn linked(&mut self, peer: PeerId, address: SocketAddr) {
         self.changed = true;
-        for target in self
+        let text = address.to_string();
+        for (id, target) in self
             .targets
-            .values_mut()
-            .filter(|target| target.peer == Some(peer))
+            .iter_mut()
+            .filter(|(_, target)| target.peer == Some(peer))
         {
             target.error = None;
+            target.proven |= id.text == text || target.stage == Stage::Connected;
         }
-        let text = address.to_string();
         let is_given = self
             .targets
             .iter()

@@ -133,3 +133,84 @@ fn first_eight(hash: &[u8]) -> u64 {
         .take(8)
         .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Instant;
+    use crate::record::Record;
+    use crate::testing::{FakeSigner, id, info_record, record};
+    use proptest::prelude::*;
+
+    fn store(records: &[Record]) -> Store {
+        let mut store = Store::default();
+        for record in records {
+            store.merge(Instant(0), record.clone(), &FakeSigner(id(0)));
+        }
+        store
+    }
+
+    /// One end sends its list; the other asks and gives. Returns what is exchanged.
+    fn exchange(ours: &mut Store, theirs: &mut Store) -> usize {
+        let differing = Summary::of(ours, |_| true).differing(&Summary::of(theirs, |_| true).buckets);
+        let mut moved = 0;
+        for keys in list(theirs, |_| true, &differing) {
+            let (pull, push) = compare(ours, |_| true, &keys);
+            moved += pull.len() + push.len();
+            let pulled: Vec<_> = pull.iter().filter_map(|key| theirs.get(key)).cloned().collect();
+            let pushed: Vec<_> = push.iter().filter_map(|key| ours.get(key)).cloned().collect();
+            pulled
+                .into_iter()
+                .for_each(|record| drop(ours.merge(Instant(0), record, &FakeSigner(id(0)))));
+            pushed
+                .into_iter()
+                .for_each(|record| drop(theirs.merge(Instant(0), record, &FakeSigner(id(0)))));
+        }
+        moved
+    }
+
+    proptest! {
+        #[test]
+        fn one_exchange_repairs_both_ends(common in 0..60_u64, a in 0..9_u64, b in 0..9_u64) {
+            let of = |n: u8, versions: std::ops::Range<u64>| {
+                let records = versions.map(move |subkey| record(n, (9, subkey), (1, subkey + 2), &[]));
+                std::iter::once(info_record(n, 1, 1)).chain(records)
+            };
+            let shared: Vec<_> = of(1, 0..common).collect();
+            let newer = record(1, (9, 0), (1, 999), &[]);
+            let mut ours = store(&shared.iter().cloned().chain(of(2, 0..a)).chain([newer]).collect::<Vec<_>>());
+            let mut theirs = store(&shared.into_iter().chain(of(3, 0..b)).collect::<Vec<_>>());
+            prop_assert_eq!(exchange(&mut ours, &mut theirs) as u64, a + b + 3);
+            prop_assert_eq!(Summary::of(&ours, |_| true), Summary::of(&theirs, |_| true));
+            prop_assert_eq!(exchange(&mut ours, &mut theirs), 0);
+        }
+    }
+
+    #[test]
+    fn lists_are_bounded_and_tell_when_they_are_cut() {
+        let records: Vec<_> = (1..=250_u8)
+            .flat_map(|n| {
+                let more = (0..60).map(move |subkey| record(n, (9, subkey), (1, 2), &[]));
+                std::iter::once(info_record(n, 1, 1)).chain(more)
+            })
+            .collect();
+        let store = store(&records);
+        let all: Vec<u8> = (0..=255).collect();
+        let messages = list(&store, |_| true, &all);
+        assert_eq!(
+            messages.iter().map(|keys| keys.held.len()).sum::<usize>(),
+            records.len()
+        );
+        for keys in &messages {
+            assert!(keys.complete);
+            assert!(crate::wire::Message::Keys(keys.clone()).encode().len() < crate::MAX_MESSAGE);
+        }
+        assert_eq!(
+            list(&store, |_| false, &all)
+                .iter()
+                .map(|keys| keys.held.len())
+                .sum::<usize>(),
+            0
+        );
+    }
+}

@@ -196,7 +196,8 @@ pub enum Output {
     Fdb(Fdb),
     /// Store this epoch durably, then answer with `EpochPersisted`.
     PersistEpoch(u64),
-    /// Store what the connector shall dial after a restart.
+    /// Store what the connector shall dial after a restart, to be handed back as it is in
+    /// [`Config::targets`](crate::Config::targets). Some carry `PEERID@` before the address.
     PersistTargets(Vec<String>),
     /// Something people may want to read in the log.
     Log(Event),

@@ -1,5 +1,6 @@
 //! Records: taken in, acted upon, and passed on at once to all other neighbours.
 
+use crate::link::Phase;
 use crate::record::{Key, Record, RecordError, kind};
 use crate::store::Merged;
 use crate::wire::{Blob, Message};
@@ -24,6 +25,13 @@ impl Mesh {
         // What admits an origin comes before all else it says.
         records.sort_by_key(|record| record.key.kind != kind::PEER_INFO);
         for record in records {
+            if self
+                .links
+                .get(link)
+                .is_none_or(|link| link.phase == Phase::Closing)
+            {
+                return;
+            }
             if record.key.origin == self.own.id {
                 self.own_record(now, link, from, &record);
             } else {

@@ -33,7 +33,7 @@ impl Mesh {
     }
 
     fn issue_info(&mut self, now: Instant) {
-        let info = self.own.info(now);
+        let info = self.own.info();
         let record = self.own.issue(kind::PEER_INFO, 0, &info);
         self.publish(now, record);
     }

@@ -38,6 +38,8 @@
 //! | `routed` | control messages over several hops |
 //! | `fdb/` | behind which router each MAC address lies |
 
+#[cfg(test)]
+mod attacks;
 mod bucket;
 mod config;
 mod connector;
@@ -63,6 +65,8 @@ mod schedule;
 mod status;
 mod store;
 mod target;
+#[cfg(test)]
+mod testing;
 mod time;
 mod topology;
 mod wire;

@@ -1,7 +1,8 @@
 //! When this router tells the mesh of its links anew.
 //!
-//! At once when a link comes or goes, or when data can or can no longer pass one. Costs waver: a change counts
-//! only if it is large and lasts, and is told at most once in five seconds.
+//! At once when a link comes or goes, or when data can or can no longer pass one; when many do, the first is told
+//! at once and the rest a moment later together, because everything told goes over every link of the mesh. Costs
+//! waver: a change counts only if it is large and lasts, and is told at most once in five seconds.
 
 use crate::{Adjacency, Instant, PeerId};
 use std::collections::BTreeMap;
@@ -12,11 +13,22 @@ const PACE: Duration = Duration::from_secs(5);
 /// A smaller difference of delay is none, in microseconds.
 const LEAST_US: u32 = 2000;
 
+/// Least time between two tellings of links that come and go, while they keep doing so.
+const BURST_PACES: [Duration; 3] = [
+    Duration::from_millis(50),
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+];
+/// After so much time without any telling the next one is told at once.
+const CALM: Duration = Duration::from_secs(1);
+
 /// What was told, and since when it is wrong.
 #[derive(Debug, Default)]
 pub(crate) struct LinkStates {
     told: BTreeMap<PeerId, Told>,
-    told_at: Instant,
+    told_at: Option<Instant>,
+    /// Tellings since it was calm.
+    rushes: usize,
     drifts: BTreeMap<PeerId, Instant>,
     due: Option<Instant>,
     /// What was told last does not matter any more.
@@ -39,7 +51,7 @@ impl LinkStates {
     /// Looks whether the links now are to be told; the flag of each says if its delay is measured.
     pub(crate) fn is_due(&mut self, now: Instant, links: &[(Adjacency, bool)]) -> bool {
         let neighbors = links.iter().map(|(adjacency, _)| &adjacency.neighbor);
-        let mut urgent = self.must || !neighbors.eq(self.told.keys());
+        let mut urgent = !neighbors.eq(self.told.keys());
         let mut due: Option<Instant> = None;
         for (adjacency, is_measured) in links {
             let Some(told) = self.told.get(&adjacency.neighbor) else {
@@ -59,10 +71,13 @@ impl LinkStates {
                 due = Some(now);
             }
         }
-        self.due = if urgent {
+        let after = |wait: Duration| self.told_at.map_or(now, |at| at + wait);
+        self.due = if self.must {
             Some(now)
+        } else if urgent {
+            Some(after(BURST_PACES[self.rushes]).max(now))
         } else {
-            due.map(|due| due.max(self.told_at + PACE))
+            due.map(|due| due.max(after(PACE)))
         };
         self.due.is_some_and(|due| due <= now)
     }
@@ -79,7 +94,13 @@ impl LinkStates {
             )
         };
         self.told = links.iter().map(told).collect();
-        self.told_at = now;
+        let is_calm = self.told_at.is_none_or(|at| now.since(at) >= CALM);
+        self.rushes = if is_calm {
+            0
+        } else {
+            (self.rushes + 1).min(BURST_PACES.len() - 1)
+        };
+        self.told_at = Some(now);
         self.drifts.clear();
         self.due = None;
         self.must = false;
@@ -138,8 +159,38 @@ mod tests {
         assert_eq!(states.next_timeout(), Some(at(69)));
         assert!(states.is_due(at(69), &link(13_000, 0)));
         states.tell(at(69), &link(13_000, 0), 256);
-        assert!(states.is_due(at(69), &link(13_000, 1400)), "data passes");
-        assert!(states.is_due(at(69), &[]), "gone");
+        assert!(states.is_due(at(70), &link(13_000, 1400)), "data passes");
+        assert!(states.is_due(at(70), &[]), "gone");
+    }
+
+    #[test]
+    fn many_changes_are_told_together() {
+        let mut states = LinkStates::default();
+        let mut tellings = 0;
+        for ms in 0..1000 {
+            let links: Vec<_> = (0..=ms / 10)
+                .map(|n| link_with(u8::try_from(n).unwrap()))
+                .collect();
+            let now = Instant(ms * 1000);
+            if states.is_due(now, &links) {
+                states.tell(now, &links, 256);
+                tellings += 1;
+            }
+            assert!(ms > 0 || tellings == 1, "the first is told at once");
+        }
+        assert!((5..=9).contains(&tellings), "{tellings}");
+    }
+
+    fn link_with(n: u8) -> (Adjacency, bool) {
+        (
+            Adjacency {
+                neighbor: PeerId([n; 32]),
+                label: LinkLabel(1),
+                delay_us: 1000,
+                mtu: 0,
+            },
+            true,
+        )
     }
 
     #[test]

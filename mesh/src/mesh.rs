@@ -141,10 +141,8 @@ impl Mesh {
     /// When to hand in the next [`Tick`](Input::Tick), and what for.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, TimerReason)> {
-        let issue = [self.own.next_timeout(), self.states.next_timeout()]
-            .into_iter()
-            .flatten()
-            .min();
+        let states = self.states.next_timeout().filter(|_| self.own.may_issue());
+        let issue = self.own.next_timeout().into_iter().chain(states).min();
         [
             (self.links.next_timeout(), TimerReason::Link),
             (self.connector.next_timeout(), TimerReason::Dial),

@@ -35,7 +35,8 @@ pub(crate) struct Own {
     addresses: Vec<SocketAddr>,
     /// Told by neighbours, oldest first.
     observed: VecDeque<SocketAddr>,
-    info_issued: Option<Instant>,
+    /// When a `PeerInfo` is or was due for the sake of an observed address.
+    observed_due: Option<Instant>,
     info_due: Option<Instant>,
     /// The epoch that is being stored.
     pending: Option<u64>,
@@ -65,7 +66,7 @@ impl Own {
             counter: 0,
             addresses: config.addresses,
             observed: VecDeque::new(),
-            info_issued: None,
+            observed_due: None,
             info_due: None,
             pending: None,
             takeover: None,
@@ -101,8 +102,7 @@ impl Own {
     }
 
     /// What to say in the next `PeerInfo`.
-    pub(crate) fn info(&mut self, now: Instant) -> PeerInfo {
-        self.info_issued = Some(now);
+    pub(crate) fn info(&mut self) -> PeerInfo {
         self.info_due = None;
         self.info.admissions = self.signer.admissions();
         self.info.addresses = self.addresses();
@@ -138,11 +138,11 @@ impl Own {
         }
         self.observed.push_back(address);
         if self.addresses() != self.info.addresses {
-            let soonest = self.info_issued.map_or(now, |at| at + OBSERVED_PACE);
-            self.info_due = Some(
-                self.info_due
-                    .map_or(soonest.max(now), |due| due.min(soonest.max(now))),
-            );
+            let soonest = self
+                .observed_due
+                .map_or(now, |last| now.max(last + OBSERVED_PACE));
+            self.observed_due = Some(soonest);
+            self.info_due = Some(self.info_due.map_or(soonest, |due| due.min(soonest)));
         }
     }
 

@@ -11,6 +11,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Longest wait, counted from the start of the last try, for routers that the mesh reaches.
 pub(crate) const REACHABLE_WAIT: Duration = Duration::from_secs(12);
+/// After so many tries an address where nobody ever answered is left to the ordinary backoff.
+const UNPROVEN_TRIES: u32 = 20;
 /// A link that lived so long makes its target's next try a first one.
 pub(crate) const STEADY: Duration = Duration::from_secs(60);
 
@@ -84,6 +86,8 @@ pub(crate) struct Target {
     /// Tries since the last steady link.
     pub(crate) tries: u32,
     pub(crate) started: Instant,
+    /// A router was linked there in this run.
+    pub(crate) proven: bool,
     pub(crate) error: Option<String>,
 }
 
@@ -96,6 +100,7 @@ impl Target {
             peer,
             tries: 0,
             started: first,
+            proven: false,
             error: None,
         }
     }
@@ -116,8 +121,11 @@ impl Target {
     }
 
     /// The mesh reaches the router that is expected here: try again soon, so that the two are direct again
-    /// shortly after what parted them has ended.
+    /// shortly after what parted them has ended. An address that never worked is not worth that for ever.
     pub(crate) fn hasten(&mut self, now: Instant) {
+        if !self.proven && self.tries >= UNPROVEN_TRIES {
+            return;
+        }
         if let Stage::Waiting(at) = self.stage {
             let soon = (self.started + REACHABLE_WAIT).max(now + FIRST_WAIT / 2);
             self.stage = Stage::Waiting(at.min(soon));

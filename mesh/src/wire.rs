@@ -185,3 +185,108 @@ impl Visitor<'_> for BlobVisitor {
         Ok(Blob(bytes.to_vec()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn peer() -> impl Strategy<Value = PeerId> {
+        any::<[u8; 32]>().prop_map(PeerId)
+    }
+
+    fn key() -> impl Strategy<Value = Key> {
+        (peer(), any::<u8>(), any::<u64>()).prop_map(|(origin, kind, subkey)| Key { origin, kind, subkey })
+    }
+
+    fn held() -> impl Strategy<Value = (Key, Version)> {
+        (key(), any::<u64>(), any::<u64>(), any::<[u8; 16]>())
+            .prop_map(|(key, epoch, counter, hash)| (key, Version { epoch, counter, hash }))
+    }
+
+    fn blob() -> impl Strategy<Value = Blob> {
+        prop::collection::vec(any::<u8>(), 0..99).prop_map(Blob)
+    }
+
+    fn hello() -> impl Strategy<Value = Hello> {
+        let address = (any::<std::net::IpAddr>(), any::<u16>()).prop_map(SocketAddr::from);
+        ("[!-~]{1,63}", any::<(u16, u16, u64, u64, u64)>(), address).prop_map(|(name, numbers, observed)| {
+            let (version_min, version_max, instance, epoch, number) = numbers;
+            Hello {
+                version_min,
+                version_max,
+                name: name.parse().unwrap(),
+                instance,
+                epoch,
+                observed,
+                number,
+            }
+        })
+    }
+
+    fn routed() -> impl Strategy<Value = Routed> {
+        (peer(), prop::collection::vec(peer(), 0..9), any::<u8>(), blob()).prop_map(
+            |(origin, path, cursor, payload)| Routed {
+                origin,
+                path,
+                cursor,
+                payload,
+            },
+        )
+    }
+
+    fn message() -> impl Strategy<Value = Message> {
+        prop_oneof![
+            hello().prop_map(Message::Hello),
+            any::<(u64, bool)>().prop_map(|(number, reliable)| Message::Ping(Ping { number, reliable })),
+            any::<u64>().prop_map(Message::Pong),
+            Just(Message::Goodbye),
+            prop::collection::vec(blob(), 0..9).prop_map(Message::Records),
+            any::<[u8; 32]>().prop_map(Message::Root),
+            prop::collection::vec(any::<u64>(), 0..300).prop_map(Message::Buckets),
+            (any::<(Vec<u8>, bool)>(), prop::collection::vec(held(), 0..9)).prop_map(
+                |((buckets, complete), held)| {
+                    Message::Keys(Keys {
+                        buckets,
+                        complete,
+                        held,
+                    })
+                }
+            ),
+            prop::collection::vec(key(), 0..9).prop_map(Message::Pull),
+            routed().prop_map(Message::Routed),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn messages_round_trip_whatever_is_appended(message in message(), more in any::<Vec<u8>>()) {
+            let mut bytes = message.encode();
+            bytes.extend(more);
+            prop_assert_eq!(Message::decode(&bytes), Ok(message));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in any::<Vec<u8>>(), kind in 0..12_u8) {
+            let _ = Message::decode(&bytes);
+            let _ = Message::decode(&[&[kind], &bytes[..]].concat());
+        }
+
+        #[test]
+        fn damaged_messages_are_read_or_refused(message in message(), at in any::<prop::sample::Index>(), byte: u8) {
+            let mut bytes = message.encode();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            let _ = Message::decode(&bytes);
+            let _ = Message::decode(&bytes[..at]);
+        }
+    }
+
+    #[test]
+    fn a_length_that_lies_allocates_nothing_of_that_size() {
+        for kind in 0..12 {
+            let bytes = [&[kind][..], &[0xff; 9], &[1]].concat();
+            assert!(Message::decode(&bytes).is_err() || kind == 3 || kind == 4);
+        }
+    }
+}

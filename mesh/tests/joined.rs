@@ -77,6 +77,14 @@ fn ten_form_a_full_mesh_whoever_they_know() {
         world.launch(host, known);
     }
     world.until(secs(5), World::is_full_mesh);
+    world.run(secs(5));
+    // Everything told goes over every link: what comes and goes together must be told together.
+    let sent: u64 = world.hosts.iter().map(|host| host.sent_bytes).sum();
+    assert!(sent < 2_000_000, "{sent}");
+    world.kill(4);
+    world.until(secs(4), |world| {
+        (0..10).filter(|n| *n != 4).all(|n| world.reachable(n) == 9)
+    });
 }
 
 #[test]

@@ -109,7 +109,7 @@ impl Context {
         packet: u16,
     ) -> Result<(), DropReason> {
         let mut bytes = message.encode();
-        let room = size::room(packet, address, None);
+        let room = size::room(packet, address);
         bytes.resize(bytes.len().max(room), 0);
         self.send_bytes(now, peer, &bytes, How::Direct(address))
     }
@@ -124,6 +124,12 @@ impl Context {
         let mut sink = Queue(&mut self.outputs);
         self.plane
             .send_control(now, peer, bytes, how, &mut self.scratch, &mut sink)
+    }
+
+    /// There is a session with `peer`: sends the frames that waited for it.
+    pub(crate) fn release(&mut self, now: Instant, peer: &PeerId) {
+        self.plane
+            .release(now, peer, &mut self.scratch, &mut Queue(&mut self.outputs));
     }
 
     /// Another router saw a packet of this one come from `address`.
@@ -162,7 +168,7 @@ impl Config {
     }
 }
 
-/// Control messages end up among the outputs; sealing one makes nothing else.
+/// What the control half seals ends up among the outputs. Nothing else matters here: what it sends is no news to it.
 struct Queue<'a>(&'a mut VecDeque<Output>);
 
 impl Sink for Queue<'_> {

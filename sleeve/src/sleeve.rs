@@ -140,7 +140,9 @@ impl Sleeve {
         if let Some(mut remote) = self.remotes.remove(&peer) {
             remote.paths.reset(&mut self.cx, now, "the other router is gone");
             remote.sessions.clear(&mut self.cx);
-            self.timers.retain(|&(_, owner)| owner != peer);
+            if let Some(at) = remote.deadline {
+                self.timers.remove(&(at, peer));
+            }
         }
         self.cx.plane.forget(&peer);
     }
@@ -162,19 +164,15 @@ impl Sleeve {
             return self.cx.drop(DropReason::BadHandshake);
         }
         match message {
-            Some(Message::Handshake1(message)) => {
-                self.with(now, from, |remote, cx| {
-                    remote.sessions.handshake1(cx, now, None, &message)
-                });
-            }
-            Some(Message::Handshake2(message)) => {
-                self.with(now, from, |remote, cx| {
-                    remote.sessions.handshake2(cx, now, &message)
-                });
-            }
-            Some(Message::Candidates(told)) => {
-                self.with(now, from, |remote, cx| remote.paths.told(cx, now, None, told));
-            }
+            Some(Message::Handshake1(message)) => self.with(now, from, |remote, cx| {
+                remote.sessions.handshake1(cx, now, None, &message);
+            }),
+            Some(Message::Handshake2(message)) => self.with(now, from, |remote, cx| {
+                remote.sessions.handshake2(cx, now, &message);
+            }),
+            Some(Message::Candidates(told)) => self.with(now, from, |remote, cx| {
+                remote.paths.told(cx, now, None, told);
+            }),
             Some(_) => self.cx.drop(DropReason::UnknownMessage),
             None => self.cx.drop(DropReason::MalformedMessage),
         }
@@ -220,7 +218,7 @@ impl Sleeve {
     }
 
     fn tick(&mut self, now: Instant) {
-        self.cx.plane.expire_halves(now);
+        self.cx.plane.expire(now);
         while let Some(&(at, peer)) = self.timers.first() {
             if at > now {
                 break;
@@ -253,9 +251,13 @@ impl Sleeve {
         f(remote, &mut self.cx);
         let index = self.cx.session(now, &peer).map(|session| session.index);
         let first = remote.index.is_none() && index.is_some();
+        if remote.index != index {
+            remote.sessions.changed(&mut self.cx, now);
+        }
         remote.index = index;
         if first {
             remote.paths.session_up(&mut self.cx, now);
+            self.cx.release(now, &peer);
         }
         let deadlines = [
             remote.sessions.deadline(&self.cx, now),

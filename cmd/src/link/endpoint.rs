@@ -124,6 +124,21 @@ impl Dialer {
         });
     }
 
+    /// Resolves what is advertised; the addresses come as an event.
+    pub(crate) fn resolve_advertised(&self, texts: Vec<String>) {
+        let links = self.clone();
+        tokio::spawn(async move {
+            let mut addresses = Vec::new();
+            for text in &texts {
+                match resolve(text).await {
+                    Ok(found) => addresses.extend(found.into_iter().map(canonical)),
+                    Err(error) => tracing::warn!("--advertise: {error}"),
+                }
+            }
+            let _ = links.events.send(Event::Advertised { addresses }).await;
+        });
+    }
+
     /// Closes all links at once, telling the other ends, and waits until that is on its way.
     pub(crate) async fn close(&self) {
         self.endpoint.close(CloseCode::Closed.code(), b"the router stops");

@@ -47,6 +47,8 @@ pub(crate) enum Event {
         error: String,
         own: bool,
     },
+    /// What `--advertise` names, resolved.
+    Advertised { addresses: Vec<SocketAddr> },
     /// An incoming connection came to nothing.
     Refused {
         reason: mesh::DropReason,

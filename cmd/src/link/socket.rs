@@ -165,13 +165,11 @@ impl AsyncUdpSocket for QuicSocket {
             };
             let len = received.bytes.len().min(buffer.len());
             buffer[..len].copy_from_slice(&received.bytes[..len]);
-            let mut filled = RecvMeta::default();
-            filled.addr = received.from;
-            filled.len = len;
-            filled.stride = len;
-            filled.ecn = received.ecn;
-            filled.dst_ip = received.local;
-            *meta = filled;
+            meta.addr = received.from;
+            meta.len = len;
+            meta.stride = len;
+            meta.ecn = received.ecn;
+            meta.dst_ip = received.local;
             count += 1;
         }
         if count > 0 {

@@ -104,7 +104,7 @@ impl Router {
     }
 
     /// `weft attach`.
-    pub(crate) fn attach(&mut self, container: ContainerRef, addresses: &[Cidr], answer: Answer) {
+    pub(crate) fn attach(&mut self, container: &ContainerRef, addresses: &[Cidr], answer: Answer) {
         match self.try_attach(container, addresses) {
             Ok((ticket, host, before)) => {
                 self.containers
@@ -117,7 +117,7 @@ impl Router {
 
     fn try_attach(
         &mut self,
-        container: ContainerRef,
+        container: &ContainerRef,
         addresses: &[Cidr],
     ) -> Result<(Ticket, String, Option<Attachment>), String> {
         let wanted = self.usable(addresses)?;

@@ -50,9 +50,9 @@ impl Router {
             } => {
                 if let Some(handle) = self.links.get(&link) {
                     if reliable {
-                        handle.send(bytes)
+                        handle.send(bytes);
                     } else {
-                        handle.send_datagram(bytes)
+                        handle.send_datagram(bytes);
                     }
                 }
             }
@@ -68,7 +68,7 @@ impl Router {
                 self.memory.targets = targets;
                 self.persist_memory();
             }
-            Output::Log(event) => log_mesh(&event),
+            Output::Log(event) => self.log_mesh(&event),
         }
     }
 
@@ -190,17 +190,17 @@ impl Router {
             }
         }
     }
-}
 
-fn log_mesh(event: &mesh::Event) {
-    use mesh::Event as E;
-    match event {
-        E::LinkUp { peer, name, address } => {
-            let name = name.as_ref().map_or_else(|| peer.brief(), ToString::to_string);
-            info!(peer = name, id = peer.brief(), %address, "link up");
+    fn log_mesh(&self, event: &mesh::Event) {
+        use mesh::Event as E;
+        match event {
+            E::LinkUp { peer, name, address } => {
+                let name = name.as_ref().map_or_else(|| peer.brief(), ToString::to_string);
+                info!(peer = name, id = peer.brief(), %address, "link up");
+            }
+            E::LinkDown { peer, reason } => info!(peer = self.name(peer), "link down: {reason}"),
+            E::Refused { reason, detail } => self.log_refusal(*reason, detail),
+            E::Clone { detail } => warn!("another router uses the same identity: {detail}"),
         }
-        E::LinkDown { peer, reason } => info!(id = peer.brief(), "link down: {reason}"),
-        E::Refused { reason, detail } => warn!(reason = reason.name(), "refused: {detail}"),
-        E::Clone { detail } => warn!("another router uses the same identity: {detail}"),
     }
 }

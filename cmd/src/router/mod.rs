@@ -64,7 +64,9 @@ pub(crate) struct Router {
     pub(crate) memory: Memory,
     pub(crate) containers: Containers,
     pub(crate) pings: Pings,
-    /// This host's own addresses, with the port, best first.
+    /// What `--advertise` names, resolved.
+    pub(crate) advertised: Vec<SocketAddr>,
+    /// Where others may dial this router, best first.
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) stopping: bool,
 }

@@ -31,7 +31,7 @@ impl Router {
 
     fn ask(&mut self, request: Request, answer: Answer) {
         let result = match request {
-            Request::Attach { container, addresses } => return self.attach(container, &addresses, answer),
+            Request::Attach { container, addresses } => return self.attach(&container, &addresses, answer),
             Request::Detach { container } => return self.detach(&container, answer),
             Request::Status => return self.status_when_counted(answer),
             Request::Connect { replace, targets } => self.connect(replace, &targets),

@@ -99,7 +99,11 @@ impl Router {
             link::Event::Message { link, bytes } => self.feed(Input::Message { link, bytes }),
             link::Event::Oversized { link } => self.feed(Input::Oversized { link }),
             link::Event::DialFailed { target, error, own } => {
-                self.feed(Input::DialFailed { target, error, own })
+                self.feed(Input::DialFailed { target, error, own });
+            }
+            link::Event::Advertised { addresses } => {
+                self.advertised = addresses;
+                self.learn_addresses();
             }
             link::Event::Refused { reason, detail } => self.refused(reason, &detail),
         }
@@ -107,10 +111,14 @@ impl Router {
 
     fn refused(&self, reason: DropReason, detail: &str) {
         self.drops.count(reason);
-        // One line each for the first few, then for every doubling: a flood must not fill the disk.
+        self.log_refusal(reason, detail);
+    }
+
+    /// One line each for the first few, then for every doubling: a flood must not fill the disk.
+    pub(crate) fn log_refusal(&self, reason: DropReason, detail: &str) {
         let count = self.drops.get(reason);
         if count <= 16 || count.is_power_of_two() {
-            warn!(reason = reason.name(), count, "refused a link: {detail}");
+            warn!(reason = reason.name(), count, "refused: {detail}");
         }
     }
 
@@ -161,12 +169,7 @@ impl Router {
                 *address == bound
             }
         };
-        let mut addresses: Vec<_> = self
-            .settings
-            .advertise
-            .iter()
-            .filter_map(|text| text.parse().ok())
-            .collect();
+        let mut addresses = self.advertised.clone();
         let own = found
             .iter()
             .map(|own| own.address)

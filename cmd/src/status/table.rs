@@ -66,21 +66,22 @@ pub(crate) fn summary(status: &Status) -> String {
 
 /// A heading and the first rows of a table; nothing for an empty one.
 fn section(text: &mut String, title: &str, table: &str) {
-    let rows = table.lines().count().saturating_sub(1);
+    // Indented lines belong to the row above.
+    let is_row = |row: &&str| !row.starts_with(' ');
+    let rows = table.lines().skip(1).filter(is_row).count();
     if rows == 0 {
         return;
     }
     text.push('\n');
     line(text, title);
-    for row in table.lines().take(1 + SUMMARY_ROWS) {
+    let shown: Vec<_> = table.lines().take(1 + SUMMARY_ROWS).collect();
+    for row in &shown {
         line(text, &format!("  {row}"));
     }
-    if rows > SUMMARY_ROWS {
+    let more = rows - shown[1..].iter().filter(|row| is_row(row)).count();
+    if more > 0 {
         let listing = title.split(':').next().unwrap_or(title);
-        line(
-            text,
-            &format!("  … and {} more: weft status {listing}", rows - SUMMARY_ROWS),
-        );
+        line(text, &format!("  … and {more} more: weft status {listing}"));
     }
 }
 
@@ -107,26 +108,33 @@ pub(crate) fn peers(peers: &[Peer]) -> String {
     table(&["name", "id", "reachable", "links"], &rows, &[36, 12, 11, 5])
 }
 
-/// The connections.
+/// The connections. Why one failed stands with its target.
 pub(crate) fn connections(connections: &[Connection]) -> String {
     let rows: Vec<_> = connections
         .iter()
         .map(|c| {
             let data = match (c.overlay, c.encrypted) {
-                (None, _) => "-".to_owned(),
-                (Some(overlay), Some(false)) => format!("{}, plain", overlay_name(overlay)),
-                (Some(overlay), _) => overlay_name(overlay).to_owned(),
+                (None, _) => "-",
+                (Some(_), Some(false)) => "plain",
+                (Some(overlay), _) => overlay_name(overlay),
             };
-            let what = c.error.clone().unwrap_or_else(|| state_name(c.state).to_owned());
             let mtu = c.mtu.map_or_else(|| "-".to_owned(), |mtu| mtu.to_string());
             let name = c.name.clone().unwrap_or_else(|| "-".into());
-            vec![c.address.clone(), name, data, mtu, time(c.rtt_us), what]
+            let state = state_name(c.state).to_owned();
+            vec![
+                cut_middle(&c.address, 24),
+                name,
+                data.into(),
+                mtu,
+                time(c.rtt_us),
+                state,
+            ]
         })
         .collect();
     table(
         &["address", "name", "data", "mtu", "rtt", "state"],
         &rows,
-        &[21, 14, 13, 5, 8, 11],
+        &[24, 14, 6, 5, 8, 11],
     )
 }
 
@@ -152,7 +160,7 @@ pub(crate) fn routes(routes: &[Route]) -> String {
     table(&["to", "hops", "cost", "way"], &rows, &[24, 4, 9, 35])
 }
 
-/// The targets.
+/// The targets, each with the reason why the last try failed in a line below.
 pub(crate) fn targets(targets: &[Target]) -> String {
     let rows: Vec<_> = targets
         .iter()
@@ -160,20 +168,23 @@ pub(crate) fn targets(targets: &[Target]) -> String {
             let next = target
                 .next_try_ms
                 .map_or_else(|| "-".into(), |ms| format!("{:.1} s", ms as f64 / 1000.0));
-            let error = target.error.clone().unwrap_or_else(|| "-".into());
             vec![
-                target.address.clone(),
+                cut_middle(&target.address, 50),
                 state_name(target.state).into(),
                 next,
-                error,
             ]
         })
         .collect();
-    table(
-        &["address", "state", "next try", "last error"],
-        &rows,
-        &[25, 11, 8, 28],
-    )
+    let table = table(&["address", "state", "next try"], &rows, &[50, 11, 8]);
+    let mut text = String::new();
+    let errors = std::iter::once(None).chain(targets.iter().map(|target| target.error.as_ref()));
+    for (row, error) in table.lines().zip(errors) {
+        line(&mut text, row);
+        if let Some(error) = error {
+            line(&mut text, &cut(&format!("  {error}"), WIDTH - 2));
+        }
+    }
+    text
 }
 
 /// The containers.
@@ -184,13 +195,14 @@ pub(crate) fn attachments(attachments: &[Attachment]) -> String {
         for address in &attachment.addresses {
             let shown = first.take();
             let container = shown.map_or_else(String::new, |a| {
-                a.pid.map_or_else(|| a.netns.clone(), |pid| format!("pid {pid}"))
+                a.pid
+                    .map_or_else(|| cut_middle(&a.netns, 24), |pid| format!("pid {pid}"))
             });
             let ifname = shown.map_or_else(String::new, |a| a.ifname.clone());
             rows.push(vec![container, ifname, address.clone()]);
         }
     }
-    table(&["container", "interface", "address"], &rows, &[34, 15, 25])
+    table(&["container", "interface", "address"], &rows, &[24, 15, 39])
 }
 
 fn brief(id: &str) -> String {
@@ -264,6 +276,20 @@ fn cut(text: &str, width: usize) -> String {
     }
     let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
     short.push('…');
+    short
+}
+
+/// `text` in at most `width` characters, its beginning and its end: the ends of addresses tell most.
+fn cut_middle(text: &str, width: usize) -> String {
+    let length = text.chars().count();
+    if length <= width {
+        return text.to_owned();
+    }
+    let head = width / 3;
+    let tail = width - head - 1;
+    let mut short: String = text.chars().take(head).collect();
+    short.push('…');
+    short.extend(text.chars().skip(length - tail));
     short
 }
 

@@ -5,12 +5,13 @@ use mesh::Mac;
 use netlink_packet_core::DefaultNla;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, BridgeMulticastRouterType, BridgeStpState, In6AddrGenMode, InfoBridge,
-    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask,
-    LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, BridgeMulticastRouterType, BridgePortState, BridgeStpState, In6AddrGenMode,
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
+    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
 use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
 
 /// What kind of device a link is, as far as the router cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +69,10 @@ pub(crate) struct Link {
     /// The interface neither asks nor answers ARP.
     pub(crate) noarp: bool,
     pub(crate) loopback: bool,
+    /// Has a carrier, and the kernel has acted on it: frames pass.
     pub(crate) running: bool,
+    /// The bridge it is a port of does not forward for it yet.
+    pub(crate) port_waits: bool,
     /// Index of the bridge (or other master) this is a port of.
     pub(crate) master: Option<u32>,
     /// Index of the other end of a veth pair, in its own namespace.
@@ -118,15 +122,37 @@ pub(crate) fn list(socket: &mut Socket) -> Result<Vec<Link>, NetlinkError> {
         .collect())
 }
 
-/// The index of the interface `name`.
-pub(crate) fn index(socket: &mut Socket, name: &str) -> Result<u32, NetlinkError> {
+/// The interface `name`.
+fn find(socket: &mut Socket, name: &str) -> Result<Link, NetlinkError> {
     let doing = format!("find interface {name}");
     let answers = socket.get(&doing, RouteNetlinkMessage::GetLink(named(name)))?;
-    let found = answers.iter().find_map(|answer| match answer {
-        RouteNetlinkMessage::NewLink(message) => Some(message.header.index),
+    let found = answers.into_iter().find_map(|answer| match answer {
+        RouteNetlinkMessage::NewLink(message) => parse(message),
         _ => None,
     });
     found.ok_or_else(|| NetlinkError::new(doing, Errno::NODEV))
+}
+
+/// The index of the interface `name`.
+pub(crate) fn index(socket: &mut Socket, name: &str) -> Result<u32, NetlinkError> {
+    Ok(find(socket, name)?.index)
+}
+
+/// Waits until frames pass the interface `name`, which is up; false when they still don't after a while.
+///
+/// The kernel acts on a new carrier only a moment after the request that made it. A frame sent in that moment is
+/// lost, and if it was an ARP request, the next comes a second later.
+pub(crate) fn await_running(socket: &mut Socket, name: &str) -> Result<bool, NetlinkError> {
+    const PATIENCE: Duration = Duration::from_millis(500);
+    let start = Instant::now();
+    loop {
+        let link = find(socket, name)?;
+        let passes = link.running && !link.port_waits;
+        if passes || start.elapsed() > PATIENCE {
+            return Ok(passes);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Reads a link message; `None` for one without a name.
@@ -142,6 +168,7 @@ pub(crate) fn parse(message: LinkMessage) -> Option<Link> {
         noarp: flags.contains(LinkFlags::Noarp),
         loopback: flags.contains(LinkFlags::Loopback),
         running: flags.contains(LinkFlags::Running),
+        port_waits: false,
         master: None,
         peer: None,
         peer_elsewhere: false,
@@ -182,9 +209,14 @@ fn read_info(link: &mut Link, info: LinkInfo) {
         LinkInfo::Kind(InfoKind::Veth) => link.kind = Kind::Veth,
         LinkInfo::Kind(InfoKind::Tun) => link.kind = Kind::Tun,
         LinkInfo::Data(InfoData::Bridge(settings)) => {
-            link.bridge = Some(BridgeSettings { plain: is_plain(&settings) });
+            link.bridge = Some(BridgeSettings {
+                plain: is_plain(&settings),
+            });
         }
-        LinkInfo::PortData(InfoPortData::BridgePort(settings)) => link.port = Some(read_port(&settings)),
+        LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
+            link.port = Some(read_port(&settings));
+            link.port_waits = !settings.contains(&InfoBridgePort::State(BridgePortState::Forwarding));
+        }
         _ => {}
     }
 }
@@ -297,11 +329,16 @@ pub(crate) fn create_pair(
 ) -> Result<(), NetlinkError> {
     let mut peer = named(there);
     peer.attributes.push(LinkAttribute::Mtu(mtu));
-    peer.attributes.push(LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()));
+    peer.attributes
+        .push(LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()));
     let mut message = named(here);
     message.attributes.push(LinkAttribute::Mtu(mtu));
     message.attributes.push(pair_info(peer));
-    socket.change(&format!("lay a wire from {here}"), RouteNetlinkMessage::NewLink(message), Mode::Create)
+    socket.change(
+        &format!("lay a wire from {here}"),
+        RouteNetlinkMessage::NewLink(message),
+        Mode::Create,
+    )
 }
 
 fn pair_info(peer: LinkMessage) -> LinkAttribute {

@@ -34,14 +34,19 @@ pub(crate) fn add_via(
     gateway: IpAddr,
 ) -> Result<(), NetlinkError> {
     let mut message = RouteMessage::default();
-    message.header.address_family =
-        if destination.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    message.header.address_family = if destination.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
     message.header.destination_prefix_length = prefix;
     message.header.table = RouteHeader::RT_TABLE_MAIN;
     message.header.protocol = RouteProtocol::Static;
     message.header.scope = RouteScope::Universe;
     message.header.kind = RouteType::Unicast;
-    message.attributes.push(RouteAttribute::Destination(destination.into()));
+    message
+        .attributes
+        .push(RouteAttribute::Destination(destination.into()));
     message.attributes.push(RouteAttribute::Gateway(gateway.into()));
     let doing = format!("add a route to {destination}/{prefix} by {gateway}");
     socket.change(&doing, RouteNetlinkMessage::NewRoute(message), Mode::Create)

@@ -82,7 +82,11 @@ pub(crate) fn detach(socket: &mut Socket, interface: u32) -> Result<(), NetlinkE
     head.info = PRIORITY << 16 | u32::from(ALL_PROTOCOLS.to_be());
     let filter = TcMessage::from_parts(head, vec![TcAttribute::Kind("bpf".to_owned())]);
     let doing = format!("take the guard off interface {interface}");
-    socket.change(&doing, RouteNetlinkMessage::DelTrafficFilter(filter), Mode::Change)
+    socket.change(
+        &doing,
+        RouteNetlinkMessage::DelTrafficFilter(filter),
+        Mode::Change,
+    )
 }
 
 /// The number of the program that hangs in our place on `interface`, if any.

@@ -60,7 +60,11 @@ pub fn ipv6(from: Ipv6Addr, to: Ipv6Addr, chain: &[u8], last: u8, payload: &[u8]
     for index in 0..chain.len() {
         let next = chain.get(index + 1).copied().unwrap_or(last);
         // Padding options for hop-by-hop and destination options; a fragment header with offset 0.
-        let body: [u8; 6] = if chain[index] == 44 { [0; 6] } else { [1, 4, 0, 0, 0, 0] };
+        let body: [u8; 6] = if chain[index] == 44 {
+            [0; 6]
+        } else {
+            [1, 4, 0, 0, 0, 0]
+        };
         packet.extend([next, 0]);
         packet.extend(body);
     }

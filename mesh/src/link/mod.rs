@@ -9,6 +9,8 @@ mod rivals;
 mod rtt;
 mod state;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use state::{Link, Phase};
 pub(crate) use table::{Greeter, Happened, Links, MAX_LINKS};

@@ -51,8 +51,8 @@ impl Links {
         self.choose(peer, "replaced");
     }
 
-    /// A link answered the ping with this number, asked then: newcomers of another run that stood against it are refused, and links of the
-    /// same run that are ranked behind it are closed.
+    /// A link answered the ping with this number, asked then: newcomers of another run that stood against it are
+    /// refused, and links of the same run that are ranked behind it are closed.
     pub(super) fn proved(
         &mut self,
         now: Instant,
@@ -103,7 +103,7 @@ impl Links {
         }
     }
 
-    /// The old link did not answer in time: its router was started again.
+    /// The old link did not answer in time, or ended: its router was started again.
     pub(super) fn unanswered(&mut self, now: Instant, id: LinkId, out: &mut Outbox) {
         let Some(Phase::Challenged { old, .. }) = self.links.get(&id).map(|link| link.phase) else {
             return;
@@ -137,6 +137,16 @@ impl Links {
                 });
             }
             _ => {}
+        }
+    }
+
+    /// A link ended: newcomers need not wait for it any more.
+    pub(super) fn release(&mut self, now: Instant, id: LinkId) {
+        for link in self.links.values_mut() {
+            match &mut link.phase {
+                Phase::Challenged { until, old, .. } if *old == id => *until = now,
+                _ => {}
+            }
         }
     }
 

@@ -220,6 +220,7 @@ impl Links {
             reason: reason.to_owned(),
             lived,
         });
+        self.release(now, id);
         self.choose(peer, reason);
         true
     }

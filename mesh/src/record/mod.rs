@@ -66,3 +66,97 @@ pub(crate) mod kind {
     /// [`MacsBody`](crate::fdb::MacsBody), chunked by subkey.
     pub(crate) const MACS: u8 = 3;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{FakeSigner, id, info, info_record, record};
+    use crate::{Adjacency, LinkLabel};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn records_are_read_as_they_were_made(
+            n: u8,
+            slot in any::<(u8, u64)>(),
+            version in (0..signed::MAX_SEQUENCE, 0..signed::MAX_SEQUENCE),
+            body in any::<Vec<u8>>(),
+        ) {
+            let made = record(n, slot, version, &body);
+            let read = Record::parse(made.bytes().to_vec()).unwrap();
+            prop_assert_eq!(&read, &made);
+            prop_assert!(read.verify(&FakeSigner(id(0))));
+            prop_assert_eq!(read.body(), &body[..]);
+            prop_assert_eq!((read.key.kind, read.key.subkey), slot);
+        }
+
+        #[test]
+        fn no_byte_of_a_record_can_be_changed(at in any::<prop::sample::Index>(), flip in 1..=255_u8) {
+            let made = info_record(1, 2, 3);
+            let mut bytes = made.bytes().to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+            if let Ok(read) = Record::parse(bytes) {
+                prop_assert!(!read.verify(&FakeSigner(id(0))));
+                prop_assert_ne!(read.version.hash, made.version.hash);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            if let Ok(record) = Record::parse(bytes.clone()) {
+                let _ = PeerInfo::read(record.body(), &record.key, &record.version);
+            }
+            let record = record(1, (kind::PEER_INFO, 0), (1, 1), &bytes);
+            let _ = PeerInfo::read(record.body(), &record.key, &record.version);
+            let _ = LinkStateBody::read(&bytes);
+        }
+    }
+
+    #[test]
+    fn records_have_bounds() {
+        assert_eq!(Record::parse(vec![0; 1 << 20]), Err(RecordError::Oversized));
+        assert_eq!(Record::parse(vec![0; 63]), Err(RecordError::Malformed));
+        let key = Key {
+            origin: id(1),
+            kind: 9,
+            subkey: 0,
+        };
+        let sign = |epoch, size| Record::sign(&FakeSigner(id(1)), key, epoch, 1, &vec![0; size]);
+        assert!(sign(1, 16_000).is_some() && sign(1, 16_384).is_none());
+        assert!(sign(signed::MAX_SEQUENCE, 0).is_none() && sign(u64::MAX, 0).is_none());
+    }
+
+    #[test]
+    fn a_full_chunk_of_links_fits_in_a_record() {
+        let link = Adjacency {
+            neighbor: id(1),
+            label: LinkLabel(u16::MAX),
+            delay_us: u32::MAX,
+            mtu: u16::MAX,
+        };
+        let body = LinkStateBody {
+            adjacencies: vec![link; body::MAX_ADJACENCIES],
+        };
+        let record = record(
+            1,
+            (kind::LINK_STATE, 0),
+            (1, 1),
+            &postcard::to_stdvec(&body).unwrap(),
+        );
+        assert_eq!(LinkStateBody::read(record.body()), Some(body));
+    }
+
+    #[test]
+    fn what_is_shown_to_people_is_printable_and_lists_are_cut() {
+        let mut long = info(1, 1);
+        long.version = "\x1b[31m1.0 é".repeat(50);
+        long.addresses = vec!["10.0.0.1:1".parse().unwrap(); 500];
+        let mut bytes = postcard::to_stdvec(&long).unwrap();
+        bytes.extend([1, 2, 3]);
+        let record = record(1, (kind::PEER_INFO, 0), (1, 1), &bytes);
+        let read = PeerInfo::read(record.body(), &record.key, &record.version).unwrap();
+        assert!(read.version.len() <= 64 && read.version.starts_with("[31m1.0 "));
+        assert_eq!(read.addresses.len(), body::MAX_ADDRESSES);
+    }
+}

@@ -137,7 +137,7 @@ impl Network {
     }
 
     /// Puts a packet into the network as if `packet.from` had sent it.
-    pub fn inject(&self, packet: Packet) {
+    pub fn inject(&self, packet: &Packet) {
         self.state().send(packet);
     }
 
@@ -162,7 +162,7 @@ impl Network {
 }
 
 impl State {
-    fn send(&mut self, packet: Packet) {
+    fn send(&mut self, packet: &Packet) {
         if let Some(captured) = &mut self.captured {
             captured.push(packet.clone());
         }
@@ -218,7 +218,7 @@ impl Udp for Socket {
     }
 
     fn send(&self, to: SocketAddr, datagram: &[u8]) -> io::Result<()> {
-        self.network.state().send(Packet {
+        self.network.state().send(&Packet {
             from: self.address,
             to,
             bytes: datagram.to_vec(),

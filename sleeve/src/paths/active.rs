@@ -6,7 +6,7 @@
 
 use super::mtu::Search;
 use super::probes::Probes;
-use super::{BASE_MTU, CHECK_IDLE, CHECK_IN_USE, CHECK_STEP, HURRY_STEP, IN_USE, LOSSES, RAISE_AFTER};
+use super::{BASE_MTU, CHECK_ALONE, CHECK_STEP, CHECK_WITH_LINK, HURRY_STEP, IN_USE, LOSSES, RAISE_AFTER};
 use crate::context::Context;
 use crate::plane::Direct;
 use crate::{Output, PathState};
@@ -116,20 +116,12 @@ impl Active {
         }
     }
 
-    /// A probe of `size` bytes was answered after `rtt`.
-    pub(super) fn answered(
-        &mut self,
-        cx: &mut Context,
-        now: Instant,
-        size: u16,
-        rtt: Duration,
-        relaxed: bool,
-    ) {
+    /// A probe of `size` bytes was answered after `rtt`. `link`: there is a link with the same router.
+    pub(super) fn answered(&mut self, cx: &mut Context, now: Instant, size: u16, rtt: Duration, link: bool) {
         self.rtt = (self.rtt * 7 + rtt) / 8;
         if size >= self.mtu() {
             (self.unanswered, self.base_answered, self.hurry) = (0, false, false);
-            let in_use = !relaxed && is_in_use(cx, now, &self.peer);
-            self.check_at = self.checked + if in_use { CHECK_IN_USE } else { CHECK_IDLE };
+            self.check_at = self.checked + if link { CHECK_WITH_LINK } else { CHECK_ALONE };
         } else if self.unanswered > 0 {
             self.base_answered = true;
         }

@@ -13,6 +13,8 @@ pub(super) struct Candidates {
     pub neighbor: Option<SocketAddr>,
     /// From its own message.
     told: Vec<SocketAddr>,
+    /// That message came inside the session.
+    told_inside: bool,
     /// From its record.
     recorded: Vec<SocketAddr>,
     /// Where its probes came from, newest last.
@@ -20,9 +22,13 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
-    /// Takes addresses from the router's own message.
-    pub(super) fn set_told(&mut self, addresses: Vec<SocketAddr>) {
-        self.told = usable(addresses);
+    /// Takes addresses from the router's own message. `inside`: it came inside the session; such addresses are not
+    /// replaced by those of a message that anybody on the way could have made up.
+    pub(super) fn set_told(&mut self, addresses: Vec<SocketAddr>, inside: bool) {
+        if inside || !self.told_inside {
+            self.told = usable(addresses);
+            self.told_inside = inside;
+        }
     }
 
     /// Takes addresses from the router's record.
@@ -95,17 +101,21 @@ mod tests {
     #[test]
     fn only_hosts_are_probed_on_hearsay() {
         let mut candidates = Candidates::default();
-        candidates.set_told(addresses(&[
-            "127.0.0.1:1",
-            "[::1]:1",
-            "224.0.0.1:1",
-            "255.255.255.255:1",
-            "0.0.0.0:1",
-            "192.0.2.1:0",
-            "[fe80::1]:1",
-            "[::ffff:127.0.0.1]:1",
-            "[::ffff:192.0.2.9]:1",
-        ]));
+        candidates.set_told(
+            addresses(&[
+                "127.0.0.1:1",
+                "[::1]:1",
+                "224.0.0.1:1",
+                "255.255.255.255:1",
+                "0.0.0.0:1",
+                "192.0.2.1:0",
+                "[fe80::1]:1",
+                "[::ffff:127.0.0.1]:1",
+                "[::ffff:192.0.2.9]:1",
+            ]),
+            true,
+        );
+        candidates.set_told(addresses(&["192.0.2.66:1"]), false);
         assert_eq!(candidates.all(), addresses(&["192.0.2.9:1"]));
     }
 
@@ -113,7 +123,7 @@ mod tests {
     fn the_link_comes_first_and_nothing_twice() {
         let mut candidates = Candidates::default();
         candidates.set_recorded(addresses(&["192.0.2.1:1", "192.0.2.2:1"]));
-        candidates.set_told(addresses(&["192.0.2.2:1", "192.0.2.3:1"]));
+        candidates.set_told(addresses(&["192.0.2.2:1", "192.0.2.3:1"]), false);
         candidates.neighbor = Some("192.0.2.1:1".parse().unwrap());
         assert!(candidates.hear("192.0.2.4:1".parse().unwrap()));
         assert!(!candidates.hear("192.0.2.4:1".parse().unwrap()));
@@ -127,7 +137,7 @@ mod tests {
             .map(|port| SocketAddr::new([192, 0, 2, 1].into(), port))
             .collect();
         let mut candidates = Candidates::default();
-        candidates.set_told(many.clone());
+        candidates.set_told(many.clone(), true);
         candidates.set_recorded(
             many.iter()
                 .map(|a| SocketAddr::new([192, 0, 2, 2].into(), a.port()))

@@ -30,10 +30,10 @@ const TRIES_AT_LINK: u8 = 2;
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 /// A need lasts so long after it was last felt.
 const WANTED: Duration = Duration::from_secs(5);
-/// How often a path is checked while frames use it and its death would not be noticed otherwise.
-const CHECK_IN_USE: Duration = Duration::from_secs(1);
-/// How often it is checked else.
-const CHECK_IDLE: Duration = Duration::from_secs(5);
+/// How often a path is checked whose death would not be noticed otherwise.
+const CHECK_ALONE: Duration = Duration::from_secs(1);
+/// How often one is checked that goes along with a link, which has a liveness of its own.
+const CHECK_WITH_LINK: Duration = Duration::from_secs(5);
 /// How soon the next check follows one that was not answered; and when the link beside it has just died.
 const CHECK_STEP: Duration = Duration::from_secs(1);
 const HURRY_STEP: Duration = Duration::from_millis(200);
@@ -54,6 +54,16 @@ struct Round {
     at: Instant,
     /// Small probes were answered from here.
     narrow: Option<SocketAddr>,
+}
+
+impl Round {
+    fn new(now: Instant) -> Self {
+        Self {
+            left: TRIES,
+            at: now,
+            narrow: None,
+        }
+    }
 }
 
 /// The direct path to one other router.
@@ -136,15 +146,13 @@ impl Paths {
         via: Option<Via>,
         told: message::Candidates,
     ) {
-        self.candidates.set_told(told.addresses);
+        self.candidates.set_told(told.addresses, via.is_some());
         if told.answer {
             self.tell(cx, now, via, false);
         }
-        if self.active.is_none() {
-            self.wanted_until = self.wanted_until.max(now + WANTED);
-            if self.round.is_none() && cx.session(now, &self.peer).is_some() {
-                self.begin(cx, now);
-            }
+        if self.active.is_none() && self.round.is_none() && cx.session(now, &self.peer).is_some() {
+            // One round, because the other end asks; more only if it asks again, or there is traffic here.
+            self.round = Some(Round::new(now));
         }
         self.tick(cx, now);
     }
@@ -181,11 +189,10 @@ impl Paths {
 
     /// A probe was answered.
     pub(crate) fn ack(&mut self, cx: &mut Context, now: Instant, via: Via, ack: ProbeAck) {
-        let Some(sent) = self
-            .probes
-            .take(ack.nonce)
-            .filter(|sent| via == Via::Direct(sent.address))
-        else {
+        // The nonce shows that the probe was received where it was sent to; the answer may come from another of
+        // the other router's addresses.
+        let direct = matches!(via, Via::Direct(_));
+        let Some(sent) = self.probes.take(ack.nonce).filter(|_| direct) else {
             return cx.drop(DropReason::Malformed);
         };
         cx.seen_as(ack.seen);
@@ -282,11 +289,7 @@ impl Paths {
     }
 
     fn begin(&mut self, cx: &mut Context, now: Instant) {
-        self.round = Some(Round {
-            left: TRIES,
-            at: now,
-            narrow: None,
-        });
+        self.round = Some(Round::new(now));
         if self.candidates.neighbor.is_none() {
             self.tell(cx, now, None, true);
         }

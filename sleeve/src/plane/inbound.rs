@@ -81,10 +81,12 @@ impl Plane {
         };
         let (session, peer) = found.ok_or(DropReason::UnknownSession)?;
         let range = session.open(&header, datagram)?;
-        self.news(now, arrival.via, &session, &peer, sink);
-        if arrival.source.is_some_and(|source| source != peer.short) {
+        if header.relayed != arrival.source.is_some()
+            || arrival.source.is_some_and(|source| source != peer.short)
+        {
             return Err(DropReason::Malformed);
         }
+        self.news(now, arrival.via, &session, &peer, sink);
         match inner::parse(&mut datagram[range]).ok_or(DropReason::Malformed)? {
             Inner::Frame { vni, partial, frame } => {
                 peer.touch(now);
@@ -127,7 +129,7 @@ impl Plane {
         peer: &Peer,
         sink: &mut dyn Sink,
     ) {
-        if session.hear() {
+        if session.hear(now) {
             let (_, displaced) = peer.confirm(session);
             self.uninstall(&[displaced]);
         }

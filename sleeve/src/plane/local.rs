@@ -22,10 +22,20 @@ impl Network {
     /// Lets through what the sending port may send. Returns the frame's destination.
     pub(super) fn guard(&self, frame: &[u8]) -> Result<Mac, DropReason> {
         let destination = frame.first_chunk().ok_or(DropReason::Malformed)?;
-        let source = frame.get(6..).and_then(<[u8]>::first_chunk).ok_or(DropReason::Malformed)?;
+        let source = frame
+            .get(6..)
+            .and_then(<[u8]>::first_chunk)
+            .ok_or(DropReason::Malformed)?;
         let mac = Mac(*source);
         let addresses = self.ports.get(&mac).ok_or(DropReason::SpoofedMac)?;
-        guard::check(frame, &Port { mac, addresses, link_local: LinkLocal::FromMac })?;
+        guard::check(
+            frame,
+            &Port {
+                mac,
+                addresses,
+                link_local: LinkLocal::FromMac,
+            },
+        )?;
         Ok(Mac(*destination))
     }
 
@@ -54,14 +64,11 @@ impl Plane {
         room: usize,
         scratch: &mut Scratch,
     ) -> Option<usize> {
-        if !due(&peer.told, now, TELL_EVERY) {
-            return None;
-        }
         let mtu = u16::try_from(room.saturating_sub(inner::ETHERNET)).unwrap_or(u16::MAX);
         let mtu = mtu.min(self.container_mtu.load(Ordering::Relaxed));
         match too_big::judge(frame, mtu, scratch.reply()) {
-            Verdict::TooBig(length) => Some(length),
-            Verdict::Fits | Verdict::Split => None,
+            Verdict::TooBig(length) if due(&peer.told, now, TELL_EVERY) => Some(length),
+            _ => None,
         }
     }
 }

@@ -12,6 +12,7 @@ mod relay;
 mod seal;
 mod session;
 mod tables;
+mod waiting;
 
 use crate::Via;
 use crate::split::Reassembly;
@@ -89,9 +90,10 @@ impl Scratch {
 pub struct Plane {
     config: PlaneConfig,
     peers: RwLock<HashMap<PeerId, Arc<Peer>>>,
-    sessions: RwLock<HashMap<u32, (Arc<Session>, Arc<Peer>)>>,
+    sessions: RwLock<tables::Sessions>,
     labels: RwLock<Vec<Option<Arc<Peer>>>>,
     networks: RwLock<HashMap<Vni, tables::Network>>,
     halves: Mutex<Reassembly>,
+    waiting: Mutex<waiting::Waiting>,
     container_mtu: AtomicU16,
 }

@@ -5,8 +5,8 @@
 //! 2. *Local answers*: only for frames to a group address: one lookup for those that ask for a neighbour.
 //! 3. *Lookup*: under the same lock; the destination's entry, or those of all members for a group address.
 //!    Unknown unicast ends here.
-//! 4. *Session and route*: atomic loads. Without either the control half is told (once a second) and the frame is
-//!    dropped: there is no frame without a session.
+//! 4. *Session and route*: atomic loads. Without either the control half is told (once a second). There is no frame
+//!    without a session: one to a single router may wait for it, others are dropped.
 //! 5. *Fit*: compares lengths. A frame too big is answered for, or split in two.
 //! 6. *Seal*: one copy into the thread's buffer, one AEAD pass over it; relayed ones a second, short tag.
 //! 7. *Send*: the sink.
@@ -34,39 +34,30 @@ enum Target {
     Many(Arc<[Arc<Peer>]>),
 }
 
-/// A frame and its network.
-#[derive(Clone, Copy)]
-struct Outgoing<'a> {
-    vni: Vni,
-    frame: &'a [u8],
-}
-
 impl Plane {
     /// Takes an Ethernet frame that a container in network `vni` sent. What can't be sent is counted.
     pub fn outbound(&self, now: Instant, frame: &[u8], vni: Vni, scratch: &mut Scratch, sink: &mut dyn Sink) {
-        let outgoing = Outgoing { vni, frame };
-        match self.target(outgoing, scratch) {
+        match self.target(frame, vni, scratch) {
             Ok(Target::Answered(length)) => sink.frame(vni, &scratch.whole[..length]),
-            Ok(Target::One(peer)) => self.count(self.to_peer(now, &peer, outgoing, scratch, sink)),
+            Ok(Target::One(peer)) => self.count(self.to_peer(now, &peer, vni, frame, scratch, sink)),
             Ok(Target::Many(peers)) => {
                 for peer in peers.iter() {
-                    self.count(self.to_peer(now, peer, outgoing, scratch, sink));
+                    self.count(self.forward(now, peer, vni, frame, scratch, sink));
                 }
             }
             Err(reason) => self.config.drops.count(reason),
         }
     }
 
-    fn target(
-        &self,
-        Outgoing { vni, frame }: Outgoing<'_>,
-        scratch: &mut Scratch,
-    ) -> Result<Target, DropReason> {
+    fn target(&self, frame: &[u8], vni: Vni, scratch: &mut Scratch) -> Result<Target, DropReason> {
         let networks = read(&self.networks);
         let network = networks.get(&vni).ok_or(DropReason::UnknownDestination)?;
         let destination = network.guard(frame)?;
         if !destination.is_group() {
-            let remote = network.remote.get(&destination).ok_or(DropReason::UnknownDestination)?;
+            let remote = network
+                .remote
+                .get(&destination)
+                .ok_or(DropReason::UnknownDestination)?;
             return Ok(Target::One(Arc::clone(&remote.peer)));
         }
         match network.answer(frame, scratch.reply()) {
@@ -75,11 +66,30 @@ impl Plane {
         }
     }
 
+    /// Sends a frame to one router; without a session it may wait for one.
     fn to_peer(
         &self,
         now: Instant,
         peer: &Peer,
-        Outgoing { vni, frame }: Outgoing<'_>,
+        vni: Vni,
+        frame: &[u8],
+        scratch: &mut Scratch,
+        sink: &mut dyn Sink,
+    ) -> Result<(), DropReason> {
+        let result = self.forward(now, peer, vni, frame, scratch, sink);
+        match result {
+            Err(DropReason::NoSession) if peer.sending(now).is_none() => self.wait(now, peer.id, vni, frame),
+            result => result,
+        }
+    }
+
+    /// Sends a frame to one router.
+    pub(super) fn forward(
+        &self,
+        now: Instant,
+        peer: &Peer,
+        vni: Vni,
+        frame: &[u8],
         scratch: &mut Scratch,
         sink: &mut dyn Sink,
     ) -> Result<(), DropReason> {
@@ -106,7 +116,8 @@ impl Plane {
             };
             return self.send(&packet, &path, &mut scratch.out, sink);
         }
-        if let Some(length) = self.too_big(now, peer, frame, path.room - prefix.len(), scratch) {
+        let room = path.room.saturating_sub(prefix.len());
+        if let Some(length) = self.too_big(now, peer, frame, room, scratch) {
             sink.frame(vni, &scratch.whole[..length]);
             return Ok(());
         }

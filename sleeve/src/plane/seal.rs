@@ -135,7 +135,7 @@ pub(super) fn path<'a>(now: Instant, peer: &Peer, way: Option<&'a Way>) -> Resul
 fn direct(peer: &Peer) -> Result<Path<'static>, DropReason> {
     let direct = peer.direct.load();
     let direct = direct.as_ref().ok_or(DropReason::NoRoute)?;
-    let room = size::room(direct.mtu, direct.address, None);
+    let room = size::room(direct.mtu, direct.address);
     Ok(Path {
         address: direct.address,
         room,
@@ -154,7 +154,7 @@ fn relayed<'a>(
     let direct = direct.as_ref().ok_or(DropReason::NoRoute)?;
     let session = first.sending(now).ok_or(DropReason::NoSession)?;
     // The source sees its own first hop narrow before the others learn of it.
-    let room = size::room(mtu.min(direct.mtu), direct.address, Some(labels.len()));
+    let room = size::relayed_room(mtu.min(direct.mtu), labels.len());
     Ok(Path {
         address: direct.address,
         room,

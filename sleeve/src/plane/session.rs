@@ -5,7 +5,7 @@ use crypto::replay::ReplayWindow;
 use crypto::{Cipher, OpenKey, SealKey};
 use mesh::{DropReason, Instant, SecretId};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -53,7 +53,8 @@ pub(crate) struct Session {
     relay_sealed: AtomicU64,
     window: Mutex<ReplayWindow>,
     relay_window: Mutex<ReplayWindow>,
-    heard: AtomicBool,
+    /// When a packet was last opened, in microseconds; 0: none was.
+    heard: AtomicU64,
 }
 
 impl std::fmt::Debug for Session {
@@ -82,7 +83,7 @@ impl Session {
             relay_sealed: AtomicU64::new(0),
             window: Mutex::default(),
             relay_window: Mutex::default(),
-            heard: AtomicBool::new(false),
+            heard: AtomicU64::new(0),
         }
     }
 
@@ -98,22 +99,35 @@ impl Session {
             .max(self.relay_sealed.load(Ordering::Relaxed))
     }
 
-    /// A packet under this session was opened.
-    pub(crate) fn heard(&self) -> bool {
-        self.heard.load(Ordering::Relaxed)
+    /// When a packet under this session was last opened.
+    pub(crate) fn heard(&self) -> Option<Instant> {
+        Some(self.heard.load(Ordering::Relaxed))
+            .filter(|&at| at != 0)
+            .map(Instant)
     }
 
     /// Notes that a packet was opened. True if it was the first.
-    pub(crate) fn hear(&self) -> bool {
-        !self.heard() && !self.heard.swap(true, Ordering::Relaxed)
+    pub(crate) fn hear(&self, now: Instant) -> bool {
+        let now = now.0.max(1);
+        match self.heard.load(Ordering::Relaxed) {
+            // Only one of several threads is the first.
+            0 => self.heard.swap(now, Ordering::Relaxed) == 0,
+            last => {
+                if last < now {
+                    self.heard.store(now, Ordering::Relaxed);
+                }
+                false
+            }
+        }
     }
 
     /// Seals the datagram that begins at `start` of `out`: room for the header, then the plaintext. The tag is
-    /// appended.
+    /// appended. Something stands before `start` if the datagram is to be relayed.
     pub(crate) fn seal(&self, plain: bool, out: &mut Vec<u8>, start: usize) -> Result<(), DropReason> {
         let counter = self.sealed.fetch_add(1, Ordering::Relaxed);
         let header = DataHeader {
             plain,
+            relayed: start > 0,
             lane: 0,
             index: self.their_index,
             counter,

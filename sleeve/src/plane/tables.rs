@@ -12,6 +12,9 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+/// Sessions, and with whom, by receiver index.
+pub(super) type Sessions = HashMap<u32, (Arc<Session>, Arc<Peer>)>;
+
 /// One network's forwarding table.
 #[derive(Debug)]
 pub(crate) struct Network {
@@ -76,6 +79,7 @@ impl Plane {
             labels: RwLock::default(),
             networks: RwLock::default(),
             halves: Mutex::new(Reassembly::default()),
+            waiting: Mutex::default(),
         }
     }
 
@@ -196,14 +200,6 @@ impl Plane {
     /// The session to seal with to `peer`.
     pub(crate) fn session(&self, now: Instant, peer: &PeerId) -> Option<Arc<Session>> {
         self.known(peer)?.sending(now)
-    }
-
-    /// Gives up on halves that waited too long.
-    pub(crate) fn expire_halves(&self, now: Instant) {
-        self.halves
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .expire(now, &self.config.drops);
     }
 
     pub(super) fn uninstall(&self, gone: &[Option<Arc<Session>>]) {

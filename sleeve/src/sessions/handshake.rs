@@ -55,11 +55,11 @@ impl Sessions {
             index,
             &mut *cx.rng,
         );
+        let tries = self.pending.take().map_or(0, |pending| pending.tries) + 1;
         let (initiator, noise) = match started {
             Ok(started) => started,
             Err(error) => return self.refuse(cx, DropReason::BadHandshake, &error),
         };
-        let tries = self.pending.as_ref().map_or(0, |pending| pending.tries) + 1;
         self.pending = Some(Pending {
             initiator,
             index,
@@ -81,7 +81,7 @@ impl Sessions {
         via: Option<Via>,
         message: &Handshake1,
     ) {
-        if !self.budget.take(now) {
+        if !self.budgets[usize::from(via.is_some())].take(now) {
             return cx.drop(DropReason::HandshakeRate);
         }
         let Some(theirs) = self.theirs else {

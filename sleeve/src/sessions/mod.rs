@@ -47,6 +47,13 @@ const CONFIRMATIONS: [Duration; 4] = [
     Duration::from_secs(5),
 ];
 
+/// While there is traffic or a link: how long the other end may be silent until it is asked for a sign of life, and until
+/// the session is taken for lost and made anew. A router that lost its end of a session can't say so.
+const ASK_AFTER: Duration = Duration::from_secs(10);
+const LOST_AFTER: Duration = Duration::from_secs(15);
+/// Frames this recent count as traffic.
+const TRAFFIC: Duration = Duration::from_secs(10);
+
 /// What the other router's record says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Theirs {
@@ -86,9 +93,12 @@ pub(crate) struct Sessions {
     start_at: Option<Instant>,
     wanted_until: Instant,
     close_at: Option<Instant>,
+    /// When the other end was last asked for a sign of life.
+    asked: Option<Instant>,
     /// Newest (epoch, counter) taken from the other end.
     newest: (u64, u64),
-    budget: handshake::Budget,
+    /// For handshakes over the control plane, whose origin anybody on the way can forge, and inside a session.
+    budgets: [handshake::Budget; 2],
 }
 
 impl Sessions {
@@ -102,8 +112,9 @@ impl Sessions {
             start_at: None,
             wanted_until: Instant(0),
             close_at: None,
+            asked: None,
             newest: (0, 0),
-            budget: handshake::Budget::new(now),
+            budgets: [handshake::Budget::new(now), handshake::Budget::new(now)],
         }
     }
 
@@ -159,16 +170,14 @@ impl Sessions {
         if let Some(pending) = self.pending.take() {
             self.start_at = Some(pending.sent);
         }
-        let retired = |session: &Session| !is_valid(cx, session);
-        if self.session(cx, now).is_some_and(|session| retired(&session)) {
-            self.close_at = Some(now + CLOSING);
-            self.start_at = Some(if cx.config.id < self.peer {
-                now
-            } else {
-                now + POLITENESS
-            });
-        }
+        self.close_retired(cx, now);
         self.tick(cx, now);
+    }
+
+    /// Another session is sent on than before.
+    pub(crate) fn changed(&mut self, cx: &mut Context, now: Instant) {
+        self.close_retired(cx, now);
+        self.watch(cx, now);
     }
 
     /// Drops every session and handshake.
@@ -222,6 +231,7 @@ impl Sessions {
             }
         }
         self.renew(cx, now);
+        self.watch(cx, now);
         self.see_to_neighbor(cx, now);
         self.confirm(cx, now);
     }
@@ -246,6 +256,7 @@ impl Sessions {
             self.start_at,
             self.close_at,
             renewal,
+            self.watch_at(cx, now),
             end,
         ]
         .into_iter()
@@ -277,6 +288,39 @@ impl Sessions {
         }
     }
 
+    /// Sees to it that the other end still has the session, as long as there is traffic or a link.
+    fn watch(&mut self, cx: &mut Context, now: Instant) {
+        if self.watch_at(cx, now).is_none_or(|at| now < at) {
+            return;
+        }
+        let Some(session) = self.session(cx, now) else {
+            return;
+        };
+        if now.since(last_heard(&session)) >= LOST_AFTER {
+            self.asked = None;
+            return self.initiate(cx, now);
+        }
+        self.asked = Some(now);
+        self.ask(cx, now);
+    }
+
+    /// When [`Self::watch`] has something to do.
+    fn watch_at(&self, cx: &Context, now: Instant) -> Option<Instant> {
+        if self.pending.is_some() || self.theirs.is_none() {
+            return None;
+        }
+        let heard = last_heard(&*self.session(cx, now)?);
+        let traffic = cx.plane.known(&self.peer)?.traffic();
+        let step = if self.asked.is_some_and(|asked| heard < asked) {
+            LOST_AFTER
+        } else {
+            ASK_AFTER
+        };
+        // Traffic that comes later asks for itself, at the next look.
+        let watched = self.neighbor.is_some() || heard + step < traffic + TRAFFIC;
+        watched.then_some(heard + step)
+    }
+
     /// Neighbours have a session always.
     fn see_to_neighbor(&mut self, cx: &mut Context, now: Instant) {
         let idle = self.pending.is_none() && self.start_at.is_none() && self.theirs.is_some();
@@ -298,18 +342,38 @@ impl Sessions {
         let session = cx
             .session(now, &self.peer)
             .filter(|session| session.index == unconfirmed.index);
-        if session.is_none_or(|session| session.heard()) {
+        if session.is_none_or(|session| session.heard().is_some()) {
             self.unconfirmed = None;
         } else if unconfirmed.at <= now {
             unconfirmed.at = now + CONFIRMATIONS[unconfirmed.tries.min(CONFIRMATIONS.len() - 1)];
             unconfirmed.tries += 1;
-            let message = Message::Keepalive(Keepalive { answer: true });
-            let sent = cx.send(now, &self.peer, &message, How::Route);
-            if let (Err(_), Some(address)) = (sent, self.neighbor) {
-                // No route yet, but a link: the first packets of a neighbour go where the link goes. If this
-                // fails too there is no session, and none to confirm.
-                let _ = cx.send(now, &self.peer, &message, How::Direct(address));
-            }
+            self.ask(cx, now);
+        }
+    }
+
+    /// Asks the other end for a sign of life.
+    fn ask(&self, cx: &mut Context, now: Instant) {
+        let message = Message::Keepalive(Keepalive { answer: true });
+        let sent = cx.send(now, &self.peer, &message, How::Route);
+        if let (Err(_), Some(address)) = (sent, self.neighbor) {
+            // No route yet, but a link: the first packets of a neighbour go where the link goes. If this fails too
+            // there is no session, and nothing to ask for.
+            let _ = cx.send(now, &self.peer, &message, How::Direct(address));
+        }
+    }
+
+    /// If the session was made with a retired secret: has another made, and it closed.
+    fn close_retired(&mut self, cx: &Context, now: Instant) {
+        let retired = self
+            .session(cx, now)
+            .is_some_and(|session| !is_valid(cx, &session));
+        if retired && self.close_at.is_none() {
+            self.close_at = Some(now + CLOSING);
+            self.start_at = Some(if cx.config.id < self.peer {
+                now
+            } else {
+                now + POLITENESS
+            });
         }
     }
 }
@@ -320,6 +384,11 @@ fn is_valid(cx: &Context, session: &Session) -> bool {
         .keyring
         .get(&crypto::SecretId(session.secret.0))
         .is_some()
+}
+
+/// When the other end last proved to have the session.
+fn last_heard(session: &Session) -> Instant {
+    session.heard().unwrap_or(session.born).max(session.born)
 }
 
 fn renewal(session: &Session) -> Instant {

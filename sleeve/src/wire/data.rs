@@ -14,12 +14,17 @@ pub const LENGTH: usize = 16;
 /// The shortest datagram: header, one byte that says what is inside, tag.
 pub const SHORTEST: usize = LENGTH + 1 + TAG;
 
-/// Header of a sealed or plain datagram. Flags and the reserved byte are zero in this version; a receiver
+/// Flag: sealed for a relayed path. What was taken out of a relayed datagram can't pass for a direct one.
+const RELAYED: u8 = 1;
+
+/// Header of a sealed or plain datagram. Other flags and the reserved byte are zero in this version; a receiver
 /// ignores them, for they are authenticated all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DataHeader {
     /// Authenticated only.
     pub plain: bool,
+    /// Made to travel inside a relayed datagram.
+    pub relayed: bool,
     /// Which of the session's key sets; this version has lane 0.
     pub lane: u8,
     /// The receiver's name for the session.
@@ -42,6 +47,7 @@ impl DataHeader {
         }
         Some(Self {
             plain,
+            relayed: datagram[1] & RELAYED != 0,
             lane: datagram[2],
             index: u32::from_be_bytes(field(datagram, 4)?),
             counter: u64::from_be_bytes(field(datagram, 8)?),
@@ -53,6 +59,7 @@ impl DataHeader {
     pub fn bytes(&self) -> [u8; LENGTH] {
         let mut bytes = [0; LENGTH];
         bytes[0] = if self.plain { PLAIN } else { SEALED };
+        bytes[1] = if self.relayed { RELAYED } else { 0 };
         bytes[2] = self.lane;
         bytes[4..8].copy_from_slice(&self.index.to_be_bytes());
         bytes[8..16].copy_from_slice(&self.counter.to_be_bytes());
@@ -67,8 +74,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn headers_round_trip(plain: bool, lane: u8, index: u32, counter: u64) {
-            let header = DataHeader { plain, lane, index, counter };
+        fn headers_round_trip(plain: bool, relayed: bool, lane: u8, index: u32, counter: u64) {
+            let header = DataHeader { plain, relayed, lane, index, counter };
             let mut datagram = header.bytes().to_vec();
             prop_assert_eq!(datagram[0] & 0x40, 0);
             prop_assert_eq!(DataHeader::parse(&datagram), None);

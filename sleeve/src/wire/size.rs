@@ -33,14 +33,20 @@ pub const fn relayed(labels: usize) -> usize {
     relay::length(labels) + SEAL
 }
 
-/// The longest plaintext that fits into one packet of `mtu` bytes to `address`, over as many relays as there
-/// are `labels` (`None`: direct).
+/// The longest plaintext that fits into one packet of `mtu` bytes straight to `address`.
 #[must_use]
-pub fn room(mtu: u16, address: SocketAddr, labels: Option<usize>) -> usize {
-    let seal = labels.map_or(SEAL, relayed);
+pub fn room(mtu: u16, address: SocketAddr) -> usize {
+    let outer = outer(address);
     usize::from(mtu)
-        .min(MAX_DATAGRAM + outer(address))
-        .saturating_sub(outer(address) + seal)
+        .min(MAX_DATAGRAM + outer)
+        .saturating_sub(outer + SEAL)
+}
+
+/// The longest plaintext that fits into packets of `mtu` bytes over as many relays as there are labels. Any of
+/// the hops may go over IPv6.
+#[must_use]
+pub fn relayed_room(mtu: u16, labels: usize) -> usize {
+    usize::from(mtu).saturating_sub(OUTER_V6 + relayed(labels))
 }
 
 #[cfg(test)]
@@ -50,18 +56,18 @@ mod tests {
     #[test]
     fn overheads_are_as_documented() {
         assert_eq!((DIRECT_V4, DIRECT_V6), (64, 84));
-        assert_eq!(OUTER_V4 + relayed(1) + inner::FRAME, 115);
+        assert_eq!(OUTER_V6 + relayed(1) + inner::FRAME, 135);
         // With the frame's own Ethernet header a container gets at least the underlay's MTU less 110.
-        assert!(DIRECT_V6 + 14 <= 110);
+        const { assert!(DIRECT_V6 + inner::ETHERNET <= 110) };
     }
 
     #[test]
     fn room_is_what_is_left() {
         let v4 = "192.0.2.1:6783".parse().unwrap();
         let v6 = "[2001:db8::1]:6783".parse().unwrap();
-        assert_eq!(room(1500, v4, None), 1500 - 60);
-        assert_eq!(room(1500, v6, None), 1500 - 80);
-        assert_eq!(room(1280, v4, Some(2)), 1280 - 60 - 53);
-        assert_eq!(room(10, v4, None), 0);
+        assert_eq!(room(1500, v4), 1500 - 60);
+        assert_eq!(room(1500, v6), 1500 - 80);
+        assert_eq!(relayed_room(1280, 2), 1280 - 80 - 53);
+        assert_eq!(room(10, v4), 0);
     }
 }

@@ -44,7 +44,10 @@ fn a_dead_direct_path_falls_back_to_the_relay_and_comes_back() {
             world.wire(0, 2, Some(Wire::cut()));
         }
         traffic(&mut world, 2, 4, &mut number);
-        assert!(!world.nodes[0].direct.contains_key(&2), "noticed within four seconds");
+        assert!(
+            !world.nodes[0].direct.contains_key(&2),
+            "noticed within four seconds"
+        );
         let (sent, delivered) = traffic(&mut world, 2, 30, &mut number);
         assert_eq!(sent, delivered, "all over the relay");
         world.wire(0, 2, None);
@@ -67,9 +70,40 @@ fn an_idle_direct_path_is_torn_down() {
     world.net.capture();
     world.run(secs(60));
     let ends = [world.nodes[0].address, world.nodes[2].address];
-    let between = |packet: &&sleeve::io::memory::Packet| ends.contains(&packet.from) && ends.contains(&packet.to);
-    assert_eq!(world.net.captured().iter().filter(between).count(), 0, "and left alone");
-    assert_eq!(world.nodes[0].sleeve.paths(world.now).len(), 1, "only the neighbour's");
+    let between =
+        |packet: &&sleeve::io::memory::Packet| ends.contains(&packet.from) && ends.contains(&packet.to);
+    assert_eq!(
+        world.net.captured().iter().filter(between).count(),
+        0,
+        "and left alone"
+    );
+    assert_eq!(
+        world.nodes[0].sleeve.paths(world.now).len(),
+        1,
+        "only the neighbour's"
+    );
+}
+
+#[test]
+fn routers_that_cannot_meet_stop_looking_when_the_traffic_stops() {
+    let mut world = chain(3);
+    let mut number = 0;
+    traffic(&mut world, 2, 30, &mut number);
+    // The session is renewed once more.
+    world.run(secs(200));
+    world.net.capture();
+    world.run(secs(120));
+    let ends = [world.nodes[0].address, world.nodes[2].address];
+    let packets = world.net.captured();
+    assert!(
+        !packets
+            .iter()
+            .any(|packet| ends.contains(&packet.from) && ends.contains(&packet.to))
+    );
+    assert!(
+        !packets.iter().any(|packet| packet.bytes[0] == 3),
+        "nor are there relayed messages"
+    );
 }
 
 #[test]
@@ -110,12 +144,20 @@ fn a_probe_from_elsewhere_moves_nothing_by_itself() {
     world.net.capture();
     world.wire(0, 1, Some(Wire::cut()));
     world.run(ms(5500));
-    let probe = world.net.captured().into_iter().find(|packet| packet.to == world.nodes[0].address).unwrap();
+    let probe = world
+        .net
+        .captured()
+        .into_iter()
+        .find(|packet| packet.to == world.nodes[0].address)
+        .unwrap();
     world.wire(0, 1, None);
     // Somebody in between delivers an authentic probe from an address of their own, where nobody answers.
     let liar = "203.0.113.5:1".parse().unwrap();
     world.receive(0, liar, &probe.bytes);
-    assert!(world.net.captured().iter().any(|packet| packet.to == liar), "it is asked");
+    assert!(
+        world.net.captured().iter().any(|packet| packet.to == liar),
+        "it is asked"
+    );
     world.run(secs(3));
     let path = &world.nodes[0].sleeve.paths(world.now)[0];
     assert_eq!(path.address, Some(world.nodes[1].address));
@@ -133,7 +175,15 @@ fn the_path_goes_along_with_the_link() {
     world.input(0, Input::Peer(info));
     world.link(0, 1);
     world.run(secs(2));
-    assert_eq!(world.nodes[0].sleeve.paths(world.now)[0].address, Some(world.nodes[1].address));
-    assert!(world.nodes[0].logs.iter().any(|event| matches!(event, Event::PathUp { peer: p, .. } if *p == peer)));
+    assert_eq!(
+        world.nodes[0].sleeve.paths(world.now)[0].address,
+        Some(world.nodes[1].address)
+    );
+    assert!(
+        world.nodes[0]
+            .logs
+            .iter()
+            .any(|event| matches!(event, Event::PathUp { peer: p, .. } if *p == peer))
+    );
     drop(socket);
 }

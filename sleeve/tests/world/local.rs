@@ -10,7 +10,14 @@ fn ethernet(to: [u8; 6], from: usize, ethertype: u16, payload: &[u8]) -> Vec<u8>
 
 fn arp(from: usize, sender: u8, target: u8) -> Vec<u8> {
     let head = [0, 1, 8, 0, 6, 4, 0, 1];
-    let packet = [&head[..], &mac(from).0, &[10, 0, 0, sender], &[0; 6], &[10, 0, 0, target]].concat();
+    let packet = [
+        &head[..],
+        &mac(from).0,
+        &[10, 0, 0, sender],
+        &[0; 6],
+        &[10, 0, 0, target],
+    ]
+    .concat();
     ethernet([0xff; 6], from, 0x0806, &packet)
 }
 
@@ -62,13 +69,16 @@ fn a_packet_that_must_not_be_fragmented_is_answered_for() {
     world.passes(0, 2, 0, 100);
     world.run(ms(300));
     // 1500 less IP, UDP, relay header with one label, seal, prefix and Ethernet header.
-    let fits = 1500 - 28 - 51 - 32 - 4 - 14;
+    let fits = 1500 - 48 - 51 - 32 - 4 - 14;
     world.nodes[0].frames.clear();
     world.send(0, &ipv4(0, 2, fits, true));
     assert!(world.nodes[0].frames.is_empty());
     world.send(0, &ipv4(0, 2, fits + 1, true));
     let answer = world.nodes[0].frames.pop().unwrap();
-    assert_eq!((&answer[..6], answer[23], &answer[34..36]), (&mac(0).0[..], 1, &[3, 4][..]));
+    assert_eq!(
+        (&answer[..6], answer[23], &answer[34..36]),
+        (&mac(0).0[..], 1, &[3, 4][..])
+    );
     assert_eq!(answer[26..30], [10, 0, 0, 3], "from the destination");
     assert_eq!(usize::from(u16::from_be_bytes([answer[40], answer[41]])), fits);
     // One that may be fragmented goes in two; so does one for which an answer was just given.
@@ -80,4 +90,30 @@ fn a_packet_that_must_not_be_fragmented_is_answered_for() {
     world.run(ms(50));
     assert_eq!((world.nodes[0].frames.len(), world.nodes[2].frames.len()), (1, 2));
     assert_eq!(world.drops(0, DropReason::TooBig), 0);
+}
+
+#[test]
+fn a_route_that_holds_nothing_is_no_reason_to_panic() {
+    let mut world = chain(3);
+    world.passes(0, 2, 0, 100);
+    let peer = world.nodes[2].id;
+    for mtu in [0, 1, 60, 100, 134, 135, 136, 140, 170] {
+        let route = mesh::Route {
+            path: vec![world.nodes[1].id, peer],
+            labels: vec![mesh::LinkLabel(3)],
+            cost_us: 1,
+            mtu,
+        };
+        world.input(
+            0,
+            sleeve::Input::Route {
+                peer,
+                route: Some(route),
+            },
+        );
+        world.send(0, &frame(0, 2, 1, 700));
+        world.send(0, &ipv4(0, 2, 700, true));
+        world.run(ms(20));
+    }
+    assert_eq!(world.drops(0, DropReason::TooBig), 9);
 }

@@ -1,13 +1,24 @@
 //! Routers joined in memory.
 #![allow(missing_docs, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+mod chaos;
 mod demand;
 mod direct;
 mod harness;
 mod hostile;
 mod local;
 mod narrow;
+mod node;
 mod policy;
 mod relay;
 mod sessions;
 mod split;
+
+/// The halves go where their threads are.
+const _: fn() = || {
+    fn moves<T: Send>() {}
+    fn is_shared<T: Send + Sync>() {}
+    moves::<sleeve::Sleeve>();
+    is_shared::<sleeve::Plane>();
+};

@@ -6,7 +6,10 @@ use sleeve::io::memory::Wire;
 use sleeve::{Event, PathState};
 
 fn narrow(mtu: u16) -> Option<Wire> {
-    Some(Wire { mtu, ..Wire::default() })
+    Some(Wire {
+        mtu,
+        ..Wire::default()
+    })
 }
 
 fn mtu(world: &World, n: usize) -> u16 {
@@ -15,8 +18,21 @@ fn mtu(world: &World, n: usize) -> u16 {
 
 #[test]
 fn larger_and_odd_sizes_are_found() {
-    for (max_mtu, real) in [(9000, 9000), (9000, 1500), (9000, 4000), (1500, 1420), (1500, 1300), (1500, 1280)] {
-        let mut world = World::with(2, &Options { max_mtu, ..Options::default() });
+    for (max_mtu, real) in [
+        (9000, 9000),
+        (9000, 1500),
+        (9000, 4000),
+        (1500, 1420),
+        (1500, 1300),
+        (1500, 1280),
+    ] {
+        let mut world = World::with(
+            2,
+            &Options {
+                max_mtu,
+                ..Options::default()
+            },
+        );
         world.wire(0, 1, narrow(real));
         world.link(0, 1);
         world.run(ms(100));
@@ -24,7 +40,10 @@ fn larger_and_odd_sizes_are_found() {
         world.run(secs(15));
         for n in [0, 1] {
             let found = mtu(&world, n);
-            assert!(found <= real && real - found < 16, "{found} found of {real} (up to {max_mtu})");
+            assert!(
+                found <= real && real - found < 16,
+                "{found} found of {real} (up to {max_mtu})"
+            );
             assert_eq!(world.nodes[n].sleeve.paths(world.now)[0].state, PathState::Up);
             assert_eq!(world.nodes[n].direct[&(1 - n)], found, "mesh knows");
         }
@@ -58,7 +77,10 @@ fn a_path_below_the_base_is_reported_as_unusable() {
     world.run(secs(10));
     assert!(world.nodes[0].direct.is_empty());
     let address = world.nodes[1].address;
-    let too_narrow = Event::PathTooNarrow { peer: world.nodes[1].id, address };
+    let too_narrow = Event::PathTooNarrow {
+        peer: world.nodes[1].id,
+        address,
+    };
     assert!(world.nodes[0].logs.contains(&too_narrow));
     assert!(!world.passes(0, 1, 1, 100));
     assert!(world.drops(0, DropReason::NoRoute) > 0);
@@ -67,5 +89,8 @@ fn a_path_below_the_base_is_reported_as_unusable() {
     assert!(world.passes(0, 1, 2, 100));
     world.wire(0, 1, narrow(1200));
     world.run(secs(10));
-    assert_eq!(world.nodes[0].downs, 1, "a working path that narrows too much goes down");
+    assert_eq!(
+        world.nodes[0].downs, 1,
+        "a working path that narrows too much goes down"
+    );
 }

@@ -10,8 +10,14 @@ fn subnet() -> Vec<(IpAddr, u8)> {
     vec![([192, 0, 2, 0].into(), 24)]
 }
 
-fn world(trusted: [Vec<(IpAddr, u8)>; 2]) -> World {
-    let mut world = World::with(2, &Options { trusted: trusted.to_vec(), ..Options::default() });
+fn world(trusted: &[Vec<(IpAddr, u8)>; 2]) -> World {
+    let mut world = World::with(
+        2,
+        &Options {
+            trusted: trusted.to_vec(),
+            ..Options::default()
+        },
+    );
     world.link(0, 1);
     world.run(secs(1));
     world.net.capture();
@@ -27,10 +33,13 @@ fn in_clear(packet: &Packet) -> bool {
 fn frames_are_plain_only_if_both_ends_trust() {
     for (a, b) in [(false, false), (true, false), (false, true), (true, true)] {
         let trust = |yes| if yes { subnet() } else { Vec::new() };
-        let mut world = world([trust(a), trust(b)]);
+        let mut world = world(&[trust(a), trust(b)]);
         assert!(world.passes(0, 1, 1, 200) && world.passes(1, 0, 1, 200));
         let packets = world.net.captured();
-        assert_eq!(packets.iter().filter(|packet| in_clear(packet)).count(), if a && b { 2 } else { 0 });
+        assert_eq!(
+            packets.iter().filter(|packet| in_clear(packet)).count(),
+            if a && b { 2 } else { 0 }
+        );
         let views = world.nodes[0].sleeve.paths(world.now);
         assert_eq!(views[0].encrypted, !(a && b));
     }
@@ -38,7 +47,7 @@ fn frames_are_plain_only_if_both_ends_trust() {
 
 #[test]
 fn plain_frames_are_authentic_and_taken_once() {
-    let mut world = world([subnet(), subnet()]);
+    let mut world = world(&[subnet(), subnet()]);
     assert!(world.passes(0, 1, 1, 2500), "halves too");
     assert!(world.passes(0, 1, 2, 200));
     let packet = world.net.captured().into_iter().rfind(in_clear).unwrap();
@@ -64,9 +73,14 @@ fn plain_frames_are_authentic_and_taken_once() {
 
 #[test]
 fn an_end_that_does_not_trust_refuses_plain_frames() {
-    let mut world = world([subnet(), Vec::new()]);
+    let mut world = world(&[subnet(), Vec::new()]);
     assert!(world.passes(0, 1, 1, 200));
-    let packet = world.net.captured().into_iter().rfind(|packet| packet.bytes.len() > 200).unwrap();
+    let packet = world
+        .net
+        .captured()
+        .into_iter()
+        .rfind(|packet| packet.bytes.len() > 200)
+        .unwrap();
     // The first byte changed on the way: neither a plain frame nor, changed back at another place, a sealed one.
     let mut bytes = packet.bytes.clone();
     bytes[0] = PLAIN;
@@ -79,7 +93,13 @@ fn an_end_that_does_not_trust_refuses_plain_frames() {
 #[test]
 fn relayed_frames_are_encrypted_whoever_trusts() {
     let trusted = vec![subnet(); 3];
-    let mut world = World::with(3, &Options { trusted, ..Options::default() });
+    let mut world = World::with(
+        3,
+        &Options {
+            trusted,
+            ..Options::default()
+        },
+    );
     world.link(0, 1);
     world.link(1, 2);
     world.wire(0, 2, Some(sleeve::io::memory::Wire::cut()));
@@ -91,5 +111,8 @@ fn relayed_frames_are_encrypted_whoever_trusts() {
     assert!(world.passes(0, 2, 1, 200));
     assert!(!world.net.captured().iter().any(in_clear));
     assert!(world.passes(0, 1, 2, 200));
-    assert!(world.net.captured().iter().any(in_clear), "but those of a direct path are not");
+    assert!(
+        world.net.captured().iter().any(in_clear),
+        "but those of a direct path are not"
+    );
 }

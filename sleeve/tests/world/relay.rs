@@ -6,7 +6,11 @@ use sleeve::{Input, Output, PingError};
 
 /// A chain of routers, each linked with the next only; the ends have a route along it.
 pub fn chain(count: usize) -> World {
-    let mut world = World::new(count);
+    chain_with(count, &Options::default())
+}
+
+pub fn chain_with(count: usize, options: &Options) -> World {
+    let mut world = World::with(count, options);
     for n in 1..count {
         world.link(n - 1, n);
     }
@@ -24,14 +28,16 @@ pub fn chain(count: usize) -> World {
 
 #[test]
 fn frames_pass_one_relay_and_three() {
-    for count in [3, 5] {
-        let mut world = chain(count);
+    for (count, ipv6) in [(3, false), (5, false), (4, true)] {
+        let mut world = chain_with(
+            count,
+            &Options {
+                ipv6,
+                ..Options::default()
+            },
+        );
         let last = count - 1;
-        // The first frame asks for the session.
-        assert!(!world.passes(0, last, 1, 100));
-        assert_eq!(world.drops(0, DropReason::NoSession), 1);
-        world.run(ms(100));
-        for number in 2..50 {
+        for number in 1..50 {
             assert!(world.passes(0, last, number, 1300));
             assert!(world.passes(last, 0, number, 1300));
         }
@@ -40,6 +46,34 @@ fn frames_pass_one_relay_and_three() {
             assert!(world.nodes[relay].drops.nonzero().next().is_none());
         }
     }
+}
+
+#[test]
+fn first_frames_wait_for_their_session_but_not_for_ever() {
+    let mut world = chain(3);
+    for number in 0..10 {
+        world.send(0, &frame(0, 2, number, 100));
+    }
+    assert_eq!(world.drops(0, DropReason::NoSession), 2, "eight are kept");
+    world.run(ms(100));
+    assert_eq!(
+        world.nodes[2].frames,
+        (0..8).map(|n| frame(0, 2, n, 100)).collect::<Vec<_>>()
+    );
+    let mut world = chain(3);
+    world.lose_control = usize::MAX;
+    world.net.capture();
+    world.send(0, &frame(0, 2, 1, 700));
+    world.run(secs(9));
+    assert!(
+        !world.net.captured().iter().any(|packet| packet.bytes[0] == 3),
+        "none leaves without a session"
+    );
+    world.lose_control = 0;
+    world.run(secs(10));
+    assert!(world.nodes[2].frames.is_empty());
+    assert_eq!(world.drops(0, DropReason::NoSession), 1);
+    assert!(world.passes(0, 2, 2, 100));
 }
 
 #[test]
@@ -68,8 +102,14 @@ fn relays_refuse_what_they_should() {
     world.net.capture();
     assert!(world.passes(0, 2, 1, 100));
     let packets = world.net.captured();
-    let first = packets.iter().find(|packet| packet.bytes[0] == 3 && packet.to == world.nodes[1].address).unwrap();
-    let second = packets.iter().find(|packet| packet.bytes[0] == 3 && packet.to == world.nodes[2].address).unwrap();
+    let first = packets
+        .iter()
+        .find(|packet| packet.bytes[0] == 3 && packet.to == world.nodes[1].address)
+        .unwrap();
+    let second = packets
+        .iter()
+        .find(|packet| packet.bytes[0] == 3 && packet.to == world.nodes[2].address)
+        .unwrap();
     // Replayed at the relay, and at the destination.
     world.receive(1, first.from, &first.bytes);
     assert_eq!(world.drops(1, DropReason::RelayReplayed), 1);
@@ -82,6 +122,17 @@ fn relays_refuse_what_they_should() {
     world.receive(2, second.from, &second.bytes[33 + 2 + 16..]);
     assert_eq!(world.drops(2, DropReason::Replayed), 1);
     assert!(world.passes(0, 2, 2, 100));
+    // Not even if it has not been there before: it says that it came over a relay.
+    world.wire(1, 2, Some(sleeve::io::memory::Wire::cut()));
+    let _ = world.net.captured();
+    assert!(!world.passes(0, 2, 3, 100));
+    let packets = world.net.captured();
+    let relayed = packets
+        .iter()
+        .find(|p| p.bytes[0] == 3 && p.to == world.nodes[2].address)
+        .unwrap();
+    world.receive(2, relayed.from, &relayed.bytes[33 + 2 + 16..]);
+    assert_eq!(world.drops(2, DropReason::Malformed), 1);
 }
 
 #[test]
@@ -92,7 +143,12 @@ fn changed_relay_headers_are_refused() {
     world.wire(0, 1, Some(sleeve::io::memory::Wire::cut()));
     world.net.capture();
     world.send(0, &frame(0, 2, 1, 100));
-    let packet = world.net.captured().into_iter().find(|packet| packet.bytes[0] == 3).unwrap();
+    let packet = world
+        .net
+        .captured()
+        .into_iter()
+        .find(|packet| packet.bytes[0] == 3)
+        .unwrap();
     // Anywhere in header or tag, or in the header of what is inside.
     for bit in 8..(33 + 2 + 16 + 16) * 8 {
         let mut bytes = packet.bytes.clone();
@@ -104,7 +160,14 @@ fn changed_relay_headers_are_refused() {
     assert!(world.drops(1, DropReason::RelayUnauthentic) > 400);
     world.net.capture();
     world.receive(1, packet.from, &packet.bytes);
-    assert!(world.net.captured().iter().any(|packet| packet.to == world.nodes[2].address), "the true one goes on");
+    assert!(
+        world
+            .net
+            .captured()
+            .iter()
+            .any(|packet| packet.to == world.nodes[2].address),
+        "the true one goes on"
+    );
 }
 
 #[test]
@@ -115,8 +178,36 @@ fn an_unknown_label_or_a_dead_hop_is_counted() {
     world.nodes[1].plane.set_label(mesh::LinkLabel(3), None);
     assert!(!world.passes(0, 2, 1, 100));
     assert_eq!(world.drops(1, DropReason::UnknownLabel), 1);
-    world.nodes[1].plane.set_label(mesh::LinkLabel(3), Some(world.nodes[2].id));
+    world.nodes[1]
+        .plane
+        .set_label(mesh::LinkLabel(3), Some(world.nodes[2].id));
     assert!(world.passes(0, 2, 2, 100));
+}
+
+#[test]
+fn a_path_longer_than_the_header_holds_counts_as_none() {
+    let mut world = chain(3);
+    let peer = world.nodes[2].id;
+    for (labels, fits) in [(13, true), (14, false)] {
+        let path = vec![world.nodes[1].id; labels + 1];
+        let route = mesh::Route {
+            path,
+            labels: vec![mesh::LinkLabel(3); labels],
+            cost_us: 1,
+            mtu: 1500,
+        };
+        world.input(
+            0,
+            Input::Route {
+                peer,
+                route: Some(route),
+            },
+        );
+        world.run(ms(500));
+        world.send(0, &frame(0, 2, 1, 100));
+        world.run(ms(500));
+        assert_eq!(world.drops(0, DropReason::NoRoute) == 0, fits);
+    }
 }
 
 #[test]
@@ -131,11 +222,16 @@ fn pings_tell_path_and_round_trip_of_every_hop() {
     let pongs = std::mem::take(&mut world.nodes[0].pongs);
     assert_eq!(pongs.len(), 4);
     for pong in pongs {
-        let Output::Pong { id, peer, rtt, path } = pong else { panic!("{pong:?}") };
+        let Output::Pong { id, peer, rtt, path } = pong else {
+            panic!("{pong:?}")
+        };
         let hops = [1, 2, 3, 3][id as usize];
         let expected: Vec<_> = (1..=hops).map(|n| world.nodes[n].id).collect();
         assert_eq!((path.last(), &path), (Some(&peer), &expected));
-        assert!(rtt >= ms(2 * hops as u64) && rtt < ms(2 * hops as u64 + 5), "{rtt:?} over {hops} hops");
+        assert!(
+            rtt >= ms(2 * hops as u64) && rtt < ms(2 * hops as u64 + 5),
+            "{rtt:?} over {hops} hops"
+        );
     }
 }
 
@@ -143,20 +239,65 @@ fn pings_tell_path_and_round_trip_of_every_hop() {
 fn pings_say_why_they_failed() {
     let mut world = chain(3);
     let (peer, stranger) = (world.nodes[2].id, mesh::PeerId([9; 32]));
-    world.input(0, Input::Ping { id: 1, peer: stranger, hops: None });
-    world.input(0, Input::Ping { id: 2, peer, hops: Some(3) });
-    world.input(0, Input::Ping { id: 3, peer, hops: Some(0) });
+    world.input(
+        0,
+        Input::Ping {
+            id: 1,
+            peer: stranger,
+            hops: None,
+        },
+    );
+    world.input(
+        0,
+        Input::Ping {
+            id: 2,
+            peer,
+            hops: Some(3),
+        },
+    );
+    world.input(
+        0,
+        Input::Ping {
+            id: 3,
+            peer,
+            hops: Some(0),
+        },
+    );
     let failed = |why, id| Output::PingFailed { id, why };
-    let expected = [failed(PingError::NoRoute, 1), failed(PingError::NoSuchHop, 2), failed(PingError::NoSuchHop, 3)];
+    let expected = [
+        failed(PingError::NoRoute, 1),
+        failed(PingError::NoSuchHop, 2),
+        failed(PingError::NoSuchHop, 3),
+    ];
     assert_eq!(std::mem::take(&mut world.nodes[0].pongs), expected);
     world.lose_control = usize::MAX;
-    world.input(0, Input::Ping { id: 4, peer, hops: None });
+    world.input(
+        0,
+        Input::Ping {
+            id: 4,
+            peer,
+            hops: None,
+        },
+    );
     world.run(secs(4));
-    assert_eq!(std::mem::take(&mut world.nodes[0].pongs), [failed(PingError::NoSession, 4)]);
+    assert_eq!(
+        std::mem::take(&mut world.nodes[0].pongs),
+        [failed(PingError::NoSession, 4)]
+    );
     world.lose_control = 0;
     world.run(secs(10));
     world.wire(1, 2, Some(sleeve::io::memory::Wire::cut()));
-    world.input(0, Input::Ping { id: 5, peer, hops: None });
+    world.input(
+        0,
+        Input::Ping {
+            id: 5,
+            peer,
+            hops: None,
+        },
+    );
     world.run(secs(4));
-    assert_eq!(std::mem::take(&mut world.nodes[0].pongs), [failed(PingError::NoAnswer, 5)]);
+    assert_eq!(
+        std::mem::take(&mut world.nodes[0].pongs),
+        [failed(PingError::NoAnswer, 5)]
+    );
 }

@@ -24,7 +24,11 @@ fn crossing_initiations_end_in_one_session() {
     world.send(0, &frame(0, 2, 1, 100));
     world.send(2, &frame(2, 0, 1, 100));
     world.run(ms(100));
-    assert_eq!(world.drops(0, DropReason::StaleHandshake), 1, "the lower id ignores the other's");
+    assert_eq!(
+        world.drops(0, DropReason::StaleHandshake),
+        1,
+        "the lower id ignores the other's"
+    );
     assert_eq!(world.drops(2, DropReason::StaleHandshake), 0);
     for number in 2..20 {
         assert!(world.passes(0, 2, number, 100));
@@ -40,7 +44,7 @@ fn sessions_are_renewed_under_traffic_without_loss() {
         world.run(secs(1));
         let born = |world: &World| world.nodes[0].sleeve.sessions(world.now).last().unwrap().born;
         let (mut last_born, mut renewals) = (born(world), 0);
-        for number in 1..4000 {
+        for number in 1..2000 {
             assert!(world.passes(0, last, number, 100), "frame {number}");
             assert!(world.passes(last, 0, number, 100), "frame {number} back");
             if born(world) != last_born {
@@ -48,7 +52,7 @@ fn sessions_are_renewed_under_traffic_without_loss() {
                 last_born = born(world);
             }
         }
-        assert!((5..=7).contains(&renewals), "{renewals} renewals in 800 s");
+        assert!((3..=4).contains(&renewals), "{renewals} renewals in 400 s");
         // They went inside the session.
         let control = world.control_log.len();
         assert!(control < 20, "{control} control payloads");
@@ -70,9 +74,50 @@ fn an_idle_session_ends_and_is_made_again_when_needed() {
     assert!(world.passes(0, 2, 1, 100));
     world.run(secs(700));
     let end = world.nodes[2].id;
-    assert!(world.nodes[0].sleeve.sessions(world.now).iter().all(|session| session.peer != end));
-    assert!(!world.passes(0, 2, 2, 100));
-    assert!(world.passes(0, 2, 3, 100));
+    assert!(
+        world.nodes[0]
+            .sleeve
+            .sessions(world.now)
+            .iter()
+            .all(|session| session.peer != end)
+    );
+    assert!(world.passes(0, 2, 2, 100));
+}
+
+#[test]
+fn a_session_that_only_one_end_has_is_made_anew() {
+    let mut world = chain(3);
+    for number in 0..10 {
+        assert!(world.passes(0, 2, number, 100));
+    }
+    // The far end forgets; it gets frames only, and can't say that it does not know the session.
+    let (gone, info) = (world.nodes[0].id, world.nodes[0].info());
+    let route = world.nodes[2].relayed[&0].clone();
+    world.input(2, Input::PeerGone(gone));
+    world.input(2, Input::Peer(info));
+    world.input(
+        2,
+        Input::Route {
+            peer: gone,
+            route: Some(route),
+        },
+    );
+    let lost = (0..300)
+        .filter(|&number| !world.passes(0, 2, 100 + number, 100))
+        .count();
+    assert!((100..180).contains(&lost), "{lost} tenths of a second");
+    assert!(world.drops(2, DropReason::UnknownSession) >= 100);
+}
+
+#[test]
+fn one_way_traffic_keeps_its_session() {
+    let mut world = chain(3);
+    for number in 0..1500 {
+        assert!(world.passes(0, 2, number, 100));
+    }
+    let born = world.nodes[0].sleeve.sessions(world.now).last().unwrap().born;
+    assert!(world.now.since(born) < secs(121), "renewed for its age only");
+    assert!(world.control_log.len() < 30);
 }
 
 #[test]
@@ -82,7 +127,13 @@ fn replayed_handshakes_change_nothing() {
     for (from, to, payload) in recorded {
         let from = world.nodes[from].id;
         for _ in 0..30 {
-            world.input(to, Input::Control { from, payload: payload.clone() });
+            world.input(
+                to,
+                Input::Control {
+                    from,
+                    payload: payload.clone(),
+                },
+            );
         }
     }
     world.run(secs(2));
@@ -101,13 +152,37 @@ fn reflected_and_foreign_handshakes_are_refused() {
     let (_, _, first) = world.control_log[0].clone();
     let ids = [world.nodes[0].id, world.nodes[1].id, world.nodes[2].id];
     // Back to its author, as from the one it was for; to somebody else; as from somebody else.
-    world.input(0, Input::Control { from: ids[1], payload: first.clone() });
-    world.input(2, Input::Control { from: ids[0], payload: first.clone() });
-    world.input(1, Input::Control { from: ids[2], payload: first.clone() });
+    world.input(
+        0,
+        Input::Control {
+            from: ids[1],
+            payload: first.clone(),
+        },
+    );
+    world.input(
+        2,
+        Input::Control {
+            from: ids[0],
+            payload: first.clone(),
+        },
+    );
+    world.input(
+        1,
+        Input::Control {
+            from: ids[2],
+            payload: first.clone(),
+        },
+    );
     for n in 0..3 {
         assert_eq!(world.drops(n, DropReason::BadHandshake), 1, "at {n}");
     }
-    world.input(1, Input::Control { from: mesh::PeerId([7; 32]), payload: first });
+    world.input(
+        1,
+        Input::Control {
+            from: mesh::PeerId([7; 32]),
+            payload: first,
+        },
+    );
     assert_eq!(world.drops(1, DropReason::BadHandshake), 2);
     assert!(world.passes(0, 1, 1, 100));
 }
@@ -119,7 +194,11 @@ fn garbage_over_the_control_plane_is_counted() {
     for length in 0..300usize {
         for kind in 0..12u8 {
             let mut payload = vec![kind; length];
-            payload.iter_mut().skip(1).enumerate().for_each(|(i, byte)| *byte = (i * 7 + length) as u8);
+            payload
+                .iter_mut()
+                .skip(1)
+                .enumerate()
+                .for_each(|(i, byte)| *byte = (i * 7 + length) as u8);
             world.input(1, Input::Control { from, payload });
         }
     }
@@ -134,7 +213,13 @@ fn a_restarted_router_is_met_anew() {
     for n in [0, 1] {
         let mut world = linked();
         assert!(world.passes(0, 1, 1, 100));
-        world.restart(n, &Options { seed: 77, ..Options::default() });
+        world.restart(
+            n,
+            &Options {
+                seed: 77,
+                ..Options::default()
+            },
+        );
         world.link(0, 1);
         world.run(secs(2));
         assert!(world.passes(0, 1, 2, 100), "{n} restarted");
@@ -166,7 +251,12 @@ fn a_secret_is_rolled_without_loss() {
             traffic(world, 8);
         }
         for node in &world.nodes {
-            assert!(node.sleeve.sessions(world.now).iter().all(|session| session.secret != old));
+            assert!(
+                node.sleeve
+                    .sessions(world.now)
+                    .iter()
+                    .all(|session| session.secret != old)
+            );
         }
     }
 }
@@ -179,7 +269,12 @@ fn routers_without_a_common_secret_have_no_session() {
     world.run(secs(20));
     assert!(world.drops(1, DropReason::BadHandshake) > 0);
     assert!(!world.passes(0, 1, 1, 100));
-    assert!(world.nodes.iter().all(|node| node.sleeve.sessions(world.now).is_empty()));
+    assert!(
+        world
+            .nodes
+            .iter()
+            .all(|node| node.sleeve.sessions(world.now).is_empty())
+    );
 }
 
 #[test]
@@ -189,7 +284,10 @@ fn a_responder_waits_for_the_first_packet() {
     world.link(0, 1);
     world.run(ms(400));
     assert_eq!(world.nodes[0].sleeve.sessions(world.now).len(), 1);
-    assert!(world.nodes[1].sleeve.sessions(world.now).is_empty(), "nothing came under it yet");
+    assert!(
+        world.nodes[1].sleeve.sessions(world.now).is_empty(),
+        "nothing came under it yet"
+    );
     world.wire(0, 1, None);
     world.run(secs(2));
     assert_eq!(world.nodes[1].sleeve.sessions(world.now).len(), 1);

@@ -6,6 +6,9 @@
 //! `PeerInfo` that proves knowledge of the secret. An origin that could not be reached for ten minutes is
 //! collected; what it had reached by then is remembered for a day, so that nobody can play back older records.
 
+#[cfg(test)]
+mod tests;
+
 use crate::fdb::MacsBody;
 use crate::record::{Key, LinkStateBody, Record, Version, kind};
 use crate::{Adjacency, DropReason, Instant, PeerId, PeerInfo, Signer};

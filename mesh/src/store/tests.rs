@@ -1,0 +1,206 @@
+use super::*;
+use crate::record::Record;
+use crate::testing::{FakeSigner, id, info_record, record};
+use proptest::prelude::*;
+
+const JUDGE: FakeSigner = FakeSigner(PeerId([0; 32]));
+
+fn all(store: &Store) -> Vec<Record> {
+    store
+        .infos()
+        .flat_map(|(id, _)| store.records(id))
+        .cloned()
+        .collect()
+}
+
+/// Takes in what another store holds, in the order in which messages are read: `PeerInfo` first.
+fn absorb(store: &mut Store, mut records: Vec<Record>) {
+    records.sort_by_key(|record| record.key.kind != kind::PEER_INFO);
+    for record in records {
+        store.merge(Instant(0), record, &JUDGE);
+    }
+    let bytes: usize = all(store).iter().map(|record| record.bytes().len()).sum();
+    assert_eq!(store.bytes, bytes);
+}
+
+fn union(a: &[Record], b: &[Record]) -> Vec<Record> {
+    let mut store = Store::default();
+    absorb(&mut store, a.to_vec());
+    absorb(&mut store, b.to_vec());
+    all(&store)
+}
+
+/// Records of a few routers: few keys and versions, so that they meet; some of the same version differ.
+fn some_records() -> impl Strategy<Value = Vec<Record>> {
+    let version = (1..4_u64, 1..4_u64);
+    let one =
+        (1..4_u8, 0..4_u8, 0..2_u64, version, any::<bool>()).prop_map(|(n, kind, subkey, version, twin)| {
+            match kind {
+                0 | kind::PEER_INFO => info_record(n, version.0, version.1),
+                kind::LINK_STATE => record(n, (kind, subkey), version, &[0, u8::from(twin)]),
+                _ => record(n, (9, subkey), version, &[u8::from(twin)]),
+            }
+        });
+    prop::collection::vec(one, 0..24)
+}
+
+proptest! {
+    #[test]
+    fn merge_is_commutative_associative_and_idempotent(
+        a in some_records(),
+        b in some_records(),
+        c in some_records(),
+    ) {
+        let (a, b, c) = (union(&a, &[]), union(&b, &[]), union(&c, &[]));
+        prop_assert_eq!(union(&a, &b), union(&b, &a));
+        prop_assert_eq!(union(&union(&a, &b), &c), union(&a, &union(&b, &c)));
+        prop_assert_eq!(union(&a, &a), a);
+    }
+
+    #[test]
+    fn merge_in_any_order_ends_alike(records in some_records(), seed in any::<u64>()) {
+        let mut shuffled = records.clone();
+        shuffled.sort_by_key(|record| seed.rotate_left(u32::from(record.version.hash[0])) ^ u64::from(record.version.hash[1]));
+        // Twice: what came before its origin was known comes again, as comparison makes sure.
+        let (mut one, mut other) = (Store::default(), Store::default());
+        for _ in 0..2 {
+            absorb(&mut one, records.clone());
+            for record in &shuffled {
+                other.merge(Instant(0), record.clone(), &JUDGE);
+            }
+        }
+        prop_assert_eq!(all(&one), all(&other));
+    }
+}
+
+fn merged(store: &mut Store, record: Record) -> Merged {
+    store.merge(Instant(0), record, &JUDGE)
+}
+
+#[test]
+fn strangers_and_forgeries_are_refused() {
+    let mut store = Store::default();
+    let links = record(1, (kind::LINK_STATE, 0), (1, 2), &[0]);
+    assert_eq!(
+        merged(&mut store, links.clone()),
+        Merged::Refused(DropReason::Unadmitted)
+    );
+    let mut forged = info_record(1, 1, 1).bytes().to_vec();
+    *forged.last_mut().unwrap() ^= 1;
+    let forged = Record::parse(forged).unwrap();
+    assert_eq!(
+        merged(&mut store, forged),
+        Merged::Refused(DropReason::BadSignature)
+    );
+    let mut stranger = crate::testing::info(1, 1);
+    stranger.admissions[0].proof[0] ^= 1;
+    let stranger = record(
+        1,
+        (kind::PEER_INFO, 0),
+        (1, 1),
+        &postcard::to_stdvec(&stranger).unwrap(),
+    );
+    assert_eq!(
+        merged(&mut store, stranger),
+        Merged::Refused(DropReason::Unadmitted)
+    );
+    let borrowed = record(
+        1,
+        (kind::PEER_INFO, 0),
+        (1, 1),
+        &postcard::to_stdvec(&crate::testing::info(2, 1)).unwrap(),
+    );
+    assert_eq!(
+        merged(&mut store, borrowed),
+        Merged::Refused(DropReason::MalformedRecord)
+    );
+    assert_eq!(merged(&mut store, info_record(1, 1, 1)), Merged::New(Vec::new()));
+    assert_eq!(merged(&mut store, info_record(1, 1, 1)), Merged::Known);
+    assert_eq!(merged(&mut store, links), Merged::New(Vec::new()));
+    let older = record(1, (kind::LINK_STATE, 0), (1, 1), &[0]);
+    assert_eq!(
+        merged(&mut store, older),
+        Merged::Refused(DropReason::StaleRecord)
+    );
+    let nonsense = record(1, (kind::LINK_STATE, 0), (1, 3), &[0xff; 9]);
+    assert_eq!(
+        merged(&mut store, nonsense),
+        Merged::Refused(DropReason::MalformedRecord)
+    );
+}
+
+#[test]
+fn a_new_run_takes_the_old_ones_records_along() {
+    let mut store = Store::default();
+    merged(&mut store, info_record(1, 1, 1));
+    merged(&mut store, record(1, (kind::LINK_STATE, 0), (1, 2), &[0]));
+    merged(&mut store, record(1, (9, 7), (2, 1), &[]));
+    assert_eq!(
+        merged(&mut store, info_record(1, 2, 1)),
+        Merged::New(vec![(kind::LINK_STATE, 0)])
+    );
+    assert_eq!(store.records(&id(1)).count(), 2);
+    let leftover = record(1, (kind::LINK_STATE, 0), (1, 99), &[0]);
+    assert_eq!(
+        merged(&mut store, leftover),
+        Merged::Refused(DropReason::StaleRecord)
+    );
+}
+
+#[test]
+fn the_collected_come_back_only_as_new_as_they_were() {
+    let mut store = Store::default();
+    merged(&mut store, info_record(1, 5, 1));
+    merged(&mut store, record(1, (9, 0), (5, 8), &[]));
+    let later = Instant(0) + COLLECT_AFTER;
+    assert_eq!(store.next_timeout(), Some(later));
+    assert_eq!(store.collect(later), [id(1)]);
+    assert_eq!(store.bytes, 0);
+    assert_eq!(
+        merged(&mut store, info_record(1, 4, 9)),
+        Merged::Refused(DropReason::StaleRecord)
+    );
+    assert_eq!(merged(&mut store, info_record(1, 5, 1)), Merged::New(Vec::new()));
+    assert_eq!(
+        merged(&mut store, record(1, (9, 0), (5, 7), &[])),
+        Merged::Refused(DropReason::StaleRecord)
+    );
+    assert_eq!(
+        merged(&mut store, record(1, (9, 0), (5, 8), &[])),
+        Merged::New(Vec::new())
+    );
+    store.remove(&id(1));
+    store.collect(later + FLOOR_KEPT);
+    assert_eq!(merged(&mut store, info_record(1, 4, 9)), Merged::New(Vec::new()));
+}
+
+#[test]
+fn no_router_fills_the_store() {
+    let mut store = Store::default();
+    merged(&mut store, info_record(1, 1, 1));
+    for subkey in 0..MAX_ORIGIN_UNKNOWN as u64 {
+        assert_eq!(
+            merged(&mut store, record(1, (9, subkey), (1, 2), &[])),
+            Merged::New(Vec::new())
+        );
+    }
+    let more = record(1, (10, 1000), (1, 2), &[]);
+    assert_eq!(merged(&mut store, more), Merged::Refused(DropReason::StoreFull));
+    assert_eq!(
+        merged(&mut store, record(1, (9, 0), (1, 3), &[])),
+        Merged::New(Vec::new()),
+        "newer ones always fit"
+    );
+    let big = vec![0; 15 << 10];
+    let outcomes: Vec<_> = (0..500_u64)
+        .map(|subkey| {
+            let body = [&[1][..], &[0], &big].concat();
+            merged(
+                &mut store,
+                record(1, (kind::LINK_STATE, subkey), (1, 2), &body[1..]),
+            )
+        })
+        .collect();
+    assert!(outcomes.contains(&Merged::Refused(DropReason::StoreFull)));
+    assert!(store.bytes <= MAX_ORIGIN_BYTES);
+}

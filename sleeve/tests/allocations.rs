@@ -1,0 +1,178 @@
+//! The receive path allocates nothing once its buffers have grown.
+#![allow(missing_docs, unreachable_pub, dead_code)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+#[path = "world/harness.rs"]
+mod harness;
+#[path = "world/node.rs"]
+mod node;
+
+use harness::*;
+use mesh::{PeerId, Vni};
+use sleeve::io::memory::{Packet, Wire};
+use sleeve::{Plane, Scratch, Sink, Via};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::SocketAddr;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The system's allocator, with a count per thread.
+struct Counting;
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn note() {
+    // A thread that is ending has no counter any more, and nobody who would read it.
+    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+}
+
+#[allow(unsafe_code)]
+// SAFETY: every call goes to the system's allocator with the arguments it came with; counting touches only a
+// thread-local number and allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note();
+        // SAFETY: the caller keeps the contract of `alloc`, which is that of the system's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from the system's allocator, by way of this one.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        note();
+        // SAFETY: the pointer came from the system's allocator, by way of this one.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+/// Counts what comes and keeps nothing.
+#[derive(Default)]
+struct Tally {
+    datagrams: usize,
+    frames: usize,
+    messages: usize,
+}
+
+impl Sink for Tally {
+    fn datagram(&mut self, _: SocketAddr, _: &[u8]) {
+        self.datagrams += 1;
+    }
+    fn frame(&mut self, _: Vni, _: &[u8]) {
+        self.frames += 1;
+    }
+    fn control(&mut self, _: PeerId, _: Via, _: &[u8]) {
+        self.messages += 1;
+    }
+    fn need(&mut self, _: PeerId) {}
+    fn alive(&mut self, _: PeerId) {}
+}
+
+/// Gives `packets` to `plane`; returns what came of it and how many allocations that took, without those of the
+/// first tenth, in which buffers may grow.
+fn receive(world: &World, plane: &Plane, packets: Vec<Packet>) -> (Tally, usize) {
+    let (mut tally, mut scratch) = (Tally::default(), Scratch::default());
+    let (warm, mut before) = (packets.len() / 10, 0);
+    for (n, mut packet) in packets.into_iter().enumerate() {
+        if n == warm {
+            before = ALLOCATIONS.get();
+        }
+        let spared = ALLOCATIONS.get();
+        plane.inbound(
+            world.now,
+            packet.from,
+            &mut packet.bytes,
+            &mut scratch,
+            &mut tally,
+        );
+        assert!(n < warm || ALLOCATIONS.get() == spared, "packet {n}");
+    }
+    (tally, ALLOCATIONS.get() - before)
+}
+
+/// What `send` puts on the wire to node `to`, which does not get it.
+fn caught(world: &mut World, from: usize, to: usize, send: impl Fn(&mut World, u32)) -> Vec<Packet> {
+    world.wire(from, to, Some(Wire::cut()));
+    world.net.capture();
+    let _ = world.net.captured();
+    for number in 0..1000 {
+        send(world, number);
+    }
+    world.wire(from, to, None);
+    let address = world.nodes[to].address;
+    world
+        .net
+        .captured()
+        .into_iter()
+        .filter(|packet| packet.to == address)
+        .collect()
+}
+
+#[test]
+fn no_allocation_per_received_packet() {
+    let trusted = vec![vec![], vec![], vec![], vec![]];
+    let mut world = World::with(
+        4,
+        &Options {
+            trusted,
+            ..Options::default()
+        },
+    );
+    for (a, b) in [(0, 1), (1, 2)] {
+        world.link(a, b);
+    }
+    world.wire(0, 2, Some(Wire::cut()));
+    world.run(secs(1));
+    world.relayed(&[0, 1, 2], 1500);
+    world.passes(0, 2, 0, 100);
+    world.run(secs(1));
+
+    let direct = caught(&mut world, 0, 1, |world, n| world.send(0, &frame(0, 1, n, 1000)));
+    let (tally, allocations) = receive(&world, &world.nodes[1].plane, direct);
+    assert_eq!((tally.frames, allocations), (1000, 0), "direct");
+
+    let halves = caught(&mut world, 0, 1, |world, n| world.send(0, &frame(0, 1, n, 2000)));
+    assert_eq!(halves.len(), 2000);
+    let (tally, allocations) = receive(&world, &world.nodes[1].plane, halves);
+    assert_eq!((tally.frames, allocations), (1000, 0), "in two halves");
+
+    let relayed = caught(&mut world, 0, 1, |world, n| world.send(0, &frame(0, 2, n, 1000)));
+    let (tally, allocations) = receive(&world, &world.nodes[1].plane, relayed.clone());
+    assert_eq!((tally.datagrams, allocations), (1000, 0), "at a relay");
+
+    // Refusals: everything once more, and garbage.
+    let (tally, allocations) = receive(&world, &world.nodes[1].plane, relayed.clone());
+    assert_eq!((tally.datagrams, allocations), (0, 0), "replays");
+    let mut garbage = relayed;
+    for (n, packet) in garbage.iter_mut().enumerate() {
+        packet.bytes.truncate(n % 90);
+        packet.bytes.fill(n as u8);
+    }
+    let (_, allocations) = receive(&world, &world.nodes[1].plane, garbage);
+    assert_eq!(allocations, 0, "garbage");
+
+    // At the end of a relayed path.
+    world.wire(1, 2, Some(Wire::cut()));
+    world.net.capture();
+    let _ = world.net.captured();
+    for n in 0..1000 {
+        world.send(0, &frame(0, 2, n, 1000));
+        world.run(ms(3));
+    }
+    let last = world.nodes[2].address;
+    let last = world
+        .net
+        .captured()
+        .into_iter()
+        .filter(|p| p.to == last && p.bytes[0] == 3)
+        .collect();
+    let (tally, allocations) = receive(&world, &world.nodes[2].plane, last);
+    assert!(tally.frames >= 990, "{}", tally.frames);
+    assert_eq!(allocations, 0, "relayed");
+}
