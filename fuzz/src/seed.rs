@@ -1,5 +1,5 @@
 //! Valid inputs, from which the corpus starts. `cargo run -p fuzz --example seed` writes them; a test sees to it that
-//! the committed ones are these.
+//! none is missing.
 
 mod control;
 mod data;

@@ -23,7 +23,7 @@ pub fn data_header(input: &[u8]) {
     let mut again = input.to_vec();
     again[..data::LENGTH].copy_from_slice(&header.bytes());
     assert_eq!(DataHeader::parse(&again), Some(header));
-    // Only the flags and the reserved byte are lost.
+    // Only unknown flags and the reserved byte are lost.
     assert!((0..data::LENGTH).all(|place| matches!(place, 1 | 3) || again[place] == input[place]));
 }
 

@@ -85,12 +85,13 @@ fn targets_hold_over_corpus_and_mutations() {
 fn the_corpus_holds_the_seeds_and_is_small() {
     let names: BTreeSet<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
     assert_eq!(names.len(), TARGETS.len());
-    for (target, name, bytes) in fuzz::seed::seeds() {
+    for (target, name, _) in fuzz::seed::seeds() {
         assert!(names.contains(target), "{target}");
-        let found = std::fs::read(corpus().join(target).join(name)).unwrap_or_default();
+        // They may differ: what routers said before a change must be read after it, too.
+        let kept = corpus().join(target).join(name).exists();
         assert!(
-            found == bytes,
-            "{target}/{name} is outdated: cargo run -p fuzz --example seed"
+            kept,
+            "{target}/{name} is missing: cargo run -p fuzz --example seed"
         );
     }
     let kept = std::fs::read_dir(corpus())

@@ -154,6 +154,7 @@ pub(super) fn datagrams() -> Vec<Seed> {
         [(false, front), (true, back)].map(|(second, part)| [&half_prefix(5, second)[..], part].concat());
     let header = DataHeader {
         plain: false,
+        relayed: false,
         lane: 0,
         index: 0x0102_0304,
         counter: 77,
