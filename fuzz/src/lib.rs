@@ -13,7 +13,7 @@
 //! |---|---|
 //! | [`crypto`], [`mesh`], [`sleeve`], [`ethernet`], [`net`] | the targets, by what they fuzz |
 //! | [`router`], [`records`] | a control plane under test, and messages for it |
-//! | [`world`] | three routers with sessions |
+//! | [`world`], [`caught`] | three routers with sessions |
 //! | [`bytes`], [`random`], [`mutate`] | inputs |
 //! | [`seed`] | valid inputs, from which the corpus starts |
 
@@ -25,6 +25,7 @@
 )]
 
 pub mod bytes;
+pub mod caught;
 pub mod crypto;
 pub mod ethernet;
 pub mod mesh;

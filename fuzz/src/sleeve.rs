@@ -1,8 +1,9 @@
 //! Datagrams and what is inside of them. The headers by themselves, then whole routers of [`world`](crate::world).
 
 use crate::bytes::{Bytes, edited, pieces};
+use crate::caught::Caught;
 use crate::ethernet::{forbidden, well_formed};
-use crate::world::{Caught, FOREIGN, VNI, World, address, mac, plain_frame};
+use crate::world::{FOREIGN, VNI, World, address, mac, plain_frame};
 use mesh::{DropReason, Drops, Instant, PeerId};
 use sleeve::message::{MAX_CANDIDATES, Message};
 use sleeve::split::Reassembly;

@@ -3,10 +3,11 @@
 //! Neighbours have direct paths; the ends reach each other over the one in the middle. Each has one container, with
 //! the MAC and IP addresses of [`mac`] and [`addresses`].
 
+use crate::caught::Caught;
 use crate::random::Random;
 use crypto::{Cipher, Identity, Keyring, Secret};
 use mesh::{Drops, Fdb, FdbChange, Instant, LinkLabel, Mac, PeerId, PeerInfo, Route, Vni};
-use sleeve::{Config, Input, Output, Plane, PlaneConfig, Scratch, Sink, Sleeve, Via};
+use sleeve::{Config, Input, Output, Plane, PlaneConfig, Scratch, Sleeve};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -39,40 +40,6 @@ pub fn addresses(router: usize) -> Vec<IpAddr> {
 #[must_use]
 pub fn address(router: usize) -> SocketAddr {
     ([192, 0, 2, router as u8 + 1], 6783).into()
-}
-
-/// What a data half gave away.
-#[derive(Debug, Default)]
-pub struct Caught {
-    /// Datagrams to send.
-    pub datagrams: Vec<(SocketAddr, Vec<u8>)>,
-    /// Frames for containers.
-    pub frames: Vec<(Vni, Vec<u8>)>,
-    /// News for the control half.
-    pub inputs: Vec<Input>,
-}
-
-impl Sink for Caught {
-    fn datagram(&mut self, to: SocketAddr, bytes: &[u8]) {
-        self.datagrams.push((to, bytes.to_vec()));
-    }
-
-    fn frame(&mut self, vni: Vni, frame: &[u8]) {
-        self.frames.push((vni, frame.to_vec()));
-    }
-
-    fn control(&mut self, from: PeerId, via: Via, message: &[u8]) {
-        let bytes = message.to_vec();
-        self.inputs.push(Input::Message { from, via, bytes });
-    }
-
-    fn need(&mut self, peer: PeerId) {
-        self.inputs.push(Input::Need { peer });
-    }
-
-    fn alive(&mut self, peer: PeerId) {
-        self.inputs.push(Input::Alive { peer });
-    }
 }
 
 /// One of them.
