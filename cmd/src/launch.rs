@@ -248,10 +248,12 @@ fn containers(
     mtu: u16,
 ) -> Result<(Containers, mpsc::Receiver<router::PortOutcome>)> {
     let (outcomes, inbox) = mpsc::channel(QUEUE);
-    let made = router::start_tap(shore, &options.bridge, mtu).and_then(|()| kernel());
+    let made = router::start_tap(shore, &options.bridge, mtu)
+        .and_then(|()| Linux::new().map_err(|error| error.to_string()));
     let ports = match made {
-        Ok(kernel) => {
-            let (ports, _thread) = Ports::start(kernel, outcomes).context("cannot start a thread")?;
+        Ok(linux) => {
+            let (ports, _thread) =
+                Ports::start(|| Box::new(guarded(linux)), outcomes).context("cannot start a thread")?;
             Ok(ports)
         }
         Err(why) => Err(format!("this router can't make interfaces: {why}")),
@@ -269,14 +271,13 @@ fn containers(
     Ok((containers, inbox))
 }
 
-fn kernel() -> Result<Box<dyn fastpath::Kernel>, String> {
-    let mut kernel = Linux::new().map_err(|error| error.to_string())?;
-    if let Err(error) = kernel.load_guard() {
+fn guarded(mut linux: Linux) -> Linux {
+    if let Err(error) = linux.load_guard() {
         warn!(
             "the port guard can't be loaded, so containers of one host are not guarded from each other: {error}"
         );
     }
-    Ok(Box::new(kernel))
+    linux
 }
 
 fn seed() -> [u8; 32] {

@@ -12,14 +12,13 @@
 //!
 //! Frames pass between the bridge and the router through the [`tap`]. [`guard`] keeps containers from speaking in
 //! another's name, and everything of the host from answering them. [`underlay`] knows the host's own addresses.
-//! [`lab`] and [`user`] make whole networks of namespaces for the demo and for tests.
+//! [`mod@wire`] and [`user`] make whole networks of namespaces for the demo and for tests.
 
 pub mod apply;
 pub mod fake;
 mod groups;
 pub mod guard;
 pub mod kernel;
-pub mod lab;
 pub mod names;
 pub mod netlink;
 pub mod netns;

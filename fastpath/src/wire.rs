@@ -92,6 +92,14 @@ pub fn set_up(at: End<'_>, up: bool) -> Result<(), KernelError> {
     })
 }
 
+/// An interface's index in its namespace.
+///
+/// # Errors
+/// When the interface is not there.
+pub fn index(at: End<'_>) -> Result<u32, KernelError> {
+    inside(at.netns, |socket| link::index(socket, at.ifname))
+}
+
 /// Sets an interface's MTU in bytes.
 ///
 /// # Errors

@@ -105,7 +105,7 @@ impl Mesh {
         }
         let adjacency = |(peer, link): (&crate::PeerId, &crate::link::Link)| {
             let direct = self.direct.get(peer);
-            let rtt = link.rtt.smoothed_us();
+            let rtt = link.rtt.floor_us();
             let greeting = link
                 .up_since()
                 .map_or(Duration::ZERO, |since| since.since(link.opened));

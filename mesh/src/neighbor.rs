@@ -59,7 +59,7 @@ impl Mesh {
         if bytes.len() > MAX_MESSAGE {
             return self.out.drop(DropReason::OversizedMessage);
         }
-        let is_open = self.links.heard(now, id);
+        self.links.heard(now, id);
         match Message::decode(bytes) {
             Ok(Message::Hello(hello)) => self.links.greeted(now, id, hello, &mut self.out),
             Ok(Message::Ping(ping)) => self.links.pinged(id, ping, &mut self.out),
@@ -67,14 +67,16 @@ impl Mesh {
             Ok(Message::Goodbye) => self
                 .links
                 .close(now, id, "the other router stopped", &mut self.out),
-            Ok(message) if is_open => self.neighbor_message(now, id, peer, message),
+            // It may be an impostor's. If it is not, the comparison that follows brings what is skipped here.
+            _ if matches!(phase, Phase::Challenged { .. }) => {}
+            Ok(message) if phase != Phase::Greeting => self.neighbor_message(now, id, peer, message),
             Ok(_) => self.violation(now, id),
             Err(error) => {
                 self.out.drop(match error {
                     WireError::Unknown => DropReason::UnknownMessage,
                     WireError::Malformed => DropReason::MalformedMessage,
                 });
-                if !is_open {
+                if phase == Phase::Greeting {
                     self.violation(now, id);
                 }
             }
@@ -166,7 +168,7 @@ impl Mesh {
 
     fn neighbor_up(&mut self, now: Instant, peer: PeerId, id: LinkId, first: bool) {
         let Some(link) = self.links.get(id) else { return };
-        let (address, direction) = (link.address, link.direction);
+        let (address, direction, was_challenged) = (link.address, link.direction, link.was_challenged);
         let name = link.hello.as_ref().map(|hello| hello.name.clone());
         if first {
             let label = self.labels.assign(now, peer);
@@ -184,7 +186,7 @@ impl Mesh {
         self.connector.linked(peer, address);
         self.introduce(id);
         // One comparison repairs both ends.
-        if direction == Direction::Out || !first {
+        if direction == Direction::Out || !first || was_challenged {
             self.compare(id);
         }
         self.plan_round(now, peer);

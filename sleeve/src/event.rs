@@ -131,7 +131,7 @@ pub enum Output {
         peer: PeerId,
         /// Largest IP packet, in bytes, proven to pass.
         mtu: u16,
-        /// Smoothed round trip time.
+        /// Round trip time: the quickest of the last few.
         rtt: Duration,
     },
     /// The direct path to a router no longer works (mesh's `PathDown`).

@@ -11,7 +11,7 @@ use super::limits::Limits;
 use super::marker::Needle;
 use super::world::{Wire, World};
 use anyhow::{Context, Result};
-use fastpath::lab::End;
+use fastpath::wire::{self, End};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
@@ -95,7 +95,7 @@ impl Capture {
 
     fn listen(&mut self, world: &World, wire: Wire, marker: Needle) -> Result<()> {
         let end = world.inner_end(wire);
-        let index = end.index()?;
+        let index = wire::index(end)?;
         let socket = end
             .netns
             .run(|| open(index))?
@@ -232,7 +232,7 @@ fn counter(end: End<'_>) -> Result<u64> {
         .netns
         .run(|| std::fs::read_to_string("/proc/thread-self/net/dev"))?
         .context("read the counters of the interfaces")?;
-    count(&table, end.name).with_context(|| format!("there are no counters for {}", end.name))
+    count(&table, end.ifname).with_context(|| format!("there are no counters for {}", end.ifname))
 }
 
 /// Received plus sent bytes of `interface` in a table like `/proc/net/dev`.

@@ -21,7 +21,7 @@ const VERB: Duration = Duration::from_secs(8);
 /// Longest a router may take to answer after its launch.
 const LAUNCH: Duration = Duration::from_secs(8);
 /// Longest a router may take to leave when asked to.
-const LEAVE: Duration = Duration::from_secs(3);
+pub(crate) const LEAVE: Duration = Duration::from_secs(3);
 /// Between two looks at something that is awaited.
 const PAUSE: Duration = Duration::from_millis(4);
 /// Lines of a router's log that are shown when something failed.
@@ -159,11 +159,16 @@ impl Host {
     }
 
     fn check_alive(&mut self) -> Result<()> {
-        match self.router.as_mut().map(Child::try_wait) {
-            Some(Ok(None)) => Ok(()),
-            Some(Ok(Some(status))) => bail!("{}'s router ended ({status})", self.name),
-            _ => bail!("{}'s router is not running", self.name),
+        match self.ended() {
+            None => Ok(()),
+            Some(how) => bail!("{}'s router ended ({how})", self.name),
         }
+    }
+
+    /// How the router ended, if it did so unasked.
+    pub(crate) fn ended(&mut self) -> Option<String> {
+        let router = self.router.as_mut()?;
+        router.try_wait().ok()?.map(|status| status.to_string())
     }
 
     /// The router's process id.
@@ -221,13 +226,11 @@ impl Host {
         Ok(start.elapsed())
     }
 
-    /// Asks the router to leave, and makes it if it won't. False when it had to be made to.
-    pub(crate) fn stop(&mut self) -> bool {
+    /// Waits up to `until` for the router to leave, and then makes it. False when it had to be made to.
+    pub(crate) fn stop(&mut self, until: Instant) -> bool {
         let Some(mut router) = self.router.take() else {
             return true;
         };
-        terminate(&router);
-        let until = Instant::now() + LEAVE;
         while Instant::now() < until {
             if !matches!(router.try_wait(), Ok(None)) {
                 return true;
@@ -254,7 +257,8 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        self.stop();
+        self.ask_to_stop();
+        self.stop(Instant::now() + LEAVE);
     }
 }
 

@@ -39,6 +39,8 @@ const TOTAL: Duration = Duration::from_secs(54);
 const MEETING: Duration = Duration::from_secs(10);
 /// The time in which an attached container must be reachable.
 const ATTACHED: Duration = Duration::from_secs(8);
+/// Where TAP devices come from.
+const TUN: &str = "/dev/net/tun";
 /// Pings of each series.
 const PINGS: usize = 200;
 
@@ -52,6 +54,7 @@ pub(crate) fn run() -> Result<()> {
     if user_namespace {
         fastpath::user::enter_user_namespace()?;
     }
+    check_tun(user_namespace)?;
     let program = std::env::current_exe().context("find this program's own file")?;
     let limits = Limits::start(TOTAL)?;
     let mut janitor = Janitor::start(&program)?;
@@ -68,14 +71,32 @@ pub(crate) fn run() -> Result<()> {
     }
     .all(&mut world, &mut report, &mut janitor);
     if shown.is_err() && !limits.interrupted() {
-        print_logs(&world);
+        print_logs(&mut world);
     }
     let removed = report.step("stop the routers, remove everything", |notes| {
         notes.figure = "nothing is left".into();
         world.remove()
     });
-    report.finish();
+    report.finish(limits.interrupted());
+    if limits.interrupted() {
+        bail!("interrupted");
+    }
     shown.and(removed)
+}
+
+/// Without TAP devices no container can be attached: better said before anything is made.
+fn check_tun(user_namespace: bool) -> Result<()> {
+    let hint = if user_namespace {
+        "not open to you: run the demo as root"
+    } else {
+        "not there or not usable (`modprobe tun`?)"
+    };
+    std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(TUN)
+        .map(|_| ())
+        .with_context(|| format!("the demo needs {TUN}, which is {hint}"))
 }
 
 fn introduce(report: &Report, user_namespace: bool) {
@@ -91,9 +112,14 @@ fn introduce(report: &Report, user_namespace: bool) {
 }
 
 /// The ends of the routers' logs, for whoever wants to know why a step failed.
-fn print_logs(world: &World) {
-    for host in [&world.alice, &world.relay, &world.bob] {
-        eprintln!("\n--- the end of {}'s log", host.name);
+fn print_logs(world: &mut World) {
+    for host in [&mut world.alice, &mut world.relay, &mut world.bob] {
+        let ended = host.ended().map(|how| format!("; its router ended: {how}"));
+        eprintln!(
+            "\n--- the end of {}'s log{}",
+            host.name,
+            ended.unwrap_or_default()
+        );
         for line in host.log_tail() {
             eprintln!("{line}");
         }

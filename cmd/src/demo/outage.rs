@@ -5,6 +5,7 @@ use super::limits::Limits;
 use super::ping::Pinger;
 use super::world::{ALICE, BOB, FIRST, RELAY, World};
 use anyhow::{Result, bail};
+use fastpath::wire;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ pub(crate) struct Noticed {
 
 /// Cuts the wire between alice and the relay.
 pub(crate) fn cut(world: &World, pinger: &mut Pinger, limits: &Limits) -> Result<Noticed> {
-    world.inner_end(FIRST).set_up(false)?;
+    wire::set_up(world.inner_end(FIRST), false)?;
     let start = Instant::now();
     if pinger.once(SILENCE)?.is_some() {
         bail!("a ping from alice reached bob although the wire is cut");
@@ -61,7 +62,7 @@ fn notice(
 
 /// Heals the wire; returns how long it took until a ping passed again.
 pub(crate) fn heal(world: &World, container: IpAddr, limits: &Limits) -> Result<Duration> {
-    world.inner_end(FIRST).set_up(true)?;
+    wire::set_up(world.inner_end(FIRST), true)?;
     // A fresh socket: what the old one's requests may still bring back does not count.
     let mut pinger = Pinger::open(&world.alice.container, container)?;
     let back = pinger.first(RETURN, limits)?;

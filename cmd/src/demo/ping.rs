@@ -126,14 +126,17 @@ impl Pinger {
     /// Pings `count` times. At most one in a hundred may stay without answer.
     pub(crate) fn series(&mut self, count: usize, limits: &Limits) -> Result<Times> {
         let mut times = Vec::with_capacity(count);
-        for _ in 0..count {
+        let mut lost = 0;
+        for sent in 1..=count {
             limits.check()?;
-            times.extend(self.once(PATIENCE)?);
+            match self.once(PATIENCE)? {
+                Some(time) => times.push(time),
+                None => lost += 1,
+            }
+            if lost * 100 > count {
+                bail!("{lost} of {sent} pings to {} stayed without answer", self.to);
+            }
             std::thread::sleep(PAUSE);
-        }
-        let lost = count - times.len();
-        if lost * 100 > count {
-            bail!("{lost} of {count} pings to {} stayed without answer", self.to);
         }
         Ok(Times::new(times, lost))
     }

@@ -3,7 +3,7 @@
 //! On a terminal a running step shows at once and is overwritten by its outcome; elsewhere there is one plain line
 //! per step. Nothing is wider than 80 columns. A reader that goes away (`weft demo | head`) disturbs nothing.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -102,7 +102,7 @@ impl Report {
             self.line(&cut(&format!("      {line}"), WIDTH));
         }
         self.rows.append(&mut notes.rows);
-        outcome
+        outcome.with_context(|| format!("the demo failed at the step \"{title}\""))
     }
 
     fn paint(&self, sign: char, colour: u8) -> String {
@@ -115,20 +115,25 @@ impl Report {
 
     /// How far a long step is; `total` in bytes.
     pub(crate) fn progress(&self, total: u64) -> Progress {
-        Progress::new(self.terminal, total)
+        Progress {
+            terminal: self.terminal,
+            bar: None,
+            total,
+            quarters: 0,
+        }
     }
 
     /// Prints the table, and the last word.
-    pub(crate) fn finish(&self) {
+    pub(crate) fn finish(&self, interrupted: bool) {
         if !self.rows.is_empty() {
             say("\n");
             say(&table(&self.rows));
         }
         let took = self.start.elapsed().as_secs_f64();
-        let word = if self.failed {
-            "Something failed; see above."
-        } else {
-            "All steps passed."
+        let word = match (interrupted, self.failed) {
+            (true, _) => "Interrupted.",
+            (false, true) => "Something failed; see above.",
+            (false, false) => "All steps passed.",
         };
         self.line(&format!("\n  {word} The demo took {took:.1} s."));
     }
@@ -137,34 +142,31 @@ impl Report {
 /// The progress of a transfer: a bar on a terminal, a line per quarter elsewhere.
 #[derive(Debug)]
 pub(crate) struct Progress {
+    terminal: bool,
     bar: Option<ProgressBar>,
     total: u64,
     quarters: u64,
 }
 
 impl Progress {
-    fn new(terminal: bool, total: u64) -> Self {
-        let bar = terminal.then(|| {
-            // One bar after the other line: the step's own line is cleared by the bar's first drawing.
+    fn draw(&mut self, done: u64) {
+        let total = self.total;
+        let bar = self.bar.get_or_insert_with(|| {
+            // In place of the line that names the step.
             say("\r\x1b[K");
-            let style = ProgressStyle::with_template(
-                "  … {bar:32} {bytes:>10} of {total_bytes}  {bytes_per_sec:>12}  {eta}",
-            );
-            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stdout());
-            style.map_or(bar.clone(), |style| bar.with_style(style.progress_chars("━╸ ")))
+            let template = "  … {bar:32} {decimal_bytes:>10} {decimal_bytes_per_sec:>12} {eta:>4}";
+            let style =
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stdout())
+                .with_style(style.progress_chars("━╸ "))
         });
-        Self {
-            bar,
-            total,
-            quarters: 0,
-        }
+        bar.set_position(done);
     }
 
     /// Shows that `done` bytes are done.
     pub(crate) fn set(&mut self, done: u64) {
-        if let Some(bar) = &self.bar {
-            bar.set_position(done);
-            return;
+        if self.terminal {
+            return self.draw(done);
         }
         let quarters = done.saturating_mul(4).checked_div(self.total).unwrap_or(0);
         if quarters > self.quarters && quarters < 4 {

@@ -3,19 +3,20 @@
 //! The wires have nothing in common, not even the family of their addresses: what alice and bob exchange passes
 //! the relay's router or does not pass.
 
-use super::host::Host;
+use super::host::{Host, LEAVE};
 use super::janitor::Janitor;
 use anyhow::{Context, Result, bail};
-use fastpath::lab::{self, End};
+use fastpath::wire::{self as cable, End};
 use rand_core::{OsRng, RngCore};
 use std::fs::DirBuilder;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// MTU of the wires, in bytes.
-const MTU: u32 = 1500;
+const MTU: u16 = 1500;
 /// Longest path a directory may have, so that the sockets in it fit a socket's address (108 bytes).
 const LONGEST_DIRECTORY: usize = 80;
 /// The discard port (RFC 863), on which nobody listens.
@@ -83,9 +84,9 @@ impl World {
         };
         for wire in [FIRST, SECOND] {
             let (inner, outer) = (world.inner_end(wire), world.outer_end(wire));
-            lab::lay_wire(outer, inner, MTU)?;
-            outer.add_address(wire.outer, wire.prefix)?;
-            inner.add_address(wire.inner, wire.prefix)?;
+            cable::connect(outer, inner, MTU)?;
+            cable::add_address(outer, wire.outer, wire.prefix)?;
+            cable::add_address(inner, wire.inner, wire.prefix)?;
         }
         world.check_apart()?;
         Ok(world)
@@ -95,7 +96,7 @@ impl World {
     pub(crate) fn inner_end(&self, wire: Wire) -> End<'_> {
         End {
             netns: &self.relay.netns,
-            name: wire.interface,
+            ifname: wire.interface,
         }
     }
 
@@ -110,7 +111,7 @@ impl World {
     fn outer_end(&self, wire: Wire) -> End<'_> {
         End {
             netns: &self.outer_host(wire).netns,
-            name: "eth0",
+            ifname: "eth0",
         }
     }
 
@@ -139,9 +140,10 @@ impl World {
     pub(crate) fn remove(&mut self) -> Result<()> {
         let hosts = [&mut self.alice, &mut self.relay, &mut self.bob];
         hosts.iter().for_each(|host| host.ask_to_stop());
+        let until = Instant::now() + LEAVE;
         let stubborn: Vec<_> = hosts
             .into_iter()
-            .filter_map(|host| (!host.stop()).then_some(host.name))
+            .filter_map(|host| (!host.stop(until)).then_some(host.name))
             .collect();
         self.directory.remove()?;
         if stubborn.is_empty() {

@@ -54,20 +54,21 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// Starts the thread.
+    /// Starts the thread, which makes its hold on the kernel itself: loading the guard takes a while.
     pub(crate) fn start(
-        kernel: Box<dyn Kernel>,
+        kernel: impl FnOnce() -> Box<dyn Kernel> + Send + 'static,
         outcomes: mpsc::Sender<Outcome>,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (orders, received) = channel();
-        let worker = Worker {
-            kernel,
-            outcomes,
-            desired: None,
+        let run = move || {
+            let worker = Worker {
+                kernel: kernel(),
+                outcomes,
+                desired: None,
+            };
+            worker.run(&received);
         };
-        let thread = thread::Builder::new()
-            .name("ports".into())
-            .spawn(move || worker.run(&received))?;
+        let thread = thread::Builder::new().name("ports".into()).spawn(run)?;
         Ok((Self { orders, next: 0 }, thread))
     }
 

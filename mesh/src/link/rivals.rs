@@ -152,6 +152,7 @@ impl Links {
 
     fn set_phase(&mut self, id: LinkId, phase: Phase) {
         if let Some(link) = self.links.get_mut(&id) {
+            link.was_challenged |= matches!(phase, Phase::Challenged { .. });
             link.phase = phase;
         }
     }

@@ -3,13 +3,17 @@
 use crate::Instant;
 use std::collections::VecDeque;
 
+/// Answers among which the quickest counts for routing.
+const FLOOR_OF: usize = 8;
 /// Pings that may be unanswered at a time; older ones are given up.
 const OUTSTANDING: usize = 8;
 
-/// Smoothed as RFC 6298 does: each sample counts one eighth.
+/// Smoothed for people, as RFC 6298 does: each sample counts one eighth. For routing, the quickest of the last few:
+/// queues and busy hosts only ever add, and a path must not lose to its own detour because of them.
 #[derive(Debug, Default)]
 pub(crate) struct Rtt {
     smoothed_us: Option<u64>,
+    recent_us: VecDeque<u64>,
     sent: VecDeque<(u64, Instant)>,
 }
 
@@ -33,7 +37,16 @@ impl Rtt {
             Some(smoothed) => smoothed - smoothed / 8 + sample / 8,
             None => sample,
         });
+        if self.recent_us.len() >= FLOOR_OF {
+            self.recent_us.pop_front();
+        }
+        self.recent_us.push_back(sample);
         Some(sent)
+    }
+
+    /// The quickest of the last answers in microseconds, once there was one.
+    pub(crate) fn floor_us(&self) -> Option<u64> {
+        self.recent_us.iter().min().copied()
     }
 
     /// The smoothed round trip time in microseconds, once there was an answer.
@@ -57,5 +70,22 @@ mod tests {
         rtt.sent(Instant(10_000), 2);
         rtt.answered(Instant(26_000), 2);
         assert_eq!(rtt.smoothed_us(), Some(9000));
+        assert_eq!(rtt.floor_us(), Some(8000));
+    }
+
+    #[test]
+    fn one_quick_answer_outweighs_slow_ones_until_it_is_old() {
+        let mut rtt = Rtt::default();
+        assert_eq!(rtt.floor_us(), None);
+        for (number, took) in [(1, 50_000), (2, 300), (3, 90_000)] {
+            rtt.sent(Instant(0), number);
+            rtt.answered(Instant(took), number);
+        }
+        assert_eq!(rtt.floor_us(), Some(300));
+        for number in 4..4 + FLOOR_OF as u64 {
+            rtt.sent(Instant(0), number);
+            rtt.answered(Instant(7000), number);
+        }
+        assert_eq!(rtt.floor_us(), Some(7000));
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct Link {
     /// Our count of links, when this one began.
     pub(crate) number: u64,
     pub(crate) phase: Phase,
+    /// It had to wait for an older run's link to fail; what came meanwhile was not read.
+    pub(crate) was_challenged: bool,
     pub(crate) hello: Option<Hello>,
     pub(crate) opened: Instant,
     pub(crate) heard: Instant,
@@ -75,6 +77,7 @@ impl Link {
             target,
             number,
             phase: Phase::Greeting,
+            was_challenged: false,
             hello: None,
             opened: now,
             heard: now,

@@ -152,13 +152,11 @@ impl Links {
         }
     }
 
-    /// A message came on this link. True if more than greetings may be read on it.
-    pub(crate) fn heard(&mut self, now: Instant, id: LinkId) -> bool {
-        let Some(link) = self.links.get_mut(&id) else {
-            return false;
-        };
-        link.heard = link.heard.max(now);
-        matches!(link.phase, Phase::Up { .. } | Phase::Challenged { .. })
+    /// A message came on this link.
+    pub(crate) fn heard(&mut self, now: Instant, id: LinkId) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.heard = link.heard.max(now);
+        }
     }
 
     /// Authenticated data came from this router.

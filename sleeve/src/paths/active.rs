@@ -11,11 +11,14 @@ use crate::context::Context;
 use crate::plane::Direct;
 use crate::{Output, PathState};
 use mesh::{Instant, PeerId};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A probe of the search counts as lost after four round trips, within these bounds.
 const SEARCH_WAIT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
+/// Answers among which the quickest counts.
+const FLOOR_OF: usize = 8;
 /// Smaller changes of the round trip time are not announced.
 const RTT_STEP: Duration = Duration::from_millis(1);
 
@@ -36,6 +39,8 @@ pub(super) struct Active {
     pub since: Instant,
     /// Smoothed.
     pub rtt: Duration,
+    /// Of the last answers, whose quickest is told to mesh: queues and busy hosts only ever add.
+    recent: VecDeque<Duration>,
     pub plain: bool,
     search: Search,
     search_at: Option<Instant>,
@@ -63,6 +68,7 @@ impl Active {
             address,
             since: now,
             rtt,
+            recent: VecDeque::from([rtt]),
             plain: false,
             search: Search::new(cx.config.max_mtu),
             search_at: Some(now),
@@ -119,6 +125,10 @@ impl Active {
     /// A probe of `size` bytes was answered after `rtt`. `link`: there is a link with the same router.
     pub(super) fn answered(&mut self, cx: &mut Context, now: Instant, size: u16, rtt: Duration, link: bool) {
         self.rtt = (self.rtt * 7 + rtt) / 8;
+        if self.recent.len() >= FLOOR_OF {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(rtt);
         if size >= self.mtu() {
             (self.unanswered, self.base_answered, self.hurry) = (0, false, false);
             self.check_at = self.checked + if link { CHECK_WITH_LINK } else { CHECK_ALONE };
@@ -206,13 +216,14 @@ impl Active {
             plain: self.plain,
         };
         cx.plane.set_direct(self.peer, Some(direct));
+        let floor = self.recent.iter().min().copied().unwrap_or(self.rtt);
         let step = (self.announced.1 / 10).max(RTT_STEP);
-        if self.announced.0 != mtu || self.rtt.abs_diff(self.announced.1) > step {
-            self.announced = (mtu, self.rtt);
+        if self.announced.0 != mtu || floor.abs_diff(self.announced.1) > step {
+            self.announced = (mtu, floor);
             cx.outputs.push_back(Output::PathUp {
                 peer: self.peer,
                 mtu,
-                rtt: self.rtt,
+                rtt: floor,
             });
         }
     }
