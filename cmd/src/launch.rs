@@ -41,14 +41,12 @@ pub(crate) fn launch(cli: &Cli, options: &Launch) -> Result<()> {
         .build()
         .context("cannot start the runtime")?;
     let socket = cli.socket.clone();
-    let outcome = runtime.block_on(async {
-        let (router, inbox) = assemble(options, state, membership, &socket)?;
+    runtime.block_on(async {
+        let (router, inbox, _socket) = assemble(options, state, membership, &socket)?;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         info!(name = router.settings.name, id = router.settings.id.brief(), listen = %router.settings.listen, "running");
         router.run(inbox).await.context("the router")
-    });
-    let _ = std::fs::remove_file(&socket);
-    outcome
+    })
 }
 
 fn start_log(format: LogFormat) {
@@ -74,7 +72,7 @@ fn assemble(
     state: StateDir,
     membership: Membership,
     control_socket: &Path,
-) -> Result<(Router, Inbox)> {
+) -> Result<(Router, Inbox, control::SocketFile)> {
     let Membership {
         identity,
         keyring,
@@ -92,7 +90,7 @@ fn assemble(
     let (commands, command_inbox) = mpsc::channel(QUEUE);
     let (events, link_inbox) = mpsc::channel(QUEUE);
     let (news, data_inbox) = mpsc::channel(QUEUE);
-    control::serve(control_socket, commands.clone())?;
+    let socket_file = control::serve(control_socket, commands.clone())?;
     if let Some(address) = options.http {
         crate::http::serve(address, commands)?;
     }
@@ -212,7 +210,7 @@ fn assemble(
         ports: port_inbox,
         watcher,
     };
-    Ok((router, inbox))
+    Ok((router, inbox, socket_file))
 }
 
 #[allow(clippy::too_many_arguments)] // used once; a struct would only repeat mesh::Config

@@ -8,7 +8,7 @@ mod client;
 mod server;
 
 pub(crate) use client::{Client, NotRunning};
-pub(crate) use server::serve;
+pub(crate) use server::{SocketFile, serve};
 
 use crate::net::Cidr;
 use mesh::PeerId;

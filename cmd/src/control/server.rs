@@ -4,7 +4,7 @@ use super::{Command, Echo, Found, PingLine, PingPath, Reply, Request, TraceLine}
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -40,9 +40,20 @@ pub(crate) fn bind(path: &Path) -> Result<UnixListener> {
     Ok(listener)
 }
 
-/// Answers requests until the router ends.
-pub(crate) fn serve(path: &Path, commands: mpsc::Sender<Command>) -> Result<()> {
+/// The socket's name in the file system, removed with this.
+#[derive(Debug)]
+pub(crate) struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Answers requests until the router ends. Only who has bound the socket may remove its file.
+pub(crate) fn serve(path: &Path, commands: mpsc::Sender<Command>) -> Result<SocketFile> {
     let listener = bind(path)?;
+    let file = SocketFile(path.to_owned());
     tokio::spawn(async move {
         loop {
             match listener.accept().await {
@@ -54,7 +65,7 @@ pub(crate) fn serve(path: &Path, commands: mpsc::Sender<Command>) -> Result<()> 
             }
         }
     });
-    Ok(())
+    Ok(file)
 }
 
 async fn answer(stream: UnixStream, commands: mpsc::Sender<Command>) {

@@ -244,11 +244,9 @@ impl Router {
                 return self.answer(asked, Some(error));
             }
         };
-        if report
-            .obstacles
-            .iter()
-            .any(|obstacle| matches!(obstacle, Obstacle::NoTap(_)))
-        {
+        let no_tap = |obstacle: &Obstacle| matches!(obstacle, Obstacle::NoTap(_));
+        // While a device is held its own thread tells when it is lost; this report may be older than the new one.
+        if report.obstacles.iter().any(no_tap) && self.shore.tap.load().is_none() {
             self.make_tap();
         }
         self.forget_gone(&report);

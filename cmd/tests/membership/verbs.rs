@@ -1,0 +1,138 @@
+//! The command line: what it prints, what it refuses, and with which exit code.
+
+use crate::common::{Lab, fresh_secret, skipped, weft};
+use std::os::unix::fs::PermissionsExt;
+
+fn mode(path: &std::path::Path) -> u32 {
+    std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn secret_new_prints_the_token_and_a_newline_and_needs_nothing() {
+    let outcome = weft(&[
+        "secret",
+        "new",
+        "--state-dir",
+        "/nonexistent",
+        "--socket",
+        "/nonexistent",
+    ]);
+    let out = outcome.ok();
+    let token = out.strip_suffix('\n').unwrap();
+    assert!(
+        token.starts_with("weft1-") && !token.contains(char::is_whitespace),
+        "{out:?}"
+    );
+    assert_ne!(fresh_secret(), fresh_secret());
+    assert!(!std::path::Path::new("/nonexistent").exists());
+}
+
+#[test]
+fn verbs_without_a_router_say_so_and_what_to_start() {
+    let socket = std::env::temp_dir().join("weft-no-such-router");
+    let socket = socket.to_str().unwrap();
+    let verbs: [&[&str]; 13] = [
+        &["status"],
+        &["status", "peers", "--json"],
+        &["connect", "10.0.0.1"],
+        &["forget", "x"],
+        &["attach", "--pid", "1", "10.0.0.1/24"],
+        &["detach", "--pid", "1"],
+        &["ping", "x"],
+        &["trace", "x"],
+        &["secret", "list"],
+        &["secret", "retire", "x"],
+        &["invite"],
+        &["id"],
+        &["stop"],
+    ];
+    for verb in verbs {
+        let outcome = weft(&[&["--socket", socket], verb].concat());
+        assert!(outcome.out.is_empty(), "{outcome:?}");
+        let error = outcome.failed(1);
+        assert!(
+            error.contains(socket) && error.contains("weft launch"),
+            "{verb:?}: {error}"
+        );
+        assert_eq!(error.trim().lines().count(), 1, "{verb:?}: {error}");
+    }
+}
+
+#[test]
+fn usage_errors_exit_with_two() {
+    let wrong: [&[&str]; 9] = [
+        &[],
+        &["frobnicate"],
+        &["launch", "--mtu", "1279"],
+        &["launch", "--listen", "nowhere"],
+        &["launch", "--cipher", "rot13"],
+        &["attach", "10.0.0.1/24"],
+        &["attach", "--pid", "1"],
+        &["connect"],
+        &["status", "weather"],
+    ];
+    for args in wrong {
+        weft(args).failed(2);
+    }
+    for args in [
+        ["--help", "launch"],
+        ["completions", "bash"],
+        ["completions", "fish"],
+    ] {
+        assert!(!weft(&args).ok().is_empty());
+    }
+    assert_eq!(
+        weft(&["--version"]).ok(),
+        format!("weft {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn the_socket_is_for_root_and_its_group_and_state_is_for_root_alone() {
+    let Some(lab) = Lab::new("modes") else { return };
+    let pair = lab.pair();
+    for host in [&pair.left, &pair.right] {
+        assert_eq!(mode(&host.socket()), 0o660);
+        assert_eq!(mode(&host.state_dir()), 0o700);
+        let files: Vec<_> = std::fs::read_dir(host.state_dir())
+            .unwrap()
+            .map(|file| file.unwrap())
+            .collect();
+        assert!(files.len() >= 4, "{files:?}");
+        for file in files {
+            assert_eq!(mode(&file.path()), 0o600, "{file:?}");
+        }
+    }
+}
+
+#[test]
+fn a_second_router_with_the_same_state_or_socket_is_refused() {
+    let Some(lab) = Lab::new("twice") else { return };
+    let host = lab.host("h1");
+    let _router = host.launch(&[]);
+    let mut again = host.exec(&[], Some(&lab.secret));
+    assert_eq!(again.ended(), Some(1));
+    assert!(host.log().contains("another router uses"), "{}", host.log());
+
+    let other = lab.host("h2");
+    std::fs::remove_dir(&other.dir).unwrap();
+    std::os::unix::fs::symlink(&host.dir, &other.dir).unwrap();
+    let elsewhere = lab.dir.join("elsewhere");
+    let mut again = other.exec(&["--state-dir", elsewhere.to_str().unwrap()], Some(&lab.secret));
+    assert_eq!(again.ended(), Some(1));
+    assert!(host.log().contains("already answers"), "{}", host.log());
+    host.weft(&["id"]).ok();
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_written_stops_the_launch() {
+    if skipped() {
+        return;
+    }
+    let Some(lab) = Lab::new("read-only") else { return };
+    let host = lab.host("h1");
+    std::fs::write(host.state_dir(), "a file where a directory should be").unwrap();
+    let mut router = host.exec(&[], None);
+    assert_eq!(router.ended(), Some(1));
+    assert!(host.log().contains("state"), "{}", host.log());
+}
