@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::net::{Cidr, parse_listen};
+use crate::net::{Cidr, parse_listen, parse_port};
 
 /// An encrypted mesh router for container networks.
 #[derive(Debug, Parser)]
@@ -261,10 +261,10 @@ fn parse_bridge(name: &str) -> Result<String, String> {
 
 /// `ADDR:PORT`, `:PORT` or `PORT`; loopback unless an address is given.
 fn parse_http(text: &str) -> Result<SocketAddr, String> {
-    let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>();
+    let port = parse_port(text.strip_prefix(':').unwrap_or(text));
     port.map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
-        .or_else(|_| text.parse())
-        .map_err(|_| "not an address and port, such as 127.0.0.1:6784".into())
+        .or_else(|| text.parse().ok())
+        .ok_or_else(|| "not an address and port, such as 127.0.0.1:6784".into())
 }
 
 /// Parses the process's arguments. Options may stand before the verb they belong to.

@@ -239,7 +239,8 @@ impl ConnectionIds {
     /// Shortest datagram with a long header that is not noise: header, two ids, and a tag.
     const SHORTEST_LONG: usize = 21;
 
-    /// With a key made of `secret`.
+    /// With a key that stays the same over restarts: packets of connections from before must get through to quinn,
+    /// whose stateless resets tell the other end that they are gone.
     pub(crate) fn new(secret: &[u8; 32]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
