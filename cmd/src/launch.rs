@@ -160,7 +160,7 @@ fn assemble(
     UdpThread {
         shore: shore.clone(),
         queue,
-        ids,
+        ids: ids.clone(),
     }
     .start()
     .context("cannot start a thread")?;
@@ -184,6 +184,7 @@ fn assemble(
         drops,
         dialer,
         links: Default::default(),
+        ids,
         keyring,
         state,
         memory,

@@ -81,12 +81,12 @@ impl Router {
         match event {
             link::Event::Up {
                 handle,
-                address,
                 direction,
                 target,
             } => {
-                let (link, peer) = (handle.id, handle.peer);
+                let (link, peer, address) = (handle.id, handle.peer, handle.address);
                 self.links.insert(link, handle);
+                self.know_linked();
                 self.feed(Input::LinkUp {
                     link,
                     peer,
@@ -97,6 +97,7 @@ impl Router {
             }
             link::Event::Down { link, reason } => {
                 self.links.remove(&link);
+                self.know_linked();
                 self.feed(Input::LinkDown { link, reason });
             }
             link::Event::Message { link, bytes } => self.feed(Input::Message { link, bytes }),
@@ -119,6 +120,11 @@ impl Router {
             }
             link::Event::Refused { reason, detail } => self.refused(reason, &detail),
         }
+    }
+
+    fn know_linked(&self) {
+        self.ids
+            .set_linked(self.links.values().map(|link| link.address).collect());
     }
 
     /// True if `target` is an address, and not one of this host's: who answers there with this router's identity
