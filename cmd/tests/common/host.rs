@@ -199,17 +199,16 @@ impl Host {
     /// The row of `listing` in the status in which `key` is `value`.
     pub fn row(&self, listing: &str, key: &str, value: &str) -> Option<Value> {
         let status = self.status();
-        let rows = status[listing].as_array().unwrap().iter();
-        rows.filter(|row| row[key] == value).cloned().next()
+        let mut rows = status[listing].as_array().unwrap().iter();
+        rows.find(|row| row[key] == value).cloned()
     }
 
     /// The connection by which data goes directly to the router called `name`; it may be another than the link.
     pub fn data_row(&self, name: &str) -> Option<Value> {
         let status = self.status();
-        let rows = status["connections"].as_array().unwrap().iter();
-        rows.filter(|row| row["name"] == name && row["overlay"].is_string())
+        let mut rows = status["connections"].as_array().unwrap().iter();
+        rows.find(|row| row["name"] == name && row["overlay"].is_string())
             .cloned()
-            .next()
     }
 
     /// Hops of the data route to the router called `name`.

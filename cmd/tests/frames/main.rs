@@ -1,5 +1,12 @@
 //! What containers send each other: carried, exactly once, at any size; or dropped and counted.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../../../fastpath/tests/common/frames.rs"]

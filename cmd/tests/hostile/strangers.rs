@@ -2,6 +2,7 @@
 
 use crate::common::traffic::{Pings, noise};
 use crate::common::{Host, Lab, Network, Pair, until};
+use crate::tap::{Heard, Tap};
 use crypto::identity::Identity;
 use crypto::link::ALPN;
 use quinn::crypto::rustls::QuicClientConfig;
@@ -13,10 +14,12 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Sources that one flood pretends to have.
+const SOURCES: u32 = 100_000;
 const TARGET: &str = "10.9.0.1:6783";
 const PINGS: Duration = Duration::from_millis(20);
 /// A connection that proves nothing is closed after five seconds.
@@ -207,4 +210,58 @@ fn garbage_that_looks_like_quic_changes_nothing() {
     // It still takes new links.
     let _late = stranger.launch(&["10.9.0.1"]);
     stranger.wait_for_peers(3);
+}
+
+#[test]
+fn datagrams_from_100_000_addresses_leave_no_trace() {
+    let Some(lab) = Lab::new("addresses") else { return };
+    let (pair, _) = stage(&lab);
+    let memory = || {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", pair.left_router.pid())).unwrap();
+        let line = text.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let tap = Tap::on(&pair.switch, &pair.left, Network(9), 1);
+    let mac = mac_of(&pair.left);
+    let (before, bytes) = (memory(), noise(1 << 20));
+    let pings = Pings::start(&pair.left_container, pair.right_container.v4, PINGS);
+    for number in 0..SOURCES {
+        let at = (number as usize * 61) % (bytes.len() - 1300);
+        // One in four is as long as the first packet of a connection, and looks like one.
+        let mut datagram = bytes[at..at + if number % 4 == 0 { 1200 } else { 60 }].to_vec();
+        datagram[0] = [0xc3, 1, 3, 0x41][number as usize % 4];
+        datagram[1..6].copy_from_slice(&[0, 0, 0, 1, 8]);
+        tap.say(&Heard {
+            macs: (mac, mesh::Mac([2, 0, 0, 0, 0, 9])),
+            from: Ipv4Addr::from(0x0b00_0000 + number),
+            to: Ipv4Addr::new(10, 9, 0, 1),
+            bytes: datagram,
+        });
+    }
+    let count = pings.stop();
+    assert!(count.lost <= 2 && count.sent > 50, "{count:?}");
+    let (after, drops) = (memory(), pair.left.status()["drops"].clone());
+    println!("{before} KiB before, {after} KiB after, {count:?}, {drops}");
+    assert!(
+        after < before + 8 * 1024,
+        "{before} KiB before, {after} KiB after"
+    );
+    assert_eq!(pair.left.reachable(), ["h1", "h2"]);
+}
+
+/// The MAC address by which a host is on the network of its peers.
+fn mac_of(host: &Host) -> mesh::Mac {
+    let text = crate::common::run_in(&host.netns, "ip", &["-o", "link", "show", "net9"]).ok();
+    let mac = text
+        .split("link/ether ")
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap();
+    let bytes: Vec<u8> = mac
+        .split(':')
+        .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+        .collect();
+    mesh::Mac(bytes.try_into().unwrap())
 }

@@ -2,6 +2,9 @@
 
 use crate::common::{Lab, fresh_secret, skipped, weft};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
+use std::time::Duration;
 
 fn mode(path: &std::path::Path) -> u32 {
     std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
@@ -135,4 +138,46 @@ fn a_state_directory_that_cannot_be_written_stops_the_launch() {
     let mut router = host.exec(&[], None);
     assert_eq!(router.ended(), Some(1));
     assert!(host.log().contains("state"), "{}", host.log());
+}
+
+#[test]
+fn the_service_manager_is_told_when_the_router_is_ready() {
+    let Some(lab) = Lab::new("notify") else { return };
+    let host = lab.host("h1");
+    let path = lab.dir.join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut command = host.launch_command(&[]);
+    command.env("NOTIFY_SOCKET", &path).stderr(Stdio::null());
+    let mut router = command.spawn().unwrap();
+    let mut buffer = [0; 256];
+    let told = manager
+        .recv(&mut buffer)
+        .map(|length| String::from_utf8_lossy(&buffer[..length]).into_owned());
+    let answers = host.weft(&["id"]).code;
+    router.kill().unwrap();
+    router.wait().unwrap();
+    assert!(
+        told.as_ref().is_ok_and(|told| told.contains("READY=1")),
+        "{told:?}"
+    );
+    assert_eq!(answers, Some(0), "it was said to be ready");
+}
+
+#[test]
+fn a_log_in_json_is_one_object_a_line() {
+    let Some(lab) = Lab::new("json-log") else { return };
+    let host = lab.host("h1");
+    let router = host.launch(&["--log-format", "json", "127.0.0.1:1"]);
+    router.terminate();
+    let log = host.log();
+    assert!(log.lines().count() > 1, "{log}");
+    for line in log.lines() {
+        let line: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert!(
+            line["level"].is_string() && line["timestamp"].is_string(),
+            "{line}"
+        );
+    }
 }

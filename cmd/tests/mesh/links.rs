@@ -1,7 +1,7 @@
 //! Links that must not be, and links of which there must be one.
 
 use crate::common::traffic::Pings;
-use crate::common::{Lab, fresh_secret, until};
+use crate::common::{Host, Lab, fresh_secret, until};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ fn two_that_dial_each_other_at_once_end_with_one_link() {
         hosts[0].exec(&["10.9.0.2"], Some(&lab.secret)),
         hosts[1].exec(&["10.9.0.1"], Some(&lab.secret)),
     ];
-    hosts.iter().for_each(|host| host.wait_for_socket());
+    hosts.iter().for_each(Host::wait_for_socket);
     hosts.iter().for_each(|host| host.wait_for_peers(2));
     until("one link is left, the same on both ends", SOON, || {
         let left = hosts[0].row("connections", "name", "h2")?;

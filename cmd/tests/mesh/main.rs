@@ -1,5 +1,12 @@
 //! Routers find each other, keep in touch, go round what is broken, and come back.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 #[path = "../common/mod.rs"]
 mod common;
 

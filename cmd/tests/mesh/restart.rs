@@ -83,3 +83,17 @@ fn reset_removes_interfaces_identity_and_secrets() {
     pair.right.wait_for_peers(2);
     assert_ne!(pair.right.weft(&["id"]).ok(), id);
 }
+
+#[test]
+fn reset_cleans_up_after_a_router_that_was_killed() {
+    let Some(lab) = Lab::new("reset-killed") else {
+        return;
+    };
+    let pair = lab.pair();
+    pair.right_router.kill();
+    pair.right.weft(&["reset", "--yes"]).ok();
+    assert!(!pair.right.state_dir().exists());
+    let left = fastpath::wire::interfaces(&pair.right.netns).unwrap();
+    assert_eq!(left, ["lo", "net9"]);
+    pair.right.weft(&["reset", "--yes"]).ok();
+}

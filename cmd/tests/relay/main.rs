@@ -1,5 +1,12 @@
 //! Traffic by way of another router: it works, the relay learns nothing, and it becomes direct where it can.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 #[path = "../common/mod.rs"]
 mod common;
 
