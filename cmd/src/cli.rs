@@ -45,7 +45,7 @@ pub(crate) enum Verb {
         /// Forget all other targets.
         #[arg(long, env = "WEFT_REPLACE")]
         replace: bool,
-        /// HOST[:PORT] of a router.
+        /// Where a router listens: HOST, or HOST and port.
         #[arg(required = true, value_name = "PEER[:PORT]")]
         peers: Vec<String>,
     },
@@ -161,7 +161,7 @@ pub(crate) struct Launch {
     /// How log lines look.
     #[arg(long, env = "WEFT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
-    /// Routers to join: HOST[:PORT], or an invite (`-` reads one from standard input).
+    /// Where routers to join listen, or an invite (`-` reads one from standard input).
     #[arg(value_name = "PEER[:PORT]")]
     pub(crate) peers: Vec<String>,
 }
