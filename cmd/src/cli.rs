@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::net::{Cidr, parse_listen};
+use crate::net::{Cidr, parse_listen, parse_port};
 
 /// An encrypted mesh router for container networks.
 #[derive(Debug, Parser)]
@@ -45,7 +45,7 @@ pub(crate) enum Verb {
         /// Forget all other targets.
         #[arg(long, env = "WEFT_REPLACE")]
         replace: bool,
-        /// HOST[:PORT] of a router.
+        /// Where a router listens: HOST, or HOST and port.
         #[arg(required = true, value_name = "PEER[:PORT]")]
         peers: Vec<String>,
     },
@@ -161,7 +161,7 @@ pub(crate) struct Launch {
     /// How log lines look.
     #[arg(long, env = "WEFT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
-    /// Routers to join: HOST[:PORT], or an invite (`-` reads one from standard input).
+    /// Where routers to join listen, or an invite (`-` reads one from standard input).
     #[arg(value_name = "PEER[:PORT]")]
     pub(crate) peers: Vec<String>,
 }
@@ -261,10 +261,10 @@ fn parse_bridge(name: &str) -> Result<String, String> {
 
 /// `ADDR:PORT`, `:PORT` or `PORT`; loopback unless an address is given.
 fn parse_http(text: &str) -> Result<SocketAddr, String> {
-    let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>();
+    let port = parse_port(text.strip_prefix(':').unwrap_or(text));
     port.map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
-        .or_else(|_| text.parse())
-        .map_err(|_| "not an address and port, such as 127.0.0.1:6784".into())
+        .or_else(|| text.parse().ok())
+        .ok_or_else(|| "not an address and port, such as 127.0.0.1:6784".into())
 }
 
 /// Parses the process's arguments. Options may stand before the verb they belong to.

@@ -5,7 +5,7 @@ use crate::control;
 use crate::data::{Clock, Shore, Stop, UdpThread};
 use crate::link::{ConnectionIds, Dialer, LinksConfig, QuicQueue, SharedSocket};
 use crate::membership::{Membership, join};
-use crate::net::normal_target;
+use crate::net::{normal_target, parse_port};
 use crate::router::{self, Containers, Inbox, Keys, Ports, Router, Settings};
 use crate::state::{Memory, StateDir};
 use anyhow::{Context, Result, anyhow};
@@ -100,7 +100,7 @@ fn assemble(
     let socket = Arc::new(socket);
     let listen = socket.local_addr().context("the UDP socket's address")?;
     let queue = Arc::new(QuicQueue::default());
-    let ids = ConnectionIds::new(&seed());
+    let ids = ConnectionIds::new(&identity.derive("quic connection ids"));
     let dialer = Dialer::open(LinksConfig {
         identity: identity.clone(),
         keyring: keyring.clone(),
@@ -160,7 +160,7 @@ fn assemble(
     UdpThread {
         shore: shore.clone(),
         queue,
-        ids,
+        ids: ids.clone(),
     }
     .start()
     .context("cannot start a thread")?;
@@ -184,6 +184,7 @@ fn assemble(
         drops,
         dialer,
         links: Default::default(),
+        ids,
         keyring,
         state,
         memory,
@@ -330,7 +331,7 @@ fn with_port(text: &str, port: u16) -> Result<String> {
         || (text.parse::<IpAddr>().is_err()
             && text
                 .rsplit_once(':')
-                .is_some_and(|(_, p)| p.parse::<u16>().is_ok()));
+                .is_some_and(|(_, p)| parse_port(p).is_some()));
     let full = match text.parse::<IpAddr>() {
         Ok(ip) => std::net::SocketAddr::new(ip, port).to_string(),
         Err(_) if has_port => text.to_owned(),

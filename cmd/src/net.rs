@@ -71,6 +71,13 @@ pub(crate) fn unusable_for_container(cidr: &Cidr) -> Option<&'static str> {
     None
 }
 
+/// A port number: digits only, where Rust's own parser also takes a sign.
+pub(crate) fn parse_port(text: &str) -> Option<u16> {
+    text.parse()
+        .ok()
+        .filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
+}
+
 /// `ADDR:PORT`, `ADDR`, `:PORT` or `PORT`; all addresses and the default port where one is missing.
 pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse::<SocketAddr>() {
@@ -83,9 +90,9 @@ pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     {
         return Ok(SocketAddr::new(ip, DEFAULT_PORT));
     }
-    let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>();
+    let port = parse_port(text.strip_prefix(':').unwrap_or(text));
     port.map(|port| SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port))
-        .map_err(|_| format!("{text:?} is not an address and port, such as 0.0.0.0:6783"))
+        .ok_or_else(|| format!("{text:?} is not an address and port, such as 0.0.0.0:6783"))
 }
 
 /// Writes a target in its one normal form `HOST:PORT` (`[V6]:PORT`), with the default port if none is given.
@@ -102,13 +109,7 @@ pub(crate) fn normal_target(text: &str) -> Result<String, String> {
     }
     let wrong = || format!("{text:?} is not an address: expected HOST, HOST:PORT, or an IP address");
     let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) => (
-            host,
-            port.parse::<u16>()
-                .ok()
-                .filter(|&port| port > 0)
-                .ok_or_else(wrong)?,
-        ),
+        Some((host, port)) => (host, parse_port(port).filter(|&port| port > 0).ok_or_else(wrong)?),
         None => (text, DEFAULT_PORT),
     };
     let label = |label: &str| {
@@ -206,6 +207,6 @@ mod tests {
         ] {
             assert_eq!(parse_listen(text).unwrap().to_string(), expected);
         }
-        assert!(parse_listen("nowhere").is_err());
+        assert!(parse_listen("nowhere").is_err() && parse_listen("+80").is_err());
     }
 }

@@ -188,7 +188,8 @@ impl FromStr for Mac {
         for byte in &mut mac {
             let pair = pairs
                 .next()
-                .filter(|pair| pair.len() == 2)
+                // The standard parser would take a sign, too.
+                .filter(|pair| pair.len() == 2 && pair.bytes().all(|digit| digit.is_ascii_hexdigit()))
                 .ok_or(InvalidName::Mac)?;
             *byte = u8::from_str_radix(pair, 16).map_err(|_| InvalidName::Mac)?;
         }
@@ -246,6 +247,7 @@ mod tests {
             "02:00:ab:cd:ef:01:02",
             "2:0:ab:cd:ef:1",
             "zz:00:ab:cd:ef:01",
+            "02:00:ab:cd:ef:+1",
         ] {
             assert_eq!(bad.parse::<Mac>(), Err(InvalidName::Mac), "{bad:?}");
         }

@@ -67,8 +67,11 @@ impl Mesh {
             Ok(Message::Goodbye) => self
                 .links
                 .close(now, id, "the other router stopped", &mut self.out),
-            // It may be an impostor's. If it is not, the comparison that follows brings what is skipped here.
-            _ if matches!(phase, Phase::Challenged { .. }) => {}
+            _ if matches!(phase, Phase::Challenged { .. }) => {
+                if let Some(link) = self.links.get_mut(id) {
+                    link.hold(bytes);
+                }
+            }
             Ok(message) if phase != Phase::Greeting => self.neighbor_message(now, id, peer, message),
             Ok(_) => self.violation(now, id),
             Err(error) => {
@@ -141,7 +144,7 @@ impl Mesh {
 
     /// Lets everybody know what happened to the links.
     pub(crate) fn react(&mut self, now: Instant) {
-        for happened in self.links.take_happened() {
+        while let Some(happened) = self.links.next_happened() {
             match happened {
                 Happened::Neighbor { peer, link, first } => self.neighbor_up(now, peer, link, first),
                 Happened::NeighborLost { peer, reason } => self.neighbor_lost(now, peer, reason),
@@ -191,6 +194,10 @@ impl Mesh {
         }
         self.plan_round(now, peer);
         self.schedule.rush(now);
+        let held = self.links.get_mut(id).map(|link| std::mem::take(&mut link.held));
+        for bytes in held.unwrap_or_default() {
+            self.message(now, id, &bytes);
+        }
     }
 
     fn neighbor_lost(&mut self, now: Instant, peer: PeerId, reason: String) {

@@ -1,1 +1,71 @@
-//! Weft's simulated world
+//! Weft's simulated world: whole routers, joined in memory, in virtual time.
+//!
+//! Each [`Router`] is the daemon's own `Mesh`, `Sleeve`, `Plane` and `crypto`; only sockets, the clock and the kernel
+//! are replaced. A [`World`] holds hosts with routers and containers, the [`Network`] between them, one clock and
+//! one seed. Everything that happens follows from that seed and the calls made, so a run repeats exactly, and its
+//! [trace hash](World::trace_hash) shows it.
+//!
+//! ```
+//! use simulations::World;
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), simulations::Failure> {
+//! let mut world = World::new(1);
+//! let hosts = world.add_hosts(3);
+//! world.launch(hosts[0], &[]);
+//! world.launch(hosts[1], &[hosts[0]]);
+//! world.launch(hosts[2], &[hosts[0]]);
+//! world.all_direct(Duration::from_secs(3))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The way of a frame
+//!
+//! 1. [`World::send`] puts it on its host's bridge (`hosts`): local containers get it there.
+//! 2. `router` gives it to the router's `Plane`, which seals it into a datagram: an act.
+//! 3. `world` carries the act out: `network` says whether and when the datagram arrives.
+//! 4. The `clock` comes to that event, and `router` gives the datagram to the other `Plane`.
+//! 5. What comes out is a frame: the bridge there hands it to the container it is for.
+//!
+//! Control messages take the same steps over `links`, whose streams lose nothing.
+//!
+//! # Files
+//!
+//! | file | subject |
+//! |---|---|
+//! | `world`, `hosts` | the events; hosts, their routers and containers |
+//! | `clock`, `random`, `trace` | time, chance, and the proof that both repeat |
+//! | `network` | wires between hosts |
+//! | `connection`, `links` | QUIC as the routers see it |
+//! | `router`, `shore`, `signer` | a running router: both cores, its data half, its keys |
+//! | `disk` | what outlives it |
+//! | `container` | those who send frames |
+//! | `invariants`, `expect` | what must hold always, and what at rest |
+
+mod clock;
+mod connection;
+mod container;
+mod disk;
+mod expect;
+mod hosts;
+mod invariants;
+mod links;
+mod network;
+mod random;
+mod router;
+mod shore;
+mod signer;
+mod trace;
+mod world;
+
+pub use container::{Container, MARKER, Received, number_of};
+pub use disk::{Disk, Port};
+pub use expect::Failure;
+pub use hosts::{ContainerId, HostId};
+pub use invariants::Violation;
+pub use network::{Network, Wire};
+pub use random::Random;
+pub use router::{Line, Options, Router};
+pub use trace::TraceHash;
+pub use world::{Captured, World};

@@ -78,7 +78,7 @@ impl UdpThread {
             let now = self.shore.clock.now();
             let plane = self.shore.plane.clone();
             plane.inbound(now, canonical(meta.addr), datagram, scratch, &mut self.shore);
-        } else if !self.ids.plausible(datagram) {
+        } else if !self.ids.plausible(datagram) && !self.ids.is_linked(&canonical(meta.addr)) {
             self.shore.drops.count(DropReason::Garbage);
         } else if !self.queue.push(meta, datagram) {
             self.shore.drops.count(DropReason::Overflow);

@@ -276,7 +276,6 @@ impl Dialer {
         target: Option<String>,
     ) -> Event {
         let id = LinkId(self.next.fetch_add(1, Ordering::Relaxed));
-        let address = canonical(connection.remote_address());
         let direction = if target.is_some() {
             Direction::Out
         } else {
@@ -285,7 +284,6 @@ impl Dialer {
         let handle = session::start(id, peer, connection, proven, self.events.clone());
         Event::Up {
             handle,
-            address,
             direction,
             target,
         }

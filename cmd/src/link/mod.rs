@@ -31,7 +31,6 @@ pub(crate) enum Event {
     /// A connection is authenticated.
     Up {
         handle: LinkHandle,
-        address: SocketAddr,
         direction: Direction,
         target: Option<String>,
     },

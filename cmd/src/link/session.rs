@@ -3,9 +3,11 @@
 use super::frame::{self, Frame};
 use super::handshake::{Proven, closed};
 use super::{CloseCode, Event};
+use crate::net::canonical;
 use bytes::Bytes;
 use mesh::{LinkId, MAX_MESSAGE, PeerId};
 use quinn::{Connection, RecvStream, SendStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
@@ -22,6 +24,8 @@ pub(crate) struct LinkHandle {
     pub(crate) id: LinkId,
     /// The proven identity of the other end.
     pub(crate) peer: PeerId,
+    /// Where the other end is.
+    pub(crate) address: SocketAddr,
     /// The data key that the other end proved to hold.
     pub(crate) data_public: [u8; 32],
     connection: Connection,
@@ -70,6 +74,7 @@ pub(crate) fn start(
     LinkHandle {
         id,
         peer,
+        address: canonical(connection.remote_address()),
         data_public: proven.proof.data_public,
         connection,
         messages,

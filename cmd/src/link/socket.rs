@@ -8,12 +8,12 @@ use quinn::udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncUdpSocket, ConnectionId, ConnectionIdGenerator, UdpPoller};
 use rand_core::{OsRng, RngCore};
 use socket2::{Domain, Protocol, Socket, Type};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::future::Future;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
 
 /// Most QUIC datagrams that wait for the control plane; more are dropped, as by a full socket buffer.
@@ -231,7 +231,10 @@ impl UdpPoller for Writable {
 ///
 /// An id is four random bytes and four of a keyed hash over them: unlinkable for others, checkable here.
 #[derive(Debug, Clone)]
-pub(crate) struct ConnectionIds(hmac::Key);
+pub(crate) struct ConnectionIds {
+    key: hmac::Key,
+    linked: Arc<RwLock<HashSet<SocketAddr>>>,
+}
 
 impl ConnectionIds {
     const RANDOM: usize = 4;
@@ -239,16 +242,34 @@ impl ConnectionIds {
     /// Shortest datagram with a long header that is not noise: header, two ids, and a tag.
     const SHORTEST_LONG: usize = 21;
 
-    /// With a key made of `secret`.
+    /// With a key that stays the same over restarts: packets of connections from before must get through to quinn,
+    /// whose stateless resets tell the other end that they are gone.
     pub(crate) fn new(secret: &[u8; 32]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, secret),
+            linked: Arc::default(),
+        }
+    }
+
+    /// These are the addresses with which there are connections now.
+    pub(crate) fn set_linked(&self, addresses: HashSet<SocketAddr>) {
+        *self.linked.write().unwrap_or_else(PoisonError::into_inner) = addresses;
+    }
+
+    /// True if there is a connection with this address. From there a stateless reset (RFC 9000, section 10.3) may
+    /// come, which nobody but quinn can tell from noise.
+    pub(crate) fn is_linked(&self, address: &SocketAddr) -> bool {
+        self.linked
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(address)
     }
 
     fn own(&self, id: &[u8]) -> bool {
         let Some((random, mark)) = id.split_at_checked(Self::RANDOM) else {
             return false;
         };
-        mark.len() == Self::LEN - Self::RANDOM && hmac::sign(&self.0, random).as_ref().starts_with(mark)
+        mark.len() == Self::LEN - Self::RANDOM && hmac::sign(&self.key, random).as_ref().starts_with(mark)
     }
 
     /// True if `datagram` is QUIC version 1, or the answer to it, to an id that may be ours (RFC 9000, section 17).
@@ -267,7 +288,7 @@ impl ConnectionIdGenerator for ConnectionIds {
     fn generate_cid(&mut self) -> ConnectionId {
         let mut id = [0; Self::LEN];
         OsRng.fill_bytes(&mut id[..Self::RANDOM]);
-        let mark = hmac::sign(&self.0, &id[..Self::RANDOM]);
+        let mark = hmac::sign(&self.key, &id[..Self::RANDOM]);
         id[Self::RANDOM..].copy_from_slice(&mark.as_ref()[..Self::LEN - Self::RANDOM]);
         ConnectionId::new(&id)
     }

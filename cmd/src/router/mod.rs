@@ -28,7 +28,7 @@ pub(crate) use run::{Inbox, start_tap};
 
 use crate::control::{Echo, PingPath};
 use crate::data::Shore;
-use crate::link::{Dialer, LinkHandle};
+use crate::link::{ConnectionIds, Dialer, LinkHandle};
 use crate::state::{Memory, StateDir};
 use crypto::keyring::Keyring;
 use mesh::{Drops, Instant, LinkId, Mesh, PeerId};
@@ -59,6 +59,8 @@ pub(crate) struct Router {
     pub(crate) drops: Arc<Drops>,
     pub(crate) dialer: Dialer,
     pub(crate) links: BTreeMap<LinkId, LinkHandle>,
+    /// Shared with the UDP thread.
+    pub(crate) ids: ConnectionIds,
     pub(crate) keyring: Arc<RwLock<Keyring>>,
     pub(crate) state: StateDir,
     pub(crate) memory: Memory,

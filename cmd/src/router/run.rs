@@ -16,6 +16,9 @@ use tracing::{error, info, warn};
 /// Longest sleep; timers are far shorter.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
+/// What is told of a router elsewhere that shows this router's identity.
+const CLONE: &str = "another router uses this router's identity: remove the state directory of one of them";
+
 /// Everything the router listens to.
 pub(crate) struct Inbox {
     pub(crate) links: Receiver<link::Event>,
@@ -78,12 +81,12 @@ impl Router {
         match event {
             link::Event::Up {
                 handle,
-                address,
                 direction,
                 target,
             } => {
-                let (link, peer) = (handle.id, handle.peer);
+                let (link, peer, address) = (handle.id, handle.peer, handle.address);
                 self.links.insert(link, handle);
+                self.know_linked();
                 self.feed(Input::LinkUp {
                     link,
                     peer,
@@ -94,12 +97,22 @@ impl Router {
             }
             link::Event::Down { link, reason } => {
                 self.links.remove(&link);
+                self.know_linked();
                 self.feed(Input::LinkDown { link, reason });
             }
             link::Event::Message { link, bytes } => self.feed(Input::Message { link, bytes }),
             link::Event::Oversized { link } => self.feed(Input::Oversized { link }),
             link::Event::DialFailed { target, error, own } => {
-                self.feed(Input::DialFailed { target, error, own });
+                let elsewhere = own && self.is_elsewhere(&target);
+                if elsewhere {
+                    self.refused(DropReason::IdentityClash, &format!("{target}: {CLONE}"));
+                }
+                let error = if elsewhere { CLONE.into() } else { error };
+                self.feed(Input::DialFailed {
+                    target,
+                    error,
+                    own: own && !elsewhere,
+                });
             }
             link::Event::Advertised { addresses } => {
                 self.advertised = addresses;
@@ -107,6 +120,18 @@ impl Router {
             }
             link::Event::Refused { reason, detail } => self.refused(reason, &detail),
         }
+    }
+
+    fn know_linked(&self) {
+        self.ids
+            .set_linked(self.links.values().map(|link| link.address).collect());
+    }
+
+    /// True if `target` is an address, and not one of this host's: who answers there with this router's identity
+    /// is a clone. (Behind a NAT it may be the router itself after all; then it is dialled in vain, seldom.)
+    fn is_elsewhere(&self, target: &str) -> bool {
+        let address: Option<SocketAddr> = target.parse().ok();
+        address.is_some_and(|address| !address.ip().is_loopback() && !self.addresses.contains(&address))
     }
 
     fn refused(&self, reason: DropReason, detail: &str) {

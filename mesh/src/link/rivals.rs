@@ -78,7 +78,7 @@ impl Links {
                 "two routers have the identity {}; the one at {address} was refused",
                 peer.brief()
             );
-            self.happened.push(Happened::Clone { detail });
+            self.happened.push_back(Happened::Clone { detail });
             self.close(
                 now,
                 newcomer,
@@ -123,7 +123,7 @@ impl Links {
         match (self.primary.get(&peer).copied(), best) {
             (old, Some(link)) if old != Some(link) => {
                 self.primary.insert(peer, link);
-                self.happened.push(Happened::Neighbor {
+                self.happened.push_back(Happened::Neighbor {
                     peer,
                     link,
                     first: old.is_none(),
@@ -131,7 +131,7 @@ impl Links {
             }
             (Some(_), None) => {
                 self.primary.remove(&peer);
-                self.happened.push(Happened::NeighborLost {
+                self.happened.push_back(Happened::NeighborLost {
                     peer,
                     reason: reason.to_owned(),
                 });

@@ -4,7 +4,7 @@ use super::rtt::Rtt;
 use crate::bucket::Bucket;
 use crate::outbox::Outbox;
 use crate::wire::{Hello, Message, Ping};
-use crate::{Direction, Instant, LinkId, PeerId};
+use crate::{Direction, Instant, LinkId, MAX_MESSAGE, PeerId};
 use std::net::SocketAddr;
 
 /// Invalid signatures a neighbour may forward per minute.
@@ -12,6 +12,9 @@ pub(crate) const SIGNATURE_BUDGET: u32 = 16;
 /// Anti-entropy messages that are answered at once, and per minute.
 const REPAIR_BURST: u32 = 256;
 const REPAIR_RATE: u32 = 3000;
+
+/// Messages kept while a link is challenged.
+const MAX_HELD: usize = 64;
 
 /// How far a link is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +51,10 @@ pub(crate) struct Link {
     /// Our count of links, when this one began.
     pub(crate) number: u64,
     pub(crate) phase: Phase,
-    /// It had to wait for an older run's link to fail; what came meanwhile was not read.
+    /// It had to wait for an older run's link to fail.
     pub(crate) was_challenged: bool,
+    /// What came meanwhile, to be read if it is no impostor's.
+    pub(crate) held: Vec<Vec<u8>>,
     pub(crate) hello: Option<Hello>,
     pub(crate) opened: Instant,
     pub(crate) heard: Instant,
@@ -78,6 +83,7 @@ impl Link {
             number,
             phase: Phase::Greeting,
             was_challenged: false,
+            held: Vec::new(),
             hello: None,
             opened: now,
             heard: now,
@@ -86,6 +92,14 @@ impl Link {
             signatures: Bucket::new(now, SIGNATURE_BUDGET, SIGNATURE_BUDGET),
             repairs: Bucket::new(now, REPAIR_BURST, REPAIR_RATE),
             pings: 0,
+        }
+    }
+
+    /// Keeps a message for later. One too many is lost; the comparison after the challenge makes up for it.
+    pub(crate) fn hold(&mut self, bytes: &[u8]) {
+        let held: usize = self.held.iter().map(Vec::len).sum();
+        if self.held.len() < MAX_HELD && held + bytes.len() <= MAX_MESSAGE {
+            self.held.push(bytes.to_vec());
         }
     }
 

@@ -5,7 +5,7 @@ use super::state::{Link, Phase};
 use crate::outbox::Outbox;
 use crate::wire::{Hello, Message, Ping, VERSION_MAX, VERSION_MIN};
 use crate::{Direction, DropReason, Instant, LinkId, PeerId, PeerName};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ pub(crate) struct Links {
     pub(super) links: BTreeMap<LinkId, Link>,
     /// For each neighbour the link that is used.
     pub(super) primary: BTreeMap<PeerId, LinkId>,
-    pub(super) happened: Vec<Happened>,
+    pub(super) happened: VecDeque<Happened>,
     health: Health,
     count: u64,
     pub(super) keepalive: Duration,
@@ -66,7 +66,7 @@ impl Links {
             greeter,
             links: BTreeMap::new(),
             primary: BTreeMap::new(),
-            happened: Vec::new(),
+            happened: VecDeque::new(),
             health: Health::default(),
             count: 0,
             keepalive,
@@ -80,8 +80,8 @@ impl Links {
     }
 
     /// What happened since the last call.
-    pub(crate) fn take_happened(&mut self) -> Vec<Happened> {
-        std::mem::take(&mut self.happened)
+    pub(crate) fn next_happened(&mut self) -> Option<Happened> {
+        self.happened.pop_front()
     }
 
     /// A connection came up: say hello.
@@ -134,12 +134,12 @@ impl Links {
         link.hello = Some(hello);
         link.heard = now;
         if peer != self.greeter.id {
-            self.happened.push(Happened::Observed(observed));
+            self.happened.push_back(Happened::Observed(observed));
             return self.settle(now, id, out);
         }
         if instance == self.greeter.instance {
             out.drop(DropReason::SelfLink);
-            self.happened.push(Happened::Own { target });
+            self.happened.push_back(Happened::Own { target });
             self.close(now, id, "a link with itself", out);
         } else {
             let detail = format!(
@@ -147,7 +147,7 @@ impl Links {
                 link.address
             );
             out.drop(DropReason::IdentityClash);
-            self.happened.push(Happened::Clone { detail });
+            self.happened.push_back(Happened::Clone { detail });
             self.close(now, id, "another router has this identity", out);
         }
     }
@@ -212,7 +212,7 @@ impl Links {
         let lived = link.up_since().map(|since| now.since(since));
         link.phase = Phase::Closing;
         let (peer, target) = (link.peer, link.target.clone());
-        self.happened.push(Happened::Ended {
+        self.happened.push_back(Happened::Ended {
             peer,
             target,
             reason: reason.to_owned(),

@@ -149,7 +149,7 @@ impl World {
                 self.gone(pipe, near);
             }
         }
-        self.nodes[n].links.take_happened();
+        while self.nodes[n].links.next_happened().is_some() {}
     }
 
     fn run(&mut self, duration: Duration) {

@@ -1,0 +1,78 @@
+//! Virtual time: the clock, and everything that is still to happen.
+
+use mesh::Instant;
+use std::collections::BTreeMap;
+
+/// A clock that jumps from one planned event to the next. What is planned for the same instant happens in the
+/// order in which it was planned.
+#[derive(Debug)]
+pub(crate) struct Clock<E> {
+    now: Instant,
+    planned: BTreeMap<(Instant, u64), E>,
+    count: u64,
+}
+
+impl<E> Clock<E> {
+    /// A clock at zero with nothing planned.
+    pub(crate) fn new() -> Self {
+        Self {
+            now: Instant(0),
+            planned: BTreeMap::new(),
+            count: 0,
+        }
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Plans an event. One in the past happens now.
+    pub(crate) fn plan(&mut self, at: Instant, event: E) {
+        self.count += 1;
+        self.planned.insert((at.max(self.now), self.count), event);
+    }
+
+    /// Goes to the next event, if that is not later than `end`; else to `end`.
+    pub(crate) fn next(&mut self, end: Instant) -> Option<E> {
+        match self.planned.first_entry().filter(|entry| entry.key().0 <= end) {
+            Some(entry) => {
+                self.now = entry.key().0;
+                Some(entry.remove())
+            }
+            None => {
+                self.now = self.now.max(end);
+                None
+            }
+        }
+    }
+
+    /// How much is planned.
+    pub(crate) fn len(&self) -> usize {
+        self.planned.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_in_order() {
+        let mut clock = Clock::new();
+        for (at, event) in [(5, 'c'), (2, 'a'), (5, 'd'), (2, 'b'), (9, 'e')] {
+            clock.plan(Instant(at), event);
+        }
+        let mut seen = String::new();
+        while let Some(event) = clock.next(Instant(6)) {
+            seen.push(event);
+            if event == 'a' {
+                clock.plan(Instant(0), 'x');
+            }
+        }
+        assert_eq!(
+            (seen.as_str(), clock.now(), clock.len()),
+            ("abxcd", Instant(6), 1)
+        );
+    }
+}

@@ -1,0 +1,185 @@
+//! One QUIC connection between two hosts, as far as the daemon sees of it: a stream each way that loses nothing and
+//! keeps its order, a handshake on it, an end.
+
+use crate::HostId;
+use crypto::{LinkInitiator, LinkResponder};
+use mesh::{Instant, LinkId, PeerId};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// From the first packet to the proof of the secret, on either side.
+pub(crate) const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
+/// A connection on which nothing came for so long ends without a word (RFC 9000, section 10.1).
+pub(crate) const IDLE: Duration = Duration::from_secs(30);
+/// Acknowledgements may be held back so long (RFC 9000, section 18.2), so retransmission waits for it.
+const MAX_ACK_DELAY: Duration = Duration::from_millis(25);
+/// Keepalives are sent every second, and the answer to one brings back what is missing.
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+/// The smallest IP packet with which a connection can begin: 1200 bytes (RFC 9000, section 14), UDP and IP headers.
+pub(crate) const FIRST_PACKET: usize = 1248;
+/// Headers and tag around a message.
+pub(crate) const OVERHEAD: usize = 60;
+
+/// Why a connection is closed, as the other end learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CloseCode {
+    /// Not wanted, or no longer.
+    Closed,
+    /// The secret is another one.
+    SecretRefused,
+    /// Both ends are the same router.
+    SelfLink,
+    /// The handshake makes no sense.
+    Protocol,
+}
+
+/// What a stream carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Packet {
+    /// The dialler's first.
+    Initial,
+    /// The answer, which shows the identity of the answering end.
+    Welcome,
+    /// A message of the proof of the secret.
+    Proof(Vec<u8>),
+    /// A control message.
+    Message(Vec<u8>),
+}
+
+impl Packet {
+    /// The bytes inside.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Initial | Self::Welcome => &[],
+            Self::Proof(bytes) | Self::Message(bytes) => bytes,
+        }
+    }
+
+    /// The largest IP packet it needs. Longer messages go in several.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Initial | Self::Welcome => FIRST_PACKET,
+            Self::Proof(bytes) | Self::Message(bytes) => (bytes.len() + OVERHEAD).min(FIRST_PACKET),
+        }
+    }
+}
+
+/// How far an end is.
+pub(crate) enum Stage {
+    /// The dialler waits for the first answer.
+    Dialling,
+    /// The dialler waits for the second message of the proof.
+    Offering(LinkInitiator),
+    /// The other end waits for the first packet, then for the first message of the proof.
+    Listening,
+    /// The other end waits for the third message.
+    Answering(LinkResponder),
+    /// It is a link.
+    Up(LinkId),
+    /// It is over, or the process is gone.
+    Closed,
+}
+
+/// One end.
+pub(crate) struct End {
+    pub(crate) host: HostId,
+    /// The run of the router there; `None` until the first packet reaches one.
+    pub(crate) run: Option<u64>,
+    pub(crate) stage: Stage,
+    /// What did not pass yet.
+    pub(crate) waiting: VecDeque<Packet>,
+    /// A retransmission is planned.
+    pub(crate) retrying: bool,
+    tries: u32,
+    /// Nothing sent later arrives at the other end before.
+    pub(crate) last_arrival: Instant,
+    /// When something came last.
+    pub(crate) heard: Instant,
+}
+
+impl End {
+    fn new(now: Instant, host: HostId, run: Option<u64>, stage: Stage) -> Self {
+        Self {
+            host,
+            run,
+            stage,
+            waiting: VecDeque::new(),
+            retrying: false,
+            tries: 0,
+            last_arrival: now,
+            heard: now,
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.stage, Stage::Closed)
+    }
+
+    pub(crate) fn link(&self) -> Option<LinkId> {
+        match self.stage {
+            Stage::Up(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    /// A packet passed.
+    pub(crate) fn passed(&mut self) {
+        self.tries = 0;
+    }
+
+    /// A packet did not: how long until the next try (RFC 9002, section 6.2).
+    pub(crate) fn backoff(&mut self, round_trip: Duration) -> Duration {
+        let first = round_trip + round_trip / 2 + MAX_ACK_DELAY;
+        self.tries += 1;
+        (first * (1 << self.tries.min(8)) / 2).min(MAX_BACKOFF.max(first))
+    }
+}
+
+/// A connection. The first end dialled.
+pub(crate) struct Connection {
+    pub(crate) ends: [End; 2],
+    /// Keying material that only these two ends have, in the place of TLS's (RFC 8446, section 7.5).
+    pub(crate) exporter: [u8; 32],
+    pub(crate) target: String,
+    pub(crate) expect: Option<PeerId>,
+}
+
+impl Connection {
+    /// A connection whose first packet is about to be sent.
+    pub(crate) fn new(
+        now: Instant,
+        from: (HostId, u64),
+        to: HostId,
+        exporter: [u8; 32],
+        (target, expect): (String, Option<PeerId>),
+    ) -> Self {
+        Self {
+            ends: [
+                End::new(now, from.0, Some(from.1), Stage::Dialling),
+                End::new(now, to, None, Stage::Listening),
+            ],
+            exporter,
+            target,
+            expect,
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.ends.iter().all(End::is_closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retransmissions_back_off_to_a_second() {
+        let mut end = End::new(Instant(0), HostId(0), None, Stage::Listening);
+        let round_trip = Duration::from_millis(50);
+        let waits: Vec<_> = (0..6).map(|_| end.backoff(round_trip).as_millis()).collect();
+        assert_eq!(waits, [100, 200, 400, 800, 1000, 1000]);
+        end.passed();
+        assert_eq!(end.backoff(round_trip).as_millis(), 100);
+    }
+}

@@ -1,0 +1,486 @@
+//! Connections at work: dials, the proof of the secret, control messages, ends.
+//!
+//! ```text
+//! dialler                               the other end
+//!   Initial          ──────────────▶    1 latency
+//!   expects somebody ◀── Welcome ───    2
+//!   proof 1          ──────────────▶    3
+//!   link up (4)      ◀── proof 2 ───
+//!   proof 3          ──────────────▶    5: link up
+//! ```
+//! What does not pass a wire is tried again, in order, with QUIC's backoff. A connection ends when one end closes it
+//! (the other learns if that packet passes), when its handshake takes too long, or when it was idle for too long.
+//! A process that was killed says nothing, nor does the next one on its host: no stateless resets (RFC 9000,
+//! section 10.3), so that routers are seen to do without.
+
+use crate::connection::{CloseCode, Connection, FIRST_PACKET, HANDSHAKE_TIME, IDLE, OVERHEAD, Packet, Stage};
+use crate::router::NewLink;
+use crate::world::Event;
+use crate::{HostId, World};
+use crypto::{LinkError, LinkInitiator, LinkProof, LinkResponder};
+use mesh::{DropReason, LinkId, PeerId};
+
+/// Number of a connection, never used again.
+pub(crate) type Number = u64;
+
+impl World {
+    /// A router dials.
+    pub(crate) fn dial(&mut self, from: HostId, target: String, expect: Option<PeerId>) {
+        let now = self.clock.now();
+        let run = self.hosts[from.0].run;
+        let to = target.parse().ok().and_then(|address| self.host_at(address));
+        let Some(to) = to else {
+            // A host that is not there answers as little as one that is cut off.
+            let error = "no answer: is a router running there, and is its UDP port open?".to_owned();
+            let event = Event::DialFailed {
+                host: from,
+                run,
+                target,
+                error,
+                own: false,
+            };
+            return self.clock.plan(now + HANDSHAKE_TIME, event);
+        };
+        let number = self.next_connection;
+        self.next_connection += 1;
+        let exporter = self.random.fork("exporter", number).bytes();
+        let connection = Connection::new(now, (from, run), to, exporter, (target, expect));
+        self.connections.insert(number, connection);
+        self.clock
+            .plan(now + HANDSHAKE_TIME, Event::HandshakeDue { number, end: 0 });
+        self.clock.plan(now + IDLE, Event::IdleDue { number, end: 0 });
+        self.transmit(number, 0, Packet::Initial);
+    }
+
+    /// A router sends over a link.
+    pub(crate) fn send_over(&mut self, host: HostId, link: LinkId, bytes: Vec<u8>, reliable: bool) {
+        let Some(&(number, end)) = self.hosts[host.0].links.get(&link) else {
+            return;
+        };
+        if reliable {
+            return self.transmit(number, end, Packet::Message(bytes));
+        }
+        let Some((from, to)) = self.parties(number, end) else {
+            return;
+        };
+        let size = bytes.len() + OVERHEAD;
+        let latency = self.network.carry(from, to, size, &mut self.chance);
+        if let Some(latency) = latency.filter(|_| self.is_there(number, 1 - end)) {
+            let event = Event::Lossy {
+                number,
+                end: 1 - end,
+                bytes,
+            };
+            self.clock.plan(self.clock.now() + latency, event);
+        }
+    }
+
+    /// A router closes a link.
+    pub(crate) fn close_link(&mut self, host: HostId, link: LinkId, reason: &str) {
+        if let Some(&(number, end)) = self.hosts[host.0].links.get(&link) {
+            self.close(number, end, CloseCode::Closed, reason);
+        }
+    }
+
+    /// A process ended: its connections say nothing any more.
+    pub(crate) fn abandon(&mut self, host: HostId) {
+        self.hosts[host.0].links.clear();
+        for connection in self.connections.values_mut() {
+            for end in connection.ends.iter_mut().filter(|end| end.host == host) {
+                end.stage = Stage::Closed;
+                end.waiting.clear();
+            }
+        }
+        self.connections.retain(|_, connection| !connection.is_over());
+    }
+
+    /// A process ends cleanly: all its connections are closed.
+    pub(crate) fn close_all(&mut self, host: HostId) {
+        let of_host = self.connections.iter().flat_map(|(&number, connection)| {
+            let ends = connection.ends.iter().enumerate();
+            ends.filter(move |(_, end)| end.host == host)
+                .map(move |(end, _)| (number, end))
+        });
+        for (number, end) in of_host.collect::<Vec<_>>() {
+            self.close(number, end, CloseCode::Closed, "the router stops");
+        }
+    }
+
+    /// A packet arrives.
+    pub(crate) fn packet(&mut self, number: Number, end: usize, packet: Packet) {
+        let (now, host) = match self.connections.get(&number) {
+            Some(connection) => (self.clock.now(), connection.ends[end].host),
+            None => return,
+        };
+        let run = self.hosts[host.0].run;
+        let running = self.hosts[host.0].router.is_some();
+        let Some(connection) = self.connections.get_mut(&number) else {
+            return;
+        };
+        let there = &mut connection.ends[end];
+        if !running || there.is_closed() || *there.run.get_or_insert(run) != run {
+            return;
+        }
+        there.heard = now;
+        match packet {
+            Packet::Message(bytes) => {
+                if let Some(link) = there.link() {
+                    self.router_input(host, mesh::Input::Message { link, bytes });
+                }
+            }
+            Packet::Initial => {
+                self.clock
+                    .plan(now + HANDSHAKE_TIME, Event::HandshakeDue { number, end });
+                self.clock.plan(now + IDLE, Event::IdleDue { number, end });
+                self.transmit(number, end, Packet::Welcome);
+            }
+            Packet::Welcome => self.welcomed(number, end),
+            Packet::Proof(bytes) => self.proof(number, end, &bytes),
+        }
+    }
+
+    /// A message that may be lost arrives.
+    pub(crate) fn lossy(&mut self, number: Number, end: usize, bytes: Vec<u8>) {
+        let now = self.clock.now();
+        let Some(there) = self
+            .connections
+            .get_mut(&number)
+            .map(|connection| &mut connection.ends[end])
+        else {
+            return;
+        };
+        there.heard = now;
+        if let (Some(link), host) = (there.link(), there.host) {
+            self.router_input(host, mesh::Input::Message { link, bytes });
+        }
+    }
+
+    /// The other end's close arrives.
+    pub(crate) fn closed(&mut self, number: Number, end: usize, code: CloseCode, reason: &str) {
+        let text = match code {
+            CloseCode::SecretRefused => {
+                "the other router refused the secret: it belongs to another mesh, or the secret was retired"
+                    .into()
+            }
+            CloseCode::SelfLink => "this is the router itself".into(),
+            CloseCode::Closed | CloseCode::Protocol => format!("closed by the other router: {reason}"),
+        };
+        self.finish(number, end, text, None);
+    }
+
+    /// The time for the handshake is over.
+    pub(crate) fn handshake_due(&mut self, number: Number, end: usize) {
+        let Some(connection) = self.connections.get(&number) else {
+            return;
+        };
+        let there = &connection.ends[end];
+        let (is_over, host) = (there.is_closed() || there.link().is_some(), there.host);
+        if is_over {
+            return;
+        }
+        if end == 1 {
+            self.count(host, DropReason::NoProof);
+        }
+        self.close(number, end, CloseCode::Closed, "");
+    }
+
+    /// Perhaps nothing came for too long.
+    pub(crate) fn idle_due(&mut self, number: Number, end: usize) {
+        let Some(connection) = self.connections.get(&number) else {
+            return;
+        };
+        let due = connection.ends[end].heard + IDLE;
+        if due > self.clock.now() {
+            self.clock.plan(due, Event::IdleDue { number, end });
+        } else {
+            self.finish(number, end, "no answer".into(), None);
+        }
+    }
+
+    /// A retransmission is due.
+    pub(crate) fn retry(&mut self, number: Number, end: usize) {
+        if let Some(connection) = self.connections.get_mut(&number) {
+            connection.ends[end].retrying = false;
+            self.pump(number, end);
+        }
+    }
+
+    fn transmit(&mut self, number: Number, end: usize, packet: Packet) {
+        let Some(connection) = self.connections.get_mut(&number) else {
+            return;
+        };
+        if !connection.ends[end].is_closed() {
+            connection.ends[end].waiting.push_back(packet);
+            self.pump(number, end);
+        }
+    }
+
+    /// Sends what waits, up to the first packet that does not pass.
+    fn pump(&mut self, number: Number, end: usize) {
+        let Some((from, to)) = self.parties(number, end) else {
+            return;
+        };
+        let (now, is_there) = (self.clock.now(), self.is_there(number, 1 - end));
+        let round_trip = self.network.round_trip(from, to);
+        let Some(connection) = self.connections.get_mut(&number) else {
+            return;
+        };
+        let near = &mut connection.ends[end];
+        while !near.retrying {
+            let Some(packet) = near.waiting.pop_front() else {
+                break;
+            };
+            let latency = self.network.carry(from, to, packet.size(), &mut self.chance);
+            let Some(latency) = latency.filter(|_| is_there) else {
+                near.waiting.push_front(packet);
+                near.retrying = true;
+                let at = now + near.backoff(round_trip);
+                self.clock.plan(at, Event::Retry { number, end });
+                break;
+            };
+            near.passed();
+            near.last_arrival = near.last_arrival.max(now + latency);
+            let at = near.last_arrival;
+            let end = 1 - end;
+            self.clock.plan(at, Event::Packet { number, end, packet });
+        }
+    }
+
+    /// The dialler sees who answers.
+    fn welcomed(&mut self, number: Number, end: usize) {
+        let Some((from, to)) = self.parties(number, end) else {
+            return;
+        };
+        let (own, peer) = (self.id(from), self.id(to));
+        let Some(connection) = self.connections.get_mut(&number) else {
+            return;
+        };
+        if peer == own {
+            return self.refuse(
+                number,
+                end,
+                CloseCode::SelfLink,
+                "this is the router itself",
+                true,
+            );
+        }
+        if connection.expect.is_some_and(|expected| expected != peer) {
+            return self.refuse(
+                number,
+                end,
+                CloseCode::Protocol,
+                "another router answers there",
+                false,
+            );
+        }
+        let Some(router) = &self.hosts[from.0].router else {
+            return;
+        };
+        let mut random = self.random.fork("link", number * 2);
+        let (identity, secret) = (&router.disk.identity, router.disk.keyring.preferred());
+        match LinkInitiator::new(
+            identity,
+            &connection.exporter,
+            &own.0,
+            &peer.0,
+            secret,
+            &mut random,
+        ) {
+            Ok((initiator, first)) => {
+                connection.ends[end].stage = Stage::Offering(initiator);
+                self.transmit(number, end, Packet::Proof(first));
+            }
+            Err(error) => self.refuse_link(number, end, error),
+        }
+    }
+
+    /// A message of the proof arrives.
+    fn proof(&mut self, number: Number, end: usize, bytes: &[u8]) {
+        let Some((near, far)) = self.parties(number, end) else {
+            return;
+        };
+        let (own, peer) = (self.id(near), self.id(far));
+        let Some(connection) = self.connections.get_mut(&number) else {
+            return;
+        };
+        let Some(router) = &self.hosts[near.0].router else {
+            return;
+        };
+        let stage = std::mem::replace(&mut connection.ends[end].stage, Stage::Listening);
+        match stage {
+            Stage::Offering(initiator) => match initiator.finish(bytes) {
+                Ok((third, proof)) => {
+                    self.transmit(number, end, Packet::Proof(third));
+                    self.up(number, end, peer, &proof);
+                }
+                Err(error) => self.refuse_link(number, end, error),
+            },
+            Stage::Listening => {
+                let mut random = self.random.fork("link", number * 2 + 1);
+                let (identity, keyring) = (&router.disk.identity, &router.disk.keyring);
+                let exporter = &connection.exporter;
+                match LinkResponder::accept(identity, exporter, &own.0, &peer.0, keyring, bytes, &mut random)
+                {
+                    Ok((responder, second)) => {
+                        connection.ends[end].stage = Stage::Answering(responder);
+                        self.transmit(number, end, Packet::Proof(second));
+                    }
+                    Err(error) => self.refuse_link(number, end, error),
+                }
+            }
+            Stage::Answering(responder) => match responder.finish(bytes) {
+                Ok(proof) => self.up(number, end, peer, &proof),
+                Err(error) => self.refuse_link(number, end, error),
+            },
+            stage => connection.ends[end].stage = stage,
+        }
+    }
+
+    fn up(&mut self, number: Number, end: usize, peer: PeerId, proof: &LinkProof) {
+        let Some((near, far)) = self.parties(number, end) else {
+            return;
+        };
+        let Some(target) = self
+            .connections
+            .get(&number)
+            .map(|connection| connection.target.clone())
+        else {
+            return;
+        };
+        let link = NewLink {
+            peer,
+            data_public: proof.data_public,
+            address: self.hosts[far.0].address,
+            target: (end == 0).then_some(target),
+        };
+        let Some(id) = self.hosts[near.0].router.as_mut().map(crate::Router::new_link) else {
+            return;
+        };
+        self.hosts[near.0].links.insert(id, (number, end));
+        if let Some(connection) = self.connections.get_mut(&number) {
+            connection.ends[end].stage = Stage::Up(id);
+        }
+        self.with_router(near, |router| router.link_up(id, link));
+    }
+
+    fn refuse_link(&mut self, number: Number, end: usize, error: LinkError) {
+        let (code, reason) = match error {
+            LinkError::UnknownSecret { .. } | LinkError::Unauthentic => {
+                (CloseCode::SecretRefused, DropReason::SecretRefused)
+            }
+            LinkError::SelfLink => (CloseCode::SelfLink, DropReason::SelfLink),
+            LinkError::Malformed | LinkError::Randomness => (CloseCode::Protocol, DropReason::LinkHandshake),
+        };
+        if let Some((near, _)) = self.parties(number, end).filter(|_| end == 1) {
+            self.count(near, reason);
+        }
+        self.refuse(number, end, code, &error.to_string(), false);
+    }
+
+    /// Ends a handshake with an error of this end's.
+    fn refuse(&mut self, number: Number, end: usize, code: CloseCode, error: &str, own: bool) {
+        self.say_closed(number, end, code, error);
+        self.finish(number, end, error.to_owned(), Some(own));
+    }
+
+    fn close(&mut self, number: Number, end: usize, code: CloseCode, reason: &str) {
+        self.say_closed(number, end, code, reason);
+        self.finish(number, end, format!("closed here: {reason}"), None);
+    }
+
+    /// Tells the other end. While it goes on sending it is told again and again, so loss alone hides nothing; a
+    /// block does.
+    fn say_closed(&mut self, number: Number, end: usize, code: CloseCode, reason: &str) {
+        let Some((from, to)) = self.parties(number, end) else {
+            return;
+        };
+        let wire = self.network.wire(from, to);
+        let Some(connection) = self.connections.get(&number) else {
+            return;
+        };
+        let passes = !wire.blocked && usize::from(wire.mtu) >= FIRST_PACKET && self.is_there(number, 1 - end);
+        if passes && !connection.ends[end].is_closed() {
+            let at = connection.ends[end]
+                .last_arrival
+                .max(self.clock.now() + wire.latency);
+            let (end, reason) = (1 - end, reason.to_owned());
+            self.clock.plan(
+                at,
+                Event::Closed {
+                    number,
+                    end,
+                    code,
+                    reason,
+                },
+            );
+        }
+    }
+
+    /// This end is over; its router learns it. `own`: the dial reached the router itself.
+    fn finish(&mut self, number: Number, end: usize, reason: String, own: Option<bool>) {
+        let now = self.clock.now();
+        let Some(connection) = self.connections.get_mut(&number) else {
+            return;
+        };
+        let there = &mut connection.ends[end];
+        let stage = std::mem::replace(&mut there.stage, Stage::Closed);
+        there.waiting.clear();
+        let (host, run) = (there.host, there.run);
+        match (stage, run) {
+            (Stage::Closed, _) | (_, None) => {}
+            (Stage::Up(link), Some(run)) => {
+                self.hosts[host.0].links.remove(&link);
+                self.clock.plan(
+                    now,
+                    Event::Down {
+                        host,
+                        run,
+                        link,
+                        reason,
+                    },
+                );
+            }
+            (_, Some(run)) if end == 0 => {
+                let target = connection.target.clone();
+                let (error, own) = (reason, own.unwrap_or(false));
+                self.clock.plan(
+                    now,
+                    Event::DialFailed {
+                        host,
+                        run,
+                        target,
+                        error,
+                        own,
+                    },
+                );
+            }
+            _ => {}
+        }
+        let Some(connection) = self.connections.get_mut(&number) else {
+            return;
+        };
+        let other = &mut connection.ends[1 - end];
+        if other.run.is_none() {
+            // Nobody there ever heard of it.
+            other.stage = Stage::Closed;
+        }
+        if connection.is_over() {
+            self.connections.remove(&number);
+        }
+    }
+
+    /// The host of this end and that of the other.
+    fn parties(&self, number: Number, end: usize) -> Option<(HostId, HostId)> {
+        let ends = &self.connections.get(&number)?.ends;
+        Some((ends[end].host, ends[1 - end].host))
+    }
+
+    /// True while a process is at this end that knows the connection, or may learn of it.
+    fn is_there(&self, number: Number, end: usize) -> bool {
+        self.connections.get(&number).is_some_and(|connection| {
+            let end = &connection.ends[end];
+            let host = &self.hosts[end.host.0];
+            !end.is_closed() && host.router.is_some() && end.run.is_none_or(|run| run == host.run)
+        })
+    }
+}

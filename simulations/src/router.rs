@@ -1,0 +1,442 @@
+//! A running router: the two cores and the data half, driven as the daemon drives them.
+//!
+//! Like the cores it is sans-IO: what it wants done comes out as [`Act`]s, which the world carries out. Its clock
+//! starts at zero when it is launched, as a daemon's does.
+
+use crate::shore::{News, Shore};
+use crate::signer::Keys;
+use crate::{Disk, Port, Random};
+use crypto::{Cipher, Keyring};
+use mesh::{Drops, Input, Instant, LinkId, Mesh, Output, PeerId, Vni};
+use rand_core::RngCore;
+use sleeve::{Plane, PlaneConfig, Scratch, Sleeve};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Log lines kept.
+const MAX_LOG: usize = 2000;
+/// MTU of the containers' interfaces: the underlay's 1500 less what the largest direct overlay adds.
+const CONTAINER_MTU: u16 = 1390;
+/// Largest MTU of the underlay's interfaces.
+const MAX_MTU: u16 = 1500;
+
+/// What a router wants done outside.
+#[derive(Debug)]
+pub(crate) enum Act {
+    Dial {
+        target: String,
+        expect: Option<PeerId>,
+    },
+    Close {
+        link: LinkId,
+        reason: &'static str,
+    },
+    Send {
+        link: LinkId,
+        bytes: Vec<u8>,
+        reliable: bool,
+    },
+    Datagram {
+        to: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    Frame {
+        vni: Vni,
+        bytes: Vec<u8>,
+    },
+}
+
+/// A line of the log.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Line {
+    /// From the control plane.
+    Mesh(mesh::Event),
+    /// From the data path.
+    Sleeve(sleeve::Event),
+    /// A data route changed; `None`: there is none any more. Its hops.
+    Route(PeerId, Option<Vec<PeerId>>),
+    /// A ping was answered, or not.
+    Ping(u64, Result<Vec<PeerId>, sleeve::PingError>),
+}
+
+/// How routers differ besides what is on their disks.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Whether it dials addresses found in records.
+    pub discovery: bool,
+    /// Subnets in which frames need no encryption.
+    pub trusted: Vec<(std::net::IpAddr, u8)>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            discovery: true,
+            trusted: Vec::new(),
+        }
+    }
+}
+
+/// A running router.
+pub struct Router {
+    /// The control plane.
+    pub mesh: Mesh,
+    /// The control half of the data path.
+    pub sleeve: Sleeve,
+    /// The data half.
+    pub plane: Arc<Plane>,
+    /// What was thrown away, and why.
+    pub drops: Arc<Drops>,
+    /// What it keeps when it ends.
+    pub disk: Disk,
+    /// What it said, with the world's time.
+    pub log: VecDeque<(Instant, Line)>,
+    id: PeerId,
+    /// The world's time at its launch.
+    started: Instant,
+    now: Instant,
+    keyring: Arc<RwLock<Keyring>>,
+    links: BTreeMap<LinkId, Link>,
+    next_link: u64,
+    scratch: Scratch,
+    acts: Vec<Act>,
+}
+
+/// A link, as its router holds it.
+struct Link {
+    peer: PeerId,
+    data_public: [u8; 32],
+}
+
+/// What is said of a link that comes up.
+pub(crate) struct NewLink {
+    pub(crate) peer: PeerId,
+    pub(crate) data_public: [u8; 32],
+    pub(crate) address: SocketAddr,
+    pub(crate) target: Option<String>,
+}
+
+impl Router {
+    /// Launches a router at `address`. The epoch on the disk is raised before anything else, as the daemon does.
+    pub(crate) fn launch(
+        now: Instant,
+        name: mesh::PeerName,
+        address: SocketAddr,
+        mut disk: Disk,
+        options: &Options,
+        random: &Random,
+    ) -> Self {
+        disk.epoch = disk.epoch.max(1) + 1;
+        let id = PeerId(disk.identity.public());
+        let drops = Arc::new(Drops::default());
+        let keyring = Arc::new(RwLock::new(disk.keyring.clone()));
+        let plane = Arc::new(Plane::new(PlaneConfig {
+            id,
+            drops: drops.clone(),
+            trusted: options.trusted.clone(),
+            container_mtu: CONTAINER_MTU,
+        }));
+        let config = sleeve::Config {
+            id,
+            identity: disk.identity.clone(),
+            keyring: disk.keyring.clone(),
+            epoch: disk.epoch,
+            ciphers: vec![Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305],
+            trusted: options.trusted.clone(),
+            max_mtu: MAX_MTU,
+            drops: drops.clone(),
+        };
+        let keys = Box::new(random.fork("keys", 0));
+        let sleeve = Sleeve::new(config, plane.clone(), keys, Instant(0));
+        let signer = Keys {
+            identity: disk.identity.clone(),
+            keyring: keyring.clone(),
+        };
+        let data_key = disk.identity.data_public();
+        let mut config = mesh::Config::new(id, name, data_key, disk.epoch, Arc::new(signer));
+        config.instance = random.fork("instance", 0).next_u64();
+        config.drops = drops.clone();
+        config.discovery = options.discovery;
+        config.targets.clone_from(&disk.targets);
+        let mesh = Mesh::new(config, random.fork("core", 0).bytes(), Instant(0));
+        let mut router = Self {
+            mesh,
+            sleeve,
+            plane,
+            drops,
+            disk,
+            log: VecDeque::new(),
+            id,
+            started: now,
+            now,
+            keyring,
+            links: BTreeMap::new(),
+            next_link: 0,
+            scratch: Scratch::default(),
+            acts: Vec::new(),
+        };
+        router.feed_sleeve(sleeve::Input::MaxMtu(MAX_MTU));
+        router.set_addresses(vec![address]);
+        router.publish_ports();
+        router.drain();
+        router
+    }
+
+    /// Its identity.
+    #[must_use]
+    pub fn id(&self) -> PeerId {
+        self.id
+    }
+
+    /// Its own time.
+    #[must_use]
+    pub fn time(&self) -> Instant {
+        Instant(self.now.0 - self.started.0)
+    }
+
+    /// Its data route's hops to another router.
+    #[must_use]
+    pub fn hops(&self, peer: &PeerId) -> Option<Vec<PeerId>> {
+        let mut routes = self.mesh.routes().into_iter();
+        routes.find(|(to, _)| to == peer).map(|(_, route)| route.path)
+    }
+
+    /// Whether control messages reach another router.
+    #[must_use]
+    pub fn reaches(&self, peer: &PeerId) -> bool {
+        self.mesh
+            .peers()
+            .iter()
+            .any(|view| view.id == *peer && view.reachable)
+    }
+
+    /// Lets it know the world's time.
+    pub(crate) fn set_now(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// When, in the world's time, it wants to be woken.
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        let mesh = self.mesh.poll_timeout().map(|(at, _)| at);
+        let earliest = mesh.into_iter().chain(self.sleeve.poll_timeout()).min()?;
+        Some(Instant(self.started.0.saturating_add(earliest.0)))
+    }
+
+    /// What it wants done since the last call.
+    pub(crate) fn take_acts(&mut self) -> Vec<Act> {
+        std::mem::take(&mut self.acts)
+    }
+
+    /// Its timers are due.
+    pub(crate) fn timers(&mut self) {
+        self.feed(Input::Tick);
+        self.feed_sleeve(sleeve::Input::Tick);
+        self.drain();
+    }
+
+    /// Something from outside for the control plane.
+    pub(crate) fn input(&mut self, input: Input) {
+        self.feed(input);
+        self.drain();
+    }
+
+    /// Something from outside for the data path's control half.
+    pub(crate) fn input_sleeve(&mut self, input: sleeve::Input) {
+        self.feed_sleeve(input);
+        self.drain();
+    }
+
+    /// A number for a link, never used again.
+    pub(crate) fn new_link(&mut self) -> LinkId {
+        self.next_link += 1;
+        LinkId(self.next_link)
+    }
+
+    /// A connection is proven: it becomes a link.
+    pub(crate) fn link_up(&mut self, id: LinkId, link: NewLink) {
+        let direction = if link.target.is_some() {
+            mesh::Direction::Out
+        } else {
+            mesh::Direction::In
+        };
+        let (peer, data_public) = (link.peer, link.data_public);
+        self.links.insert(id, Link { peer, data_public });
+        self.input(Input::LinkUp {
+            link: id,
+            peer,
+            address: link.address,
+            direction,
+            target: link.target,
+        });
+    }
+
+    /// A link is gone.
+    pub(crate) fn link_down(&mut self, link: LinkId, reason: String) {
+        self.links.remove(&link);
+        self.input(Input::LinkDown { link, reason });
+    }
+
+    /// Links of the daemon's making that still stand.
+    #[must_use]
+    pub fn open_links(&self) -> usize {
+        self.links.len()
+    }
+
+    /// A datagram came to the data port.
+    pub(crate) fn datagram(&mut self, from: SocketAddr, mut bytes: Vec<u8>) {
+        let now = self.time();
+        let mut shore = Shore::default();
+        self.plane
+            .inbound(now, from, &mut bytes, &mut self.scratch, &mut shore);
+        self.take_from(shore);
+    }
+
+    /// A container sent a frame that is not for this host alone.
+    pub(crate) fn frame(&mut self, vni: Vni, frame: &[u8]) {
+        let now = self.time();
+        let mut shore = Shore::default();
+        self.plane
+            .outbound(now, frame, vni, &mut self.scratch, &mut shore);
+        self.take_from(shore);
+    }
+
+    fn take_from(&mut self, shore: Shore) {
+        self.acts.extend(shore.acts);
+        for news in shore.news {
+            match news {
+                News::Message(input) | News::Need(input) => self.feed_sleeve(input),
+                News::Alive(peer) => {
+                    self.feed(Input::Alive { peer });
+                    self.feed_sleeve(sleeve::Input::Alive { peer });
+                }
+            }
+            self.drain();
+        }
+    }
+
+    /// Its host's addresses.
+    pub(crate) fn set_addresses(&mut self, addresses: Vec<SocketAddr>) {
+        self.feed(Input::Addresses(addresses.clone()));
+        self.feed_sleeve(sleeve::Input::Addresses(addresses));
+    }
+
+    /// Attaches a container's port, now and after every restart with this disk.
+    pub(crate) fn attach(&mut self, port: Port) {
+        self.publish(&port);
+        self.disk.ports.push(port);
+        self.drain();
+    }
+
+    /// Detaches a container's port.
+    pub(crate) fn detach(&mut self, vni: Vni, mac: mesh::Mac) {
+        self.disk.ports.retain(|port| (port.vni, port.mac) != (vni, mac));
+        self.plane.detach(vni, mac);
+        self.input(Input::Detach { vni, mac });
+    }
+
+    fn publish_ports(&mut self) {
+        for port in self.disk.ports.clone() {
+            self.publish(&port);
+        }
+    }
+
+    fn publish(&mut self, port: &Port) {
+        let Port { vni, mac, addresses } = port.clone();
+        self.plane.attach(vni, mac, &addresses);
+        self.feed(Input::Attach { vni, mac, addresses });
+    }
+
+    /// Uses these secrets from now on.
+    pub(crate) fn use_keyring(&mut self, keyring: Keyring) {
+        self.disk.keyring = keyring.clone();
+        *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = keyring.clone();
+        self.feed(Input::SecretsChanged);
+        self.feed_sleeve(sleeve::Input::Keyring(keyring));
+        self.drain();
+    }
+
+    fn feed(&mut self, input: Input) {
+        self.mesh.handle_input(self.time(), input);
+    }
+
+    fn feed_sleeve(&mut self, input: sleeve::Input) {
+        self.sleeve.handle_input(self.time(), input);
+    }
+
+    /// Does what the cores ask for until they ask for nothing more.
+    fn drain(&mut self) {
+        loop {
+            if let Some(output) = self.mesh.poll_output() {
+                self.mesh_output(output);
+            } else if let Some(output) = self.sleeve.poll_output() {
+                self.sleeve_output(output);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn mesh_output(&mut self, output: Output) {
+        match output {
+            Output::Dial { target, expect } => self.acts.push(Act::Dial { target, expect }),
+            Output::Close { link, reason } => self.acts.push(Act::Close { link, reason }),
+            Output::Send {
+                link,
+                bytes,
+                reliable,
+            } => self.acts.push(Act::Send {
+                link,
+                bytes,
+                reliable,
+            }),
+            Output::Deliver { from, payload } => self.feed_sleeve(sleeve::Input::Control { from, payload }),
+            Output::Peer(info) => self.peer(info),
+            Output::PeerGone(peer) => self.feed_sleeve(sleeve::Input::PeerGone(peer)),
+            Output::Neighbor { peer, address } => self.feed_sleeve(sleeve::Input::Neighbor { peer, address }),
+            Output::Route { peer, route } => {
+                self.note(Line::Route(peer, route.as_ref().map(|route| route.path.clone())));
+                self.feed_sleeve(sleeve::Input::Route { peer, route });
+            }
+            Output::Label { label, neighbor } => self.plane.set_label(label, neighbor),
+            Output::Fdb(change) => self.plane.apply_fdb(&change),
+            Output::PersistEpoch(epoch) => {
+                self.disk.epoch = epoch;
+                self.feed(Input::EpochPersisted(epoch));
+                self.feed_sleeve(sleeve::Input::Epoch(epoch));
+            }
+            Output::PersistTargets(targets) => self.disk.targets = targets,
+            Output::Log(event) => self.note(Line::Mesh(event)),
+        }
+    }
+
+    fn sleeve_output(&mut self, output: sleeve::Output) {
+        use sleeve::Output as O;
+        match output {
+            O::Control { to, payload } => self.feed(Input::SendTo { peer: to, payload }),
+            O::Datagram { to, bytes } => self.acts.push(Act::Datagram { to, bytes }),
+            O::PathUp { peer, mtu, rtt } => self.feed(Input::PathUp { peer, mtu, rtt }),
+            O::PathDown { peer } => self.feed(Input::PathDown { peer }),
+            O::Pong { id, path, .. } => self.note(Line::Ping(id, Ok(path))),
+            O::PingFailed { id, why } => self.note(Line::Ping(id, Err(why))),
+            O::Log(event) => self.note(Line::Sleeve(event)),
+        }
+    }
+
+    /// A router's record must name the data key that the router proved on its link.
+    fn peer(&mut self, info: mesh::PeerInfo) {
+        let reason = "its record names another data key";
+        let of_peer = self.links.iter().filter(|(_, link)| link.peer == info.peer);
+        let false_ones = of_peer.filter(|(_, link)| link.data_public != info.data_key);
+        let closed = false_ones.map(|(&link, _)| Act::Close { link, reason });
+        self.acts.extend(closed);
+        self.feed_sleeve(sleeve::Input::Peer(info));
+    }
+
+    fn note(&mut self, line: Line) {
+        if self.log.len() >= MAX_LOG {
+            self.log.pop_front();
+        }
+        self.log.push_back((self.now, line));
+    }
+}

@@ -1,0 +1,367 @@
+//! The world: hosts, the network between them, and the one queue of all that is still to happen.
+//!
+//! Routers are woken by events and answer with acts; acts become events again. Nothing else happens.
+
+use crate::clock::Clock;
+use crate::connection::{CloseCode, Connection, Packet};
+use crate::hosts::Host;
+use crate::links::Number;
+use crate::router::Act;
+use crate::trace::Trace;
+use crate::{HostId, Network, Random, Router, TraceHash, Violation};
+use crypto::{Keyring, Secret};
+use mesh::{DropReason, Input, Instant, LinkId, PeerId};
+use sleeve::wire::size;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Wakings of one router at one instant after which it counts as spinning.
+const MAX_WAKINGS: u32 = 100;
+/// What a spinning router is slowed down to.
+const SPIN: Duration = Duration::from_millis(1);
+
+/// Something that will happen.
+pub(crate) enum Event {
+    Wake {
+        host: HostId,
+        run: u64,
+    },
+    Datagram {
+        from: SocketAddr,
+        to: HostId,
+        bytes: Vec<u8>,
+    },
+    Packet {
+        number: Number,
+        end: usize,
+        packet: Packet,
+    },
+    Lossy {
+        number: Number,
+        end: usize,
+        bytes: Vec<u8>,
+    },
+    Retry {
+        number: Number,
+        end: usize,
+    },
+    Closed {
+        number: Number,
+        end: usize,
+        code: CloseCode,
+        reason: String,
+    },
+    HandshakeDue {
+        number: Number,
+        end: usize,
+    },
+    IdleDue {
+        number: Number,
+        end: usize,
+    },
+    Down {
+        host: HostId,
+        run: u64,
+        link: LinkId,
+        reason: String,
+    },
+    DialFailed {
+        host: HostId,
+        run: u64,
+        target: String,
+        error: String,
+        own: bool,
+    },
+    Leave {
+        host: HostId,
+        run: u64,
+    },
+}
+
+/// A datagram as the network saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Captured {
+    /// Sender.
+    pub from: HostId,
+    /// Receiver.
+    pub to: HostId,
+    /// The datagram.
+    pub bytes: Vec<u8>,
+}
+
+/// A world.
+pub struct World {
+    /// The wires, which may be changed at any time.
+    pub network: Network,
+    pub(crate) seed: u64,
+    /// Where every generator comes from; never drawn from itself.
+    pub(crate) random: Random,
+    /// What becomes of packets.
+    pub(crate) chance: Random,
+    pub(crate) clock: Clock<Event>,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) addresses: BTreeMap<SocketAddr, HostId>,
+    pub(crate) connections: BTreeMap<Number, Connection>,
+    pub(crate) next_connection: Number,
+    /// What all routers begin with unless told otherwise.
+    pub(crate) keyring: Keyring,
+    pub(crate) violations: Vec<Violation>,
+    trace: Trace,
+    captured: Option<Vec<Captured>>,
+}
+
+impl World {
+    /// An empty world, in which everything follows from `seed`.
+    #[must_use]
+    #[allow(clippy::expect_used)] // only for none, three, or twice the same
+    pub fn new(seed: u64) -> Self {
+        let random = Random::new(seed);
+        let secret = Secret::generate(&mut random.fork("secret", 0));
+        Self {
+            network: Network::default(),
+            seed,
+            chance: random.fork("network", 0),
+            clock: Clock::new(),
+            hosts: Vec::new(),
+            addresses: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            next_connection: 0,
+            keyring: Keyring::new(vec![secret]).expect("one secret makes a keyring"),
+            violations: Vec::new(),
+            trace: Trace::default(),
+            captured: None,
+            random,
+        }
+    }
+
+    /// The seed.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// The digest of everything that happened so far.
+    #[must_use]
+    pub fn trace_hash(&self) -> TraceHash {
+        self.trace.hash()
+    }
+
+    /// A generator for the one who writes the story: faults, traffic.
+    #[must_use]
+    pub fn fork(&self, purpose: &str, number: u64) -> Random {
+        self.random.fork(purpose, number)
+    }
+
+    /// What was seen that must never be.
+    #[must_use]
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// From now on every datagram sent is kept, whether it arrives or not.
+    pub fn capture(&mut self) {
+        self.captured.get_or_insert_default();
+    }
+
+    /// What was captured since the last call.
+    pub fn captured(&mut self) -> Vec<Captured> {
+        self.captured.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Events that are planned, connections that stand: both must stay bounded.
+    #[must_use]
+    pub fn load(&self) -> (usize, usize) {
+        (self.clock.len(), self.connections.len())
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, time: Duration) {
+        let end = self.clock.now() + time;
+        while let Some(event) = self.clock.next(end) {
+            self.happen(event);
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Wake { host, run } => self.wake(host, run),
+            Event::Datagram { from, to, bytes } => {
+                self.note("datagram", [to.0, bytes.len()], &bytes);
+                self.with_router(to, |router| router.datagram(from, bytes));
+            }
+            Event::Packet { number, end, packet } => {
+                self.note("packet", [number as usize, end], packet.bytes());
+                self.packet(number, end, packet);
+            }
+            Event::Lossy { number, end, bytes } => {
+                self.note("lossy", [number as usize, end], &bytes);
+                self.lossy(number, end, bytes);
+            }
+            Event::Retry { number, end } => self.retry(number, end),
+            Event::Closed {
+                number,
+                end,
+                code,
+                reason,
+            } => {
+                self.note("closed", [number as usize, end], reason.as_bytes());
+                self.closed(number, end, code, &reason);
+            }
+            Event::HandshakeDue { number, end } => self.handshake_due(number, end),
+            Event::IdleDue { number, end } => self.idle_due(number, end),
+            Event::Down {
+                host,
+                run,
+                link,
+                reason,
+            } if self.is_run(host, run) => {
+                self.note("down", [host.0, link.0 as usize], reason.as_bytes());
+                self.with_router(host, |router| router.link_down(link, reason));
+            }
+            Event::DialFailed {
+                host,
+                run,
+                target,
+                error,
+                own,
+            } if self.is_run(host, run) => {
+                self.note("dial failed", [host.0, 0], target.as_bytes());
+                self.router_input(host, Input::DialFailed { target, error, own });
+            }
+            Event::Leave { host, run } if self.is_run(host, run) => {
+                self.close_all(host);
+                self.crash(host);
+            }
+            Event::Down { .. } | Event::DialFailed { .. } | Event::Leave { .. } => {}
+        }
+    }
+
+    fn is_run(&self, host: HostId, run: u64) -> bool {
+        self.hosts[host.0].run == run && self.hosts[host.0].router.is_some()
+    }
+
+    fn wake(&mut self, host: HostId, run: u64) {
+        let now = self.clock.now();
+        // Another waking may have been planned instead.
+        if !self.is_run(host, run) || self.hosts[host.0].wake != Some(now) {
+            return;
+        }
+        self.note("wake", [host.0, 0], &[]);
+        let place = &mut self.hosts[host.0];
+        place.wake = None;
+        place.wakings = if place.woken == now { place.wakings + 1 } else { 0 };
+        place.woken = now;
+        if place.wakings == MAX_WAKINGS {
+            self.violations.push(Violation::Spins { host, at: now });
+        }
+        self.with_router(host, Router::timers);
+    }
+
+    pub(crate) fn note(&mut self, what: &str, who: [usize; 2], bytes: &[u8]) {
+        self.trace.note(self.clock.now(), what, who, bytes);
+    }
+
+    /// Hands the router of a host, if there is one, to `work`, and does what it then wants done.
+    pub(crate) fn with_router(&mut self, host: HostId, work: impl FnOnce(&mut Router)) {
+        let now = self.clock.now();
+        let Some(router) = &mut self.hosts[host.0].router else {
+            return;
+        };
+        router.set_now(now);
+        work(router);
+        for act in router.take_acts() {
+            self.act(host, act);
+        }
+        self.plan_wake(host);
+    }
+
+    pub(crate) fn router_input(&mut self, host: HostId, input: Input) {
+        self.with_router(host, |router| router.input(input));
+    }
+
+    fn plan_wake(&mut self, host: HostId) {
+        let now = self.clock.now();
+        let place = &mut self.hosts[host.0];
+        let Some(next) = place.router.as_ref().and_then(Router::next_timer) else {
+            return;
+        };
+        let next = if place.wakings >= MAX_WAKINGS {
+            next.max(now + SPIN)
+        } else {
+            next.max(now)
+        };
+        if place.wake.is_none_or(|wake| next < wake) {
+            place.wake = Some(next);
+            let run = place.run;
+            self.clock.plan(next, Event::Wake { host, run });
+        }
+    }
+
+    fn act(&mut self, host: HostId, act: Act) {
+        match act {
+            Act::Dial { target, expect } => self.dial(host, target, expect),
+            Act::Close { link, reason } => self.close_link(host, link, reason),
+            Act::Send {
+                link,
+                bytes,
+                reliable,
+            } => self.send_over(host, link, bytes, reliable),
+            Act::Datagram { to, bytes } => self.send_datagram(host, to, bytes),
+            Act::Frame { vni, bytes } => {
+                self.note("frame", [host.0, bytes.len()], &bytes);
+                self.hand_to_containers(host, vni, &bytes, None);
+            }
+        }
+    }
+
+    fn send_datagram(&mut self, host: HostId, to: SocketAddr, bytes: Vec<u8>) {
+        self.look_for_clear_text(host, &bytes);
+        let from = self.hosts[host.0].address;
+        let Some(to_host) = self.host_at(to) else { return };
+        if let Some(captured) = &mut self.captured {
+            let bytes = bytes.clone();
+            captured.push(Captured {
+                from: host,
+                to: to_host,
+                bytes,
+            });
+        }
+        let size = bytes.len() + size::outer(to);
+        if let Some(latency) = self.network.carry(host, to_host, size, &mut self.chance) {
+            let to = to_host;
+            let at = self.clock.now() + latency;
+            self.clock.plan(at, Event::Datagram { from, to, bytes });
+        }
+    }
+
+    /// The host with that address.
+    pub(crate) fn host_at(&self, address: SocketAddr) -> Option<HostId> {
+        self.addresses.get(&address).copied()
+    }
+
+    /// The identity of the router whose disk is in that host.
+    #[must_use]
+    pub fn id(&self, host: HostId) -> PeerId {
+        self.hosts[host.0].id()
+    }
+
+    /// The router that runs on a host.
+    #[must_use]
+    pub fn router(&self, host: HostId) -> Option<&Router> {
+        self.hosts[host.0].router.as_ref()
+    }
+
+    /// Counts a drop of a router's.
+    pub(crate) fn count(&self, host: HostId, reason: DropReason) {
+        if let Some(router) = self.router(host) {
+            router.drops.count(reason);
+        }
+    }
+}
