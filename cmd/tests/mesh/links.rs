@@ -87,7 +87,7 @@ fn two_that_dial_each_other_at_once_end_with_one_link() {
 }
 
 #[test]
-fn the_same_identity_on_two_hosts_is_noticed() {
+fn the_same_identity_on_two_hosts_is_noticed_and_traffic_goes_on() {
     let Some(lab) = Lab::new("clone") else { return };
     let pair = lab.pair();
     let pings = Pings::start(&pair.left_container, pair.right_container.v4, PINGS);
@@ -109,7 +109,8 @@ fn the_same_identity_on_two_hosts_is_noticed() {
     });
     let logs = [pair.left.log(), pair.right.log(), clone.log()].concat();
     assert!(logs.contains("same identity") || logs.contains("identity_clash"));
+    // Long enough for the clone to dial a second time.
+    std::thread::sleep(Duration::from_secs(2));
     let count = pings.stop();
-    assert!(count.sent > 50, "{count:?}");
-    pair.left_container.wait_for(&pair.right_container);
+    assert!(count.lost <= 1 && count.sent > 50, "{count:?}");
 }
