@@ -44,6 +44,7 @@ impl Capture {
                             return bytes;
                         }
                     }
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     Err(error) => panic!("capture: {error}"),
                 }
             }

@@ -10,9 +10,12 @@ use std::time::{Duration, Instant};
 /// Pings that go on in the background.
 pub struct Pings {
     child: Option<(Child, String)>,
+    every: Duration,
     started: Instant,
 }
 
+/// How late an answer may be on a busy machine: pings sent within this time of the end are not yet lost.
+const ON_THE_WAY: Duration = Duration::from_millis(500);
 /// Shortest time that pings are watched.
 const WATCHED: Duration = Duration::from_millis(1500);
 
@@ -26,26 +29,42 @@ pub struct Count {
 impl Pings {
     /// Starts to ping, every `every`.
     pub fn start(from: &Container, to: IpAddr, every: Duration) -> Self {
-        let every = format!("{}", every.as_secs_f64());
+        let seconds = every.as_secs_f64().to_string();
         let child = start(
             &from.netns,
             "ping",
-            &["-n", "-q", "-i", &every, "-W", "1", &to.to_string()],
+            &["-n", "-i", &seconds, "-W", "1", &to.to_string()],
         );
         Self {
             child: Some(child),
+            every,
             started: Instant::now(),
         }
     }
 
     /// Ends, not before [`WATCHED`], and counts.
     pub fn stop(mut self) -> Count {
-        std::thread::sleep(WATCHED.saturating_sub(self.started.elapsed()));
+        // What was done to the mesh last shall show, too.
+        std::thread::sleep(WATCHED.saturating_sub(self.started.elapsed()).max(ON_THE_WAY));
         let (child, text) = self.child.take().unwrap();
         let pid = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-        count(&finish(child, text, "").out)
+        let out = finish(child, text, "").out;
+        let Count { sent, lost } = count(&out);
+        let last = out.lines().rev().find_map(sequence).unwrap_or(0);
+        let waiting = sent.saturating_sub(last);
+        let on_the_way = (ON_THE_WAY.as_millis() / self.every.as_millis()) as u32;
+        Count {
+            sent,
+            lost: lost.saturating_sub(waiting.min(on_the_way)),
+        }
     }
+}
+
+/// The number of the ping that a line of `ping` tells the answer of.
+fn sequence(line: &str) -> Option<u32> {
+    let (_, rest) = line.split_once("icmp_seq=")?;
+    rest.split_whitespace().next()?.parse().ok()
 }
 
 impl Drop for Pings {

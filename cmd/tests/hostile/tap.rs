@@ -102,7 +102,7 @@ impl Tap {
                     Heard::read(&frame[..length])
                         .filter(|heard| heard.to == self.own && fits(heard.bytes[0])),
                 ),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(error) => panic!("{error}"),
             }
         }
