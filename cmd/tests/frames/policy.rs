@@ -76,7 +76,7 @@ fn trust_of_one_end_alone_leaves_all_encrypted() {
 }
 
 #[test]
-fn a_cipher_forced_on_one_end_or_both_is_used() {
+fn traffic_passes_with_a_cipher_forced_on_one_end_or_both() {
     let Some(lab) = Lab::new("cipher") else { return };
     let aes: &[&str] = &["--cipher", "aes-256-gcm"];
     let chacha: &[&str] = &["--cipher", "chacha20-poly1305"];
