@@ -74,9 +74,14 @@ impl StateDir {
             );
         }
         Ok(Self {
-            path: path.to_owned(),
+            path: std::path::absolute(path).with_context(what)?,
             _lock: lock,
         })
+    }
+
+    /// Where it is, as an absolute path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Replaces a file durably.

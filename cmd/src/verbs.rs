@@ -278,6 +278,10 @@ fn secret_list(value: &Value) -> String {
 /// Stops the router and waits until it no longer answers.
 fn stop(cli: &Cli) -> Result<()> {
     quiet(cli, &Request::Stop)?;
+    wait_stopped(cli)
+}
+
+fn wait_stopped(cli: &Cli) -> Result<()> {
     let until = Instant::now() + STOP_TIME;
     while Client::connect(&cli.socket).is_ok() {
         if Instant::now() > until {
@@ -288,26 +292,34 @@ fn stop(cli: &Cli) -> Result<()> {
     Ok(())
 }
 
+/// A running router removes its interfaces itself, in its own network namespace, and says where its state is.
 fn reset(cli: &Cli, yes: bool, bridge: Option<&str>) -> Result<()> {
     if !yes && !confirmed(&cli.state_dir)? {
         bail!("nothing was removed");
     }
-    match stop(cli) {
-        Err(error) if error.downcast_ref::<NotRunning>().is_none() => return Err(error),
-        _ => {}
-    }
-    let stored = state::bridge_of(&cli.state_dir);
-    let bridge = bridge
-        .map(str::to_owned)
-        .or(stored)
-        .unwrap_or_else(|| fastpath::names::DEFAULT_BRIDGE.into());
-    fastpath::apply::remove_all(&bridge).context("cannot remove the interfaces")?;
+    let state_dir = match ask(cli, &Request::Reset) {
+        Ok(answer) => {
+            wait_stopped(cli)?;
+            answer
+                .as_str()
+                .map_or_else(|| cli.state_dir.clone(), PathBuf::from)
+        }
+        Err(error) if error.downcast_ref::<NotRunning>().is_some() => {
+            let bridge = bridge
+                .map(str::to_owned)
+                .or_else(|| state::bridge_of(&cli.state_dir));
+            let bridge = bridge.unwrap_or_else(|| fastpath::names::DEFAULT_BRIDGE.into());
+            fastpath::apply::remove_all(&bridge).context("cannot remove the interfaces")?;
+            cli.state_dir.clone()
+        }
+        Err(error) => return Err(error),
+    };
     // The router may still hold its lock for a moment after its socket is gone.
     let until = Instant::now() + STOP_TIME;
-    while cli.state_dir.exists() && state::StateDir::open(&cli.state_dir).is_err() && Instant::now() < until {
+    while state_dir.exists() && state::StateDir::open(&state_dir).is_err() && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(20));
     }
-    state::remove(&cli.state_dir)
+    state::remove(&state_dir)
 }
 
 fn confirmed(state_dir: &Path) -> Result<bool> {

@@ -54,6 +54,8 @@ pub(crate) enum Request {
     Invite,
     Id,
     Stop,
+    /// Remove the interfaces, then stop.
+    Reset,
 }
 
 /// A container's interface, as the router can find it.

@@ -51,6 +51,9 @@ enum Asked {
     Status {
         answer: Answer,
     },
+    Reset {
+        answer: Answer,
+    },
 }
 
 impl Containers {
@@ -228,12 +231,38 @@ impl Router {
                 let asked = ticket.and_then(|ticket| self.containers.asked.remove(&ticket));
                 self.converged(result, asked);
             }
+            Outcome::Removed { ticket, result } => {
+                if let Some(Asked::Reset { answer }) = self.containers.asked.remove(&ticket) {
+                    self.removed(result, answer);
+                }
+            }
             Outcome::Counters { ticket, counters } => {
                 if let Some(Asked::Status { answer }) = self.containers.asked.remove(&ticket) {
                     let _ = answer.send(status::to_json(&self.status(&counters)));
                 }
             }
         }
+    }
+
+    /// `weft reset`: the router removes its interfaces itself, as it is in their namespace.
+    pub(crate) fn reset(&mut self, answer: Answer) {
+        // Nothing is made any more; the thread ends after this last order.
+        let ports = std::mem::replace(
+            &mut self.containers.ports,
+            Err("this router is being reset".into()),
+        );
+        match ports {
+            Ok(mut ports) => {
+                let ticket = ports.remove();
+                self.containers.asked.insert(ticket, Asked::Reset { answer });
+            }
+            Err(_) => self.removed(Ok(()), answer),
+        }
+    }
+
+    fn removed(&mut self, result: Result<(), String>, answer: Answer) {
+        self.stopping = result.is_ok();
+        let _ = answer.send(result.map(|()| json!(self.state.path())));
     }
 
     fn converged(&mut self, result: Result<Report, String>, asked: Option<Asked>) {
@@ -295,6 +324,7 @@ impl Router {
             (Some(Asked::Status { answer }), _) => {
                 let _ = answer.send(status::to_json(&self.status(&BTreeMap::new())));
             }
+            (Some(Asked::Reset { answer }), error) => self.removed(error.map_or(Ok(()), Err), answer),
             (None, _) => {}
         }
     }

@@ -29,6 +29,8 @@ enum Order {
     Counters(Ticket),
     /// Look now.
     Look,
+    /// Remove everything.
+    Remove(Ticket),
 }
 
 /// What came of it.
@@ -43,6 +45,11 @@ pub(crate) enum Outcome {
     Counters {
         ticket: Ticket,
         counters: BTreeMap<DropReason, u64>,
+    },
+    /// Everything is removed.
+    Removed {
+        ticket: Ticket,
+        result: Result<(), String>,
     },
 }
 
@@ -89,6 +96,11 @@ impl Ports {
         self.order(Order::Counters)
     }
 
+    /// Removes everything the router made.
+    pub(crate) fn remove(&mut self) -> Ticket {
+        self.order(Order::Remove)
+    }
+
     /// The kernel reports a change: look whether it concerns us.
     pub(crate) fn look(&mut self) {
         self.order(|_| Order::Look);
@@ -116,6 +128,7 @@ impl Worker {
                         counters: counters.into_iter().collect(),
                     })
                 }
+                Ok(Order::Remove(ticket)) => self.remove(ticket),
                 Ok(Order::Look) | Err(RecvTimeoutError::Timeout) => self.converge(None),
                 Err(RecvTimeoutError::Disconnected) => return,
             };
@@ -133,5 +146,12 @@ impl Worker {
         let result = converge(self.kernel.as_mut(), desired).map_err(|error| error.to_string());
         let quiet = matches!(&result, Ok(report) if report.done == 0 && report.gone.is_empty() && report.is_reached());
         (ticket.is_some() || !quiet).then_some(Outcome::Converged { ticket, result })
+    }
+
+    fn remove(&mut self, ticket: Ticket) -> Option<Outcome> {
+        let desired = self.desired.take();
+        let result = desired.map_or(Ok(()), |desired| self.kernel.remove(&desired.bridge));
+        let result = result.map_err(|error| error.to_string());
+        Some(Outcome::Removed { ticket, result })
     }
 }

@@ -34,6 +34,7 @@ impl Router {
             Request::Attach { container, addresses } => return self.attach(&container, &addresses, answer),
             Request::Detach { container } => return self.detach(&container, answer),
             Request::Status => return self.status_when_counted(answer),
+            Request::Reset => return self.reset(answer),
             Request::Connect { replace, targets } => self.connect(replace, &targets),
             Request::Forget { peers } => self.forget(&peers),
             Request::SecretAdd { token } => self.secret_add(&token),

@@ -157,6 +157,7 @@ impl Router {
                 self.feed(Input::Alive { peer });
                 self.feed_sleeve(sleeve::Input::Alive { peer });
             }
+            data::Event::TapLost if self.containers.ports.is_err() => {}
             data::Event::TapLost => {
                 warn!("the TAP device is gone: making it anew");
                 self.make_tap();

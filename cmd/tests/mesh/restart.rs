@@ -1,6 +1,6 @@
 //! Routers end, by force or in good order, and come back as who they were.
 
-use crate::common::{Lab, until};
+use crate::common::{Lab, until, weft};
 use std::time::Duration;
 
 /// How long after a relaunch containers may wait for each other.
@@ -96,4 +96,18 @@ fn reset_cleans_up_after_a_router_that_was_killed() {
     let left = fastpath::wire::interfaces(&pair.right.netns).unwrap();
     assert_eq!(left, ["lo", "net9"]);
     pair.right.weft(&["reset", "--yes"]).ok();
+}
+
+#[test]
+fn reset_from_another_namespace_removes_what_is_in_the_routers() {
+    let Some(lab) = Lab::new("reset-outside") else {
+        return;
+    };
+    let mut pair = lab.pair();
+    let socket = pair.right.socket().display().to_string();
+    weft(&["--socket", &socket, "reset", "--yes"]).ok();
+    assert_eq!(pair.right_router.ended(), Some(0));
+    assert!(!pair.right.state_dir().exists());
+    let left = fastpath::wire::interfaces(&pair.right.netns).unwrap();
+    assert_eq!(left, ["lo", "net9"]);
 }
