@@ -16,7 +16,7 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long `weft reset` waits for the router to stop.
+/// How long `weft stop` and `weft reset` wait for the router to stop.
 const STOP_TIME: Duration = Duration::from_secs(10);
 
 /// Does what the command line says.
@@ -52,8 +52,9 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Stop => stop(cli),
         Verb::Reset { yes, bridge } => reset(cli, *yes, bridge.as_deref()),
         Verb::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "weft", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "weft", &mut script);
+            print(&String::from_utf8_lossy(&script))
         }
         Verb::Demo => demo::run(),
     }
@@ -296,17 +297,27 @@ fn reset(cli: &Cli, yes: bool, bridge: Option<&str>) -> Result<()> {
         Err(error) if error.downcast_ref::<NotRunning>().is_none() => return Err(error),
         _ => {}
     }
+    let until = Instant::now() + STOP_TIME;
+    // The router may still hold its lock for a moment after its socket is gone. Held from here on: the identity is
+    // not taken from under a router that answers on another socket, and none starts meanwhile.
+    let _lock = loop {
+        if !cli.state_dir.exists() {
+            break None;
+        }
+        match state::StateDir::open(&cli.state_dir) {
+            Ok(lock) => break Some(lock),
+            Err(error) if Instant::now() > until => {
+                return Err(error.context("nothing was removed: is --socket that of the router in use?"));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
     let stored = state::bridge_of(&cli.state_dir);
     let bridge = bridge
         .map(str::to_owned)
         .or(stored)
         .unwrap_or_else(|| fastpath::names::DEFAULT_BRIDGE.into());
     fastpath::apply::remove_all(&bridge).context("cannot remove the interfaces")?;
-    // The router may still hold its lock for a moment after its socket is gone.
-    let until = Instant::now() + STOP_TIME;
-    while cli.state_dir.exists() && state::StateDir::open(&cli.state_dir).is_err() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(20));
-    }
     state::remove(&cli.state_dir)
 }
 
