@@ -1,5 +1,6 @@
 //! The command line: verbs, options and their environment variables.
 
+use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -29,7 +30,7 @@ pub(crate) struct Cli {
     )]
     pub(crate) state_dir: PathBuf,
     /// Print JSON instead of text.
-    #[arg(long, global = true, env = "WEFT_JSON")]
+    #[arg(long, global = true, env = "WEFT_JSON", value_parser = FalseyValueParser::new())]
     pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -43,7 +44,7 @@ pub(crate) enum Verb {
     /// Link with routers at these addresses, now and after each restart.
     Connect {
         /// Forget all other targets.
-        #[arg(long, env = "WEFT_REPLACE")]
+        #[arg(long, env = "WEFT_REPLACE", value_parser = FalseyValueParser::new())]
         replace: bool,
         /// Where a router listens: HOST, or HOST and port.
         #[arg(required = true, value_name = "PEER[:PORT]")]
@@ -79,7 +80,7 @@ pub(crate) enum Verb {
         /// A router's name, id or start of its id.
         peer: String,
         /// Measure the control path instead.
-        #[arg(long, env = "WEFT_CONTROL")]
+        #[arg(long, env = "WEFT_CONTROL", value_parser = FalseyValueParser::new())]
         control: bool,
         /// How often.
         #[arg(short = 'c', long, default_value_t = 4, env = "WEFT_COUNT")]
@@ -104,7 +105,7 @@ pub(crate) enum Verb {
     /// Stop the router and remove its interfaces, identity and secrets.
     Reset {
         /// Do not ask.
-        #[arg(long, env = "WEFT_YES")]
+        #[arg(long, env = "WEFT_YES", value_parser = FalseyValueParser::new())]
         yes: bool,
         /// The bridge the router was launched with [default: as stored].
         #[arg(long, env = "WEFT_BRIDGE", value_name = "NAME")]
@@ -144,7 +145,7 @@ pub(crate) struct Launch {
     #[arg(long, env = "WEFT_TRUSTED_SUBNETS", action = ArgAction::Append, value_delimiter = ',', num_args = 1, value_name = "CIDR[,CIDR...]")]
     pub(crate) trusted_subnets: Vec<Cidr>,
     /// Link only with the PEERs given.
-    #[arg(long, env = "WEFT_NO_DISCOVERY")]
+    #[arg(long, env = "WEFT_NO_DISCOVERY", value_parser = FalseyValueParser::new())]
     pub(crate) no_discovery: bool,
     /// Stop looking for more links at this number.
     #[arg(long, env = "WEFT_MAX_LINKS", default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
@@ -212,7 +213,7 @@ pub(crate) enum SecretVerb {
         /// The secret's id, as `weft secret list` shows it.
         id: String,
         /// Even if a reachable router lacks the other secret.
-        #[arg(long, env = "WEFT_FORCE")]
+        #[arg(long, env = "WEFT_FORCE", value_parser = FalseyValueParser::new())]
         force: bool,
     },
 }
@@ -290,12 +291,14 @@ pub(crate) fn verb_first(mut args: Vec<OsString>) -> Vec<OsString> {
         });
         named.any(|arg| arg.get_action().takes_values())
     };
-    let mut at = 1;
+    let (mut at, mut place, mut above) = (1, 1, &command);
     while let Some(arg) = args.get(at).and_then(|arg| arg.to_str()) {
-        if command.find_subcommand(arg).is_some() {
-            let verb = args.remove(at);
-            args.insert(1, verb);
-            break;
+        if let Some(verb) = above.find_subcommand(arg) {
+            // `secret` has verbs of its own.
+            let text = args.remove(at);
+            args.insert(place, text);
+            (at, place, above) = (at + 1, place + 1, verb);
+            continue;
         }
         if !arg.starts_with('-') || arg == "--" {
             break;
@@ -342,6 +345,16 @@ mod tests {
             assert_eq!(parse(line).unwrap().socket.to_str(), Some("/s"));
         }
         assert!(parse("weft --json status peers").unwrap().json);
+        for line in [
+            "weft --force secret retire abc",
+            "weft secret --force retire abc",
+            "weft secret retire abc --force",
+        ] {
+            let Verb::Secret { verb } = parse(line).unwrap().verb else {
+                panic!("{line}");
+            };
+            assert!(matches!(verb, SecretVerb::Retire { force: true, .. }), "{line}");
+        }
     }
 
     #[test]

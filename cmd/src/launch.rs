@@ -41,12 +41,15 @@ pub(crate) fn launch(cli: &Cli, options: &Launch) -> Result<()> {
         .build()
         .context("cannot start the runtime")?;
     let socket = cli.socket.clone();
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let (router, inbox, _socket) = assemble(options, state, membership, &socket)?;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         info!(name = router.settings.name, id = router.settings.id.brief(), listen = %router.settings.listen, "running");
         router.run(inbox).await.context("the router")
-    })
+    });
+    // Without waiting for names that are still being resolved: a dead name server must not hold up the end.
+    runtime.shutdown_background();
+    outcome
 }
 
 fn start_log(format: LogFormat) {

@@ -97,7 +97,11 @@ pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
 
 /// Writes a target in its one normal form `HOST:PORT` (`[V6]:PORT`), with the default port if none is given.
 pub(crate) fn normal_target(text: &str) -> Result<String, String> {
+    let wrong = || format!("{text:?} is not an address: expected HOST, HOST:PORT, or an IP address");
     if let Ok(address) = text.parse::<SocketAddr>() {
+        if address.port() == 0 {
+            return Err(wrong());
+        }
         return Ok(SocketAddr::new(address.ip().to_canonical(), address.port()).to_string());
     }
     if let Ok(ip) = text
@@ -107,7 +111,6 @@ pub(crate) fn normal_target(text: &str) -> Result<String, String> {
     {
         return Ok(SocketAddr::new(ip.to_canonical(), DEFAULT_PORT).to_string());
     }
-    let wrong = || format!("{text:?} is not an address: expected HOST, HOST:PORT, or an IP address");
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) => (host, parse_port(port).filter(|&port| port > 0).ok_or_else(wrong)?),
         None => (text, DEFAULT_PORT),
@@ -186,6 +189,8 @@ mod tests {
             "",
             "two words",
             "host:0",
+            "10.0.0.1:0",
+            "[fd00::1]:0",
             "host:70000",
             "10.0.0",
             "10.0.0.1.2:5",

@@ -16,7 +16,7 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long `weft reset` waits for the router to stop.
+/// How long `weft stop` and `weft reset` wait for the router to stop.
 const STOP_TIME: Duration = Duration::from_secs(10);
 
 /// Does what the command line says.
@@ -52,8 +52,9 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Stop => stop(cli),
         Verb::Reset { yes, bridge } => reset(cli, *yes, bridge.as_deref()),
         Verb::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "weft", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "weft", &mut script);
+            print(&String::from_utf8_lossy(&script))
         }
         Verb::Demo => demo::run(),
     }
@@ -297,29 +298,38 @@ fn reset(cli: &Cli, yes: bool, bridge: Option<&str>) -> Result<()> {
     if !yes && !confirmed(&cli.state_dir)? {
         bail!("nothing was removed");
     }
-    let state_dir = match ask(cli, &Request::Reset) {
+    let running = match ask(cli, &Request::Reset) {
         Ok(answer) => {
             wait_stopped(cli)?;
-            answer
-                .as_str()
-                .map_or_else(|| cli.state_dir.clone(), PathBuf::from)
+            answer.as_str().map(PathBuf::from)
         }
-        Err(error) if error.downcast_ref::<NotRunning>().is_some() => {
-            let bridge = bridge
-                .map(str::to_owned)
-                .or_else(|| state::bridge_of(&cli.state_dir));
-            let bridge = bridge.unwrap_or_else(|| fastpath::names::DEFAULT_BRIDGE.into());
-            fastpath::apply::remove_all(&bridge).context("cannot remove the interfaces")?;
-            cli.state_dir.clone()
-        }
+        Err(error) if error.downcast_ref::<NotRunning>().is_some() => None,
         Err(error) => return Err(error),
     };
-    // The router may still hold its lock for a moment after its socket is gone.
-    let until = Instant::now() + STOP_TIME;
-    while state_dir.exists() && state::StateDir::open(&state_dir).is_err() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(20));
+    let state_dir = running.as_deref().unwrap_or(&cli.state_dir);
+    let _lock = lock_for_reset(state_dir)?;
+    if running.is_none() {
+        let bridge = bridge.map(str::to_owned).or_else(|| state::bridge_of(state_dir));
+        let bridge = bridge.unwrap_or_else(|| fastpath::names::DEFAULT_BRIDGE.into());
+        fastpath::apply::remove_all(&bridge).context("cannot remove the interfaces")?;
     }
-    state::remove(&state_dir)
+    state::remove(state_dir)
+}
+
+/// Waits until no router holds the state. Held while it is removed: the identity is not taken from under a router that
+/// answers on another socket, and none starts meanwhile.
+fn lock_for_reset(state_dir: &Path) -> Result<Option<state::StateDir>> {
+    let until = Instant::now() + STOP_TIME;
+    while state_dir.exists() {
+        match state::StateDir::open(state_dir) {
+            Ok(lock) => return Ok(Some(lock)),
+            Err(error) if Instant::now() > until => {
+                return Err(error.context("nothing was removed: is --socket that of the router in use?"));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+    Ok(None)
 }
 
 fn confirmed(state_dir: &Path) -> Result<bool> {

@@ -59,8 +59,23 @@ impl HandshakeError {
     }
 }
 
-/// A connection's end in plain words.
+/// Longest text of the other end's that is shown, in characters.
+const MAX_REASON: usize = 200;
+
+/// A connection's end in plain words. What the other end says is shown on terminals and in logs, and that end may
+/// be anybody: only characters that cannot play tricks there are kept.
 pub(crate) fn closed(error: &quinn::ConnectionError) -> String {
+    printable(&in_words(error))
+}
+
+fn printable(text: &str) -> String {
+    let shown = text.chars().take(MAX_REASON);
+    shown
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+fn in_words(error: &quinn::ConnectionError) -> String {
     use quinn::ConnectionError as E;
     match error {
         E::ApplicationClosed(close) if close.error_code == CloseCode::SecretRefused.code() => {
@@ -161,4 +176,25 @@ pub(crate) async fn accept(
     write(&mut send, &second).await?;
     let proof = responder.finish(&read(&mut receive, connection).await?)?;
     Ok(Proven { proof, send, receive })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_ends_words_play_no_tricks_on_a_terminal() {
+        let close = quinn::ApplicationClose {
+            error_code: CloseCode::Protocol.code(),
+            reason: format!("\x1b[2J\r\nforged line{}", "x".repeat(1000))
+                .into_bytes()
+                .into(),
+        };
+        let text = closed(&quinn::ConnectionError::ApplicationClosed(close));
+        assert!(
+            text.contains("forged line") && !text.chars().any(char::is_control),
+            "{text:?}"
+        );
+        assert_eq!(text.chars().count(), MAX_REASON);
+    }
 }

@@ -150,10 +150,19 @@ impl Router {
             return Err(format!("an interface has at most {MAX_ADDRESSES} addresses"));
         }
         self.put(&host, Some(attachment));
-        self.state
-            .store_attachments(&self.containers.attached)
-            .map_err(|error| format!("{error:#}"))?;
-        Ok((self.converge()?, host, before))
+        let stored = self.state.store_attachments(&self.containers.attached);
+        let ordered = stored
+            .map_err(|error| format!("{error:#}"))
+            .and_then(|()| self.converge());
+        match ordered {
+            Ok(ticket) => Ok((ticket, host, before)),
+            Err(error) => {
+                // As it was: a failed attach leaves nothing behind.
+                self.put(&host, before);
+                self.store_attachments();
+                Err(error)
+            }
+        }
     }
 
     fn usable(&self, addresses: &[Cidr]) -> Result<Vec<(IpAddr, u8)>, String> {

@@ -9,6 +9,8 @@ use fastpath::kernel::{Kernel, Report, converge};
 use fastpath::plan::Desired;
 use mesh::DropReason;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -58,6 +60,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Ports {
     orders: Sender<Order>,
     next: Ticket,
+    /// A look is ordered and has not begun: another would find the same.
+    looking: Arc<AtomicBool>,
 }
 
 impl Ports {
@@ -67,16 +71,24 @@ impl Ports {
         outcomes: mpsc::Sender<Outcome>,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (orders, received) = channel();
+        let looking = Arc::new(AtomicBool::new(false));
+        let begun = looking.clone();
         let run = move || {
             let worker = Worker {
                 kernel: kernel(),
                 outcomes,
                 desired: None,
+                looking: begun,
             };
             worker.run(&received);
         };
         let thread = thread::Builder::new().name("ports".into()).spawn(run)?;
-        Ok((Self { orders, next: 0 }, thread))
+        let ports = Self {
+            orders,
+            next: 0,
+            looking,
+        };
+        Ok((ports, thread))
     }
 
     fn order(&mut self, order: impl FnOnce(Ticket) -> Order) -> Ticket {
@@ -101,9 +113,12 @@ impl Ports {
         self.order(Order::Remove)
     }
 
-    /// The kernel reports a change: look whether it concerns us.
+    /// The kernel reports a change: look whether it concerns us. Attaching must not wait behind a look for every
+    /// interface that others on this host make.
     pub(crate) fn look(&mut self) {
-        self.order(|_| Order::Look);
+        if !self.looking.swap(true, Ordering::AcqRel) {
+            self.order(|_| Order::Look);
+        }
     }
 }
 
@@ -111,6 +126,7 @@ struct Worker {
     kernel: Box<dyn Kernel>,
     outcomes: mpsc::Sender<Outcome>,
     desired: Option<Desired>,
+    looking: Arc<AtomicBool>,
 }
 
 impl Worker {
@@ -129,7 +145,11 @@ impl Worker {
                     })
                 }
                 Ok(Order::Remove(ticket)) => self.remove(ticket),
-                Ok(Order::Look) | Err(RecvTimeoutError::Timeout) => self.converge(None),
+                Ok(Order::Look) => {
+                    self.looking.store(false, Ordering::Release);
+                    self.converge(None)
+                }
+                Err(RecvTimeoutError::Timeout) => self.converge(None),
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             if let Some(outcome) = outcome

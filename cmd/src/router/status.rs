@@ -93,8 +93,7 @@ impl Router {
         for target in self.mesh.targets() {
             let state = state(target.state);
             if state != State::Established {
-                let address = bare(&target.target).to_owned();
-                let mut row = self.row(address, state, Direction::Out, target.peer);
+                let mut row = self.row(target.target, state, Direction::Out, target.peer);
                 row.error = target.error;
                 rows.push(row);
             }
@@ -148,7 +147,7 @@ impl Router {
     fn targets(&self) -> Vec<Target> {
         let now = self.shore.clock.now();
         let target = |target: mesh::TargetView| Target {
-            address: bare(&target.target).to_owned(),
+            address: target.target,
             state: state(target.state),
             next_try_ms: target
                 .next_try
@@ -185,11 +184,6 @@ impl Router {
         }
         drops
     }
-}
-
-/// A target's address without the identity expected there.
-fn bare(target: &str) -> &str {
-    target.rsplit_once('@').map_or(target, |(_, address)| address)
 }
 
 fn state(state: TargetState) -> model::State {

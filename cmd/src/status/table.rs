@@ -80,7 +80,8 @@ fn section(text: &mut String, title: &str, table: &str) {
     }
     let more = rows - shown[1..].iter().filter(|row| is_row(row)).count();
     if more > 0 {
-        let listing = title.split(':').next().unwrap_or(title);
+        // Drops have no listing of their own.
+        let listing = title.split_once(':').map_or("--json", |(listing, _)| listing);
         line(text, &format!("  … and {more} more: weft status {listing}"));
     }
 }
