@@ -132,6 +132,7 @@ impl Router {
                 self.feed(Input::Alive { peer });
                 self.feed_sleeve(sleeve::Input::Alive { peer });
             }
+            data::Event::Group { vni } => self.feed_sleeve(sleeve::Input::Group { vni }),
             data::Event::TapLost => {
                 warn!("the TAP device is gone: making it anew");
                 self.make_tap();
