@@ -89,7 +89,7 @@ pub use route::{
 pub use status::{LinkStatus, LinkView, PeerView, TargetState, TargetView};
 pub use time::Instant;
 pub use topology::{Adjacency, Topology};
-pub use trees::{MAX_TREE_DEPTH, TREE_ABOVE, Tree, TreeChange, TreeRoot, Trees};
+pub use trees::{MAX_TREE_DEPTH, MAX_TREE_SOURCES, TREE_ABOVE, Tree, TreeChange, TreeRoot, Trees};
 
 /// Largest control message in bytes. Drivers skip larger ones and say so with [`Input::Oversized`].
 pub const MAX_MESSAGE: usize = 256 * 1024;

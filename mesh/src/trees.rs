@@ -13,6 +13,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A network with more other members than this has trees; in smaller ones copies cost less than keys do.
 pub const TREE_ABOVE: usize = 4;
 
+/// Members that networks with trees have together, at most. Each costs every router a search over the whole topology
+/// when that changes, and links must be served meanwhile. Networks count in the order of their numbers; those that do
+/// not fit get copies.
+pub const MAX_TREE_SOURCES: usize = 256;
+
 /// Hops that a tree has at most. Members further away get copies.
 pub const MAX_TREE_DEPTH: usize = 32;
 
@@ -107,6 +112,14 @@ fn places(
     if networks.peek().is_none() {
         return BTreeMap::new();
     }
+    let mut sources = BTreeSet::new();
+    let networks = networks.filter(|(_, members)| {
+        let fits = sources.len() + members.difference(&sources).count() <= MAX_TREE_SOURCES;
+        if fits {
+            sources.extend(members);
+        }
+        fits
+    });
     let links = BroadcastLinks::new(topology);
     let mut trees: BTreeMap<PeerId, BroadcastTree> = BTreeMap::new();
     let mut places = BTreeMap::new();

@@ -181,3 +181,28 @@ fn what_is_too_deep_gets_copies() {
     assert!(!places[32].contains_key(&(VNI, id(33))) || places[32][&(VNI, id(33))].parent == Some(id(33)));
     assert!(!places[33].contains_key(&(VNI, id(0))));
 }
+
+#[test]
+fn sources_are_bounded_and_networks_count_in_order() {
+    let star: Vec<_> = (1..6).map(|n| (0, n, 1500)).collect();
+    let topology = both_ways(&star);
+    let mut own = registry(0, &members(0..6));
+    let mut trees = Trees::new(id(0));
+    assert_eq!(trees.recompute(&topology, &own).len(), 6);
+    // Another network, first in order: it fits, fits and leaves no room, does not fit.
+    let lower = Vni(6);
+    let join = |own: &mut Registry, n: u16| {
+        let mut stranger = [0xee; 32];
+        stranger[..2].copy_from_slice(&n.to_be_bytes());
+        let entries = vec![(Mac([2, 0, 0, 1, 0, 0]), vec![])];
+        let body = MacsBody { vni: lower, entries };
+        own.learn(PeerId(stranger), u64::from(lower.0) << 16, &body);
+    };
+    (0..250).for_each(|n| join(&mut own, n));
+    assert!(trees.recompute(&topology, &own).is_empty());
+    join(&mut own, 250);
+    let changes = trees.recompute(&topology, &own);
+    assert!(changes.len() == 6 && changes.iter().all(|(_, _, tree)| tree.is_none()));
+    (251..257).for_each(|n| join(&mut own, n));
+    assert_eq!(trees.recompute(&topology, &own).len(), 6);
+}
