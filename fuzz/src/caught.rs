@@ -36,4 +36,8 @@ impl Sink for Caught {
     fn alive(&mut self, peer: PeerId) {
         self.inputs.push(Input::Alive { peer });
     }
+
+    fn group(&mut self, vni: Vni) {
+        self.inputs.push(Input::Group { vni });
+    }
 }

@@ -51,6 +51,11 @@ drop_reasons! {
     UnknownLabel = "unknown_label",
     /// The hop counter ran out.
     HopLimit = "hop_limit",
+    // Broadcast along trees.
+    /// Came along a source's tree from another router than this one's parent in it, or from no tree known here.
+    NotMyParent = "not_my_parent",
+    /// Sealed under a group key that this router, a member of the network, does not have.
+    UnknownGroupKey = "unknown_group_key",
     // Frames on their way out.
     /// No route to the destination's router.
     NoRoute = "no_route",

@@ -3,7 +3,7 @@
 //! The driver (daemon or simulator) feeds [`Input`]s to [`Mesh::handle_input`](crate::Mesh::handle_input) and
 //! drains [`Output`]s after each. Frames never pass here.
 
-use crate::{Fdb, LinkId, LinkLabel, Mac, PeerId, PeerInfo, PeerName, Route, SecretId, Vni};
+use crate::{Fdb, LinkId, LinkLabel, Mac, PeerId, PeerInfo, PeerName, Route, SecretId, Tree, Vni};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -184,6 +184,16 @@ pub enum Output {
         peer: PeerId,
         /// The new route.
         route: Option<Route>,
+    },
+    /// This router's place in the tree of a source of broadcast changed. Only networks with more than
+    /// [`TREE_ABOVE`](crate::TREE_ABOVE) other members have trees.
+    Tree {
+        /// The network.
+        vni: Vni,
+        /// Whose frames spread along it.
+        source: PeerId,
+        /// The new place; `None`: it has none any more.
+        tree: Option<Tree>,
     },
     /// A label of this router's own now names this neighbour (`None`: no longer in use).
     Label {

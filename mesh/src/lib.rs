@@ -35,6 +35,7 @@
 //! | `own`, `linkstate`, `issue` | this router's own records |
 //! | `gossip`, `repair`, `digest` | how records spread |
 //! | `topology`, `route/`, `reach`, `schedule` | paths for data and control messages |
+//! | `trees` | this router's place in the trees along which broadcast spreads |
 //! | `routed` | control messages over several hops |
 //! | `fdb/` | behind which router each MAC address lies |
 
@@ -69,6 +70,7 @@ mod target;
 mod testing;
 mod time;
 mod topology;
+mod trees;
 mod wire;
 
 pub use config::Config;
@@ -81,11 +83,13 @@ pub use id::{InvalidName, LinkId, LinkLabel, Mac, PeerId, PeerName, SecretId, Sh
 pub use mesh::Mesh;
 pub use record::{Admission, PeerInfo, Signer};
 pub use route::{
-    BroadcastTree, DirectPath, LABEL_REST, Labels, MAX_LABELS, RELAY_COST_US, Route, Routes, control_paths,
+    BroadcastLinks, BroadcastTree, DirectPath, LABEL_REST, Labels, MAX_LABELS, RELAY_COST_US, Route, Routes,
+    control_paths,
 };
 pub use status::{LinkStatus, LinkView, PeerView, TargetState, TargetView};
 pub use time::Instant;
 pub use topology::{Adjacency, Topology};
+pub use trees::{MAX_TREE_DEPTH, MAX_TREE_SOURCES, TREE_ABOVE, Tree, TreeChange, TreeRoot, Trees};
 
 /// Largest control message in bytes. Drivers skip larger ones and say so with [`Input::Oversized`].
 pub const MAX_MESSAGE: usize = 256 * 1024;

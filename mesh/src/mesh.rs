@@ -10,7 +10,7 @@ use crate::schedule::Schedule;
 use crate::store::Store;
 use crate::{
     Config, DirectPath, DropReason, Input, Instant, Labels, LinkLabel, Output, PeerId, Registry, Routes,
-    TimerReason, Topology,
+    TimerReason, Topology, Trees,
 };
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -28,6 +28,7 @@ pub struct Mesh {
     pub(crate) topology: Topology,
     pub(crate) routes: Routes,
     pub(crate) labels: Labels,
+    pub(crate) trees: Trees,
     /// The label of each neighbour.
     pub(crate) labelled: BTreeMap<PeerId, LinkLabel>,
     /// Direct data paths, as the driver reports them.
@@ -71,6 +72,7 @@ impl Mesh {
             topology: Topology::default(),
             routes: Routes::new(config.id),
             labels: Labels::new(),
+            trees: Trees::new(config.id),
             labelled: BTreeMap::new(),
             direct: BTreeMap::new(),
             paths: BTreeMap::new(),
@@ -173,6 +175,9 @@ impl Mesh {
     fn finish(&mut self, now: Instant) {
         self.react(now);
         self.issue_if_due(now);
+        if self.trees.misses_members(&self.registry) {
+            self.schedule.request(now);
+        }
         if self.schedule.take(now) {
             self.recompute(now);
         }

@@ -1,4 +1,4 @@
-//! Ways to other routers: for data (routes) and for control messages (paths over links).
+//! Ways to other routers: for data (routes), for control messages (paths over links) and for broadcast (trees).
 
 use crate::linkstate::{differs, quantise};
 use crate::{DirectPath, DropReason, Instant, Mesh, Output, PeerId, control_paths, routed};
@@ -16,6 +16,9 @@ impl Mesh {
             .note_reachable(now, |id| *id == own || paths.contains_key(id));
         for (peer, route) in self.routes.recompute(now, &self.topology, &self.direct) {
             self.out.push(Output::Route { peer, route });
+        }
+        for (vni, source, tree) in self.trees.recompute(&self.topology, &self.registry) {
+            self.out.push(Output::Tree { vni, source, tree });
         }
         self.connector.look_again();
     }

@@ -27,6 +27,8 @@ pub struct Adjacency {
 pub struct Topology {
     /// Sorted by neighbour, one each.
     origins: BTreeMap<PeerId, Vec<Adjacency>>,
+    /// Counts changes.
+    version: u64,
 }
 
 impl Topology {
@@ -42,12 +44,20 @@ impl Topology {
             return false;
         }
         self.origins.insert(origin, adjacencies);
+        self.version += 1;
         true
     }
 
     /// Forgets `origin`. Returns true if it was known.
     pub fn remove(&mut self, origin: &PeerId) -> bool {
-        self.origins.remove(origin).is_some()
+        let was_known = self.origins.remove(origin).is_some();
+        self.version += u64::from(was_known);
+        was_known
+    }
+
+    /// Another number after every change.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     /// What `origin` says of its links, in the order of the neighbours; empty if unknown.

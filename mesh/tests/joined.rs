@@ -395,6 +395,39 @@ fn ports_are_known_everywhere_at_once() {
 }
 
 #[test]
+fn broadcast_has_trees_in_large_networks_only() {
+    let mut world = mesh_of(7);
+    world.run(secs(5));
+    let attach = |world: &mut World, n: usize| {
+        let (vni, mac) = (Vni::DEFAULT, Mac([2, 0, 0, 0, 0, n as u8]));
+        let addresses = vec![];
+        world.input(n, Input::Attach { vni, mac, addresses });
+        world.run(secs(1));
+    };
+    (0..5).for_each(|n| attach(&mut world, n));
+    assert!(world.hosts.iter().all(|host| host.trees.is_empty()));
+    attach(&mut world, 5);
+    for host in &world.hosts[..6] {
+        let root = host.trees[&(Vni::DEFAULT, host.id)].root.as_ref();
+        assert_eq!(root.map(|root| root.reached.len()), Some(5));
+    }
+    world.kill(5);
+    world.run(secs(10));
+    let root = world.hosts[0].trees[&(Vni::DEFAULT, world.hosts[0].id)]
+        .root
+        .as_ref();
+    assert_eq!(
+        root.map(|root| root.reached.len()),
+        Some(4),
+        "it is still a member, but not reached"
+    );
+    let (vni, mac) = (Vni::DEFAULT, Mac([2, 0, 0, 0, 0, 4]));
+    world.input(4, Input::Detach { vni, mac });
+    world.run(secs(1));
+    assert!(world.hosts[0].trees.is_empty(), "five are few");
+}
+
+#[test]
 fn messages_of_one_origin_are_limited() {
     let mut world = chain();
     let far = world.hosts[2].id;

@@ -305,7 +305,7 @@ impl Router {
         self.acts.extend(shore.acts);
         for news in shore.news {
             match news {
-                News::Message(input) | News::Need(input) => self.feed_sleeve(input),
+                News::Message(input) | News::Need(input) | News::Group(input) => self.feed_sleeve(input),
                 News::Alive(peer) => {
                     self.feed(Input::Alive { peer });
                     self.feed_sleeve(sleeve::Input::Alive { peer });
@@ -398,6 +398,7 @@ impl Router {
                 self.note(Line::Route(peer, route.as_ref().map(|route| route.path.clone())));
                 self.feed_sleeve(sleeve::Input::Route { peer, route });
             }
+            Output::Tree { vni, source, tree } => self.feed_sleeve(sleeve::Input::Tree { vni, source, tree }),
             Output::Label { label, neighbor } => self.plane.set_label(label, neighbor),
             Output::Fdb(change) => self.plane.apply_fdb(&change),
             Output::PersistEpoch(epoch) => {

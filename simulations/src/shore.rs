@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 pub(crate) enum News {
     Message(sleeve::Input),
     Need(sleeve::Input),
+    Group(sleeve::Input),
     Alive(PeerId),
 }
 
@@ -42,5 +43,9 @@ impl Sink for Shore {
 
     fn alive(&mut self, peer: PeerId) {
         self.news.push(News::Alive(peer));
+    }
+
+    fn group(&mut self, vni: Vni) {
+        self.news.push(News::Group(sleeve::Input::Group { vni }));
     }
 }

@@ -78,6 +78,7 @@ impl Sink for Found {
     }
     fn need(&mut self, _: mesh::PeerId) {}
     fn alive(&mut self, _: mesh::PeerId) {}
+    fn group(&mut self, _: mesh::Vni) {}
 }
 
 #[test]

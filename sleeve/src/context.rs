@@ -10,6 +10,7 @@ use rand_core::CryptoRngCore;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// Most addresses of this router's own that others told it of.
 const MAX_REFLEXIVE: usize = 4;
@@ -85,7 +86,9 @@ impl Context {
         message: &Message,
         how: How<'_>,
     ) -> Result<(), DropReason> {
-        self.send_bytes(now, peer, &message.encode(), how)
+        // It may hold a key.
+        let bytes = Zeroizing::new(message.encode());
+        self.send_bytes(now, peer, &bytes, how)
     }
 
     /// Answers a message inside the session, the way it came.
@@ -186,4 +189,6 @@ impl Sink for Queue<'_> {
     fn need(&mut self, _: PeerId) {}
 
     fn alive(&mut self, _: PeerId) {}
+
+    fn group(&mut self, _: Vni) {}
 }

@@ -1,6 +1,6 @@
 //! What goes into the control half and what comes out of it.
 
-use mesh::{DropReason, Drops, Instant, PeerId, PeerInfo, Route};
+use mesh::{DropReason, Drops, Instant, PeerId, PeerInfo, Route, Tree, Vni};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +59,15 @@ pub enum Input {
         /// The new route.
         route: Option<Route>,
     },
+    /// mesh: this router's place in a tree of broadcast changed. Passed on to the plane.
+    Tree {
+        /// The network.
+        vni: Vni,
+        /// Whose tree; it may be this router's own.
+        source: PeerId,
+        /// The new place.
+        tree: Option<Tree>,
+    },
     /// mesh: another router's control half sent this over the control plane.
     Control {
         /// The origin, authenticated only hop by hop.
@@ -84,6 +93,11 @@ pub enum Input {
     Alive {
         /// From whom.
         peer: PeerId,
+    },
+    /// [`Sink::group`](crate::Sink::group): containers send to groups in a network for which there is a tree.
+    Group {
+        /// The network.
+        vni: Vni,
     },
     /// This router's own underlay addresses, with the port, best first.
     Addresses(Vec<SocketAddr>),

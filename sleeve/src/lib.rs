@@ -26,10 +26,16 @@
 //!    other half if it has one,
 //! 8. and given to the network's TAP: [`Sink::frame`].
 //!
+//! In a large network, a frame to a group goes [along its source's tree](wire::group) instead of as copies: sealed
+//! once under a key that the members got inside their sessions, with a tag for each hop, and opened by each member
+//! on its way.
+//!
 //! # What holds
 //!
 //! - Fail closed: no session, no frame. A frame leaves unencrypted only on a direct path between routers that both
 //!   said, inside their session, that they trust the address they see of the other.
+//! - A frame to a group reaches each member once: its source decides for each frame whom the tree serves and who gets
+//!   a copy, and those who get copies have no key to what the tree carries.
 //! - Any bytes at the data port are refused with a counted reason; nothing changes before a tag was verified, and
 //!   nothing on the receive path allocates per packet or can panic.
 //! - An address is sent to only after the other router proved, inside the session, to receive there.
@@ -43,6 +49,7 @@
 mod context;
 pub mod ethernet;
 pub mod event;
+mod groups;
 pub mod io;
 pub mod message;
 mod paths;

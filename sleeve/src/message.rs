@@ -4,8 +4,10 @@
 //! One byte says which, postcard follows. Bytes behind a message are ignored: probes are padded with them to the
 //! size they measure, and later versions append fields.
 
+use rand_core::CryptoRngCore;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::net::SocketAddr;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Most addresses taken from one message.
 pub const MAX_CANDIDATES: usize = 16;
@@ -29,6 +31,10 @@ pub enum Message {
     Handshake2(Handshake2),
     /// Where the sender may be reached.
     Candidates(Candidates),
+    /// The key to what the sender sends along its tree in one network.
+    GroupKey(GroupKey),
+    /// The sender has a group key, and knows from whom to take what is sealed under it.
+    GroupKeyAck(GroupKeyAck),
 }
 
 /// See [`Message::Keepalive`].
@@ -92,6 +98,56 @@ pub struct Candidates {
     pub answer: bool,
 }
 
+/// See [`Message::GroupKey`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupKey {
+    /// The network.
+    pub vni: u32,
+    /// The sender's name for the key.
+    pub id: u32,
+    /// The number of the AEAD it is for.
+    pub cipher: u8,
+    /// The key.
+    pub secret: GroupSecret,
+}
+
+/// See [`Message::GroupKeyAck`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupKeyAck {
+    /// The network.
+    pub vni: u32,
+    /// The name of the key, as it was given.
+    pub id: u32,
+}
+
+/// The bytes of a group key. Wiped when dropped, and never shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub struct GroupSecret([u8; 32]);
+
+impl GroupSecret {
+    /// A new one.
+    pub fn generate(rng: &mut dyn CryptoRngCore) -> Self {
+        let mut secret = Self([0; 32]);
+        rng.fill_bytes(&mut secret.0);
+        secret
+    }
+
+    /// The key itself.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for GroupSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("GroupSecret")
+    }
+}
+
+/// Room for any message of fixed size, so that the bytes of a key are not left behind by a buffer that grew.
+const ROOM: usize = 64;
+
 const KEEPALIVE: u8 = 3;
 const PROBE: u8 = 4;
 const PROBE_ACK: u8 = 5;
@@ -100,6 +156,8 @@ const PONG: u8 = 7;
 const HANDSHAKE_1: u8 = 8;
 const HANDSHAKE_2: u8 = 9;
 const CANDIDATES: u8 = 10;
+const GROUP_KEY: u8 = 11;
+const GROUP_KEY_ACK: u8 = 12;
 
 impl Message {
     /// The byte that names this kind.
@@ -114,13 +172,16 @@ impl Message {
             Self::Handshake1(_) => HANDSHAKE_1,
             Self::Handshake2(_) => HANDSHAKE_2,
             Self::Candidates(_) => CANDIDATES,
+            Self::GroupKey(_) => GROUP_KEY,
+            Self::GroupKeyAck(_) => GROUP_KEY_ACK,
         }
     }
 
     /// The bytes of this message.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let bytes = vec![self.kind()];
+        let mut bytes = Vec::with_capacity(ROOM);
+        bytes.push(self.kind());
         let encoded = match self {
             Self::Keepalive(body) => postcard::to_extend(body, bytes),
             Self::Probe(body) => postcard::to_extend(body, bytes),
@@ -129,6 +190,8 @@ impl Message {
             Self::Handshake1(body) => postcard::to_extend(body, bytes),
             Self::Handshake2(body) => postcard::to_extend(body, bytes),
             Self::Candidates(body) => postcard::to_extend(body, bytes),
+            Self::GroupKey(body) => postcard::to_extend(body, bytes),
+            Self::GroupKeyAck(body) => postcard::to_extend(body, bytes),
         };
         // Writing plain data into a growing vector can't fail; an empty message would be refused by its reader.
         encoded.unwrap_or_default()
@@ -150,6 +213,8 @@ impl Message {
                 body.addresses.truncate(MAX_CANDIDATES);
                 Self::Candidates(body)
             }),
+            GROUP_KEY => read(body).map(Self::GroupKey),
+            GROUP_KEY_ACK => read(body).map(Self::GroupKeyAck),
             _ => None,
         }
     }
@@ -191,6 +256,13 @@ mod tests {
                 addresses: vec![seen; 3],
                 answer: true,
             }),
+            Message::GroupKey(GroupKey {
+                vni: 1,
+                id: u32::MAX,
+                cipher: 2,
+                secret: GroupSecret([9; 32]),
+            }),
+            Message::GroupKeyAck(GroupKeyAck { vni: 1 << 24, id: 0 }),
         ]
     }
 
@@ -216,7 +288,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_parsed_or_refused(kind in 0u8..12, mut bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+        fn any_bytes_are_parsed_or_refused(kind in 0u8..14, mut bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
             bytes.insert(0, kind);
             if let Some(Message::Candidates(body)) = Message::decode(&bytes) {
                 prop_assert!(body.addresses.len() <= MAX_CANDIDATES);

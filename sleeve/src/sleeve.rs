@@ -1,15 +1,18 @@
 //! The control half: makes sessions and direct paths, and keeps them.
 
 use crate::context::Context;
-use crate::message::Message;
+use crate::groups::Groups;
+use crate::message::{GroupKey, GroupKeyAck, Message};
 use crate::paths::Paths;
 use crate::ping::Pings;
 use crate::sessions::Sessions;
 use crate::{Config, Input, Output, PathView, Plane, SessionView, Via};
-use mesh::{DropReason, Instant, PeerId, PeerInfo, Route};
+use crypto::{Cipher, OpenKey};
+use mesh::{DropReason, Instant, PeerId, PeerInfo, Route, Vni};
 use rand_core::CryptoRngCore;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// What the control half knows of one other router.
 struct Remote {
@@ -27,6 +30,7 @@ pub struct Sleeve {
     remotes: BTreeMap<PeerId, Remote>,
     routes: BTreeMap<PeerId, Route>,
     pings: Pings,
+    groups: Groups,
     timers: BTreeSet<(Instant, PeerId)>,
     stopped: bool,
 }
@@ -40,6 +44,7 @@ impl Sleeve {
             remotes: BTreeMap::new(),
             routes: BTreeMap::new(),
             pings: Pings::default(),
+            groups: Groups::default(),
             timers: BTreeSet::new(),
             stopped: false,
         }
@@ -58,8 +63,14 @@ impl Sleeve {
                 remote.paths.set_neighbor(cx, now, address);
             }),
             Input::Route { peer, route } => self.route(peer, route),
+            Input::Tree { vni, source, tree } if source == self.cx.config.id => {
+                self.with_groups(now, |groups, cx| groups.set_tree(cx, now, vni, tree));
+            }
+            Input::Tree { vni, source, tree } => self.cx.plane.set_branch(vni, source, tree.as_ref()),
+            Input::Group { vni } => self.with_groups(now, |groups, _| groups.used(vni, now)),
             Input::Control { from, payload } => self.control(now, from, &payload),
-            Input::Message { from, via, bytes } => self.message(now, from, via, &bytes),
+            // It may hold a key.
+            Input::Message { from, via, bytes } => self.message(now, from, via, &Zeroizing::new(bytes)),
             Input::Need { peer } => self.with(now, peer, |remote, cx| {
                 remote.sessions.want(cx, now);
                 remote.paths.want(cx, now);
@@ -70,6 +81,7 @@ impl Sleeve {
             Input::Keyring(keyring) => {
                 self.cx.config.keyring = keyring;
                 self.with_all(now, |remote, cx| remote.sessions.keyring_changed(cx, now));
+                self.with_groups(now, |groups, cx| groups.renew_all(cx, now));
             }
             Input::Epoch(epoch) => {
                 self.cx.config.epoch = epoch;
@@ -94,7 +106,8 @@ impl Sleeve {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let first = self.timers.first().map(|&(at, _)| at);
-        first.into_iter().chain(self.pings.deadline()).min()
+        let others = [self.pings.deadline(), self.groups.deadline()];
+        first.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// The sessions that are sent on, for status.
@@ -127,15 +140,21 @@ impl Sleeve {
         if info.peer == self.cx.config.id {
             return;
         }
-        self.with(now, info.peer, |remote, cx| {
+        let (peer, mut restarted) = (info.peer, false);
+        self.with(now, peer, |remote, cx| {
             remote.paths.set_record(info.addresses);
-            if remote.sessions.set_record(cx, now, info.data_key, info.epoch) {
+            restarted = remote.sessions.set_record(cx, now, info.data_key, info.epoch);
+            if restarted {
                 remote.paths.reset(cx, now, "the other router was restarted");
             }
         });
+        if restarted {
+            self.with_groups(now, |groups, cx| groups.lost(cx, now, &peer));
+        }
     }
 
     fn gone(&mut self, now: Instant, peer: PeerId) {
+        self.groups.lost(&mut self.cx, now, &peer);
         self.routes.remove(&peer);
         if let Some(mut remote) = self.remotes.remove(&peer) {
             remote.paths.reset(&mut self.cx, now, "the other router is gone");
@@ -144,7 +163,7 @@ impl Sleeve {
                 self.timers.remove(&(at, peer));
             }
         }
-        self.cx.plane.forget(&peer);
+        self.cx.plane.forget(now, &peer);
     }
 
     fn route(&mut self, peer: PeerId, route: Option<Route>) {
@@ -182,8 +201,13 @@ impl Sleeve {
         let Some(message) = Message::decode(bytes) else {
             return self.cx.drop(DropReason::Malformed);
         };
-        if let Message::Pong(pong) = message {
-            return self.pings.pong(&mut self.cx, now, &from, pong);
+        match &message {
+            Message::Pong(pong) => return self.pings.pong(&mut self.cx, now, &from, *pong),
+            Message::GroupKey(key) => return self.group_key(now, &from, via, key),
+            Message::GroupKeyAck(ack) => {
+                return self.with_groups(now, |groups, cx| groups.acknowledged(cx, now, &from, *ack));
+            }
+            _ => {}
         }
         self.with(now, from, |remote, cx| match message {
             Message::Keepalive(keepalive) => remote.sessions.keepalive(cx, now, via, keepalive),
@@ -193,8 +217,42 @@ impl Sleeve {
             Message::Handshake1(message) => remote.sessions.handshake1(cx, now, Some(via), &message),
             Message::Handshake2(message) => remote.sessions.handshake2(cx, now, &message),
             Message::Candidates(told) => remote.paths.told(cx, now, Some(via), told),
-            Message::Pong(_) => {}
+            Message::Pong(_) | Message::GroupKey(_) | Message::GroupKeyAck(_) => {}
         });
+    }
+
+    /// Another member's key. It is acknowledged once frames under it can come here.
+    fn group_key(&mut self, now: Instant, from: &PeerId, via: Via, key: &GroupKey) {
+        let vni = Vni(key.vni);
+        let cipher = Cipher::from_id(key.cipher).filter(|cipher| self.cx.config.ciphers.contains(cipher));
+        let Some(cipher) = cipher else {
+            return self.cx.drop(DropReason::Malformed);
+        };
+        // Nothing is kept for networks that have no ports here.
+        if !self.cx.plane.is_member(vni) {
+            return;
+        }
+        let open = OpenKey::new(cipher, key.secret.bytes());
+        if !self.cx.plane.take_key(vni, *from, key.id, open) {
+            return self.cx.drop(DropReason::Overflow);
+        }
+        if self.cx.plane.has_branch(vni, from) {
+            let ack = Message::GroupKeyAck(GroupKeyAck {
+                vni: key.vni,
+                id: key.id,
+            });
+            self.cx.answer(now, from, &ack, via);
+        }
+    }
+
+    /// Lets `f` work on the group keys, then does what is due for them.
+    fn with_groups(&mut self, now: Instant, f: impl FnOnce(&mut Groups, &mut Context)) {
+        f(&mut self.groups, &mut self.cx);
+        for peer in self.groups.tick(&mut self.cx, now) {
+            if self.remotes.contains_key(&peer) {
+                self.with(now, peer, |remote, cx| remote.sessions.want(cx, now));
+            }
+        }
     }
 
     fn ping(&mut self, now: Instant, id: u64, peer: &PeerId, hops: Option<usize>) {
@@ -212,6 +270,7 @@ impl Sleeve {
             remote.sessions.clear(&mut self.cx);
             self.cx.plane.set_direct(*peer, None);
         }
+        self.groups.clear(&mut self.cx);
         self.timers.clear();
         self.pings = Pings::default();
         self.stopped = true;
@@ -229,6 +288,9 @@ impl Sleeve {
                 remote.sessions.tick(cx, now);
                 remote.paths.tick(cx, now);
             });
+        }
+        if self.groups.deadline().is_some_and(|at| at <= now) {
+            self.with_groups(now, |_, _| {});
         }
         self.pings.tick(&mut self.cx, now);
     }

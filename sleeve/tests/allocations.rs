@@ -2,6 +2,8 @@
 #![allow(missing_docs, unreachable_pub, dead_code)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+#[path = "world/forest.rs"]
+mod forest;
 #[path = "world/harness.rs"]
 mod harness;
 #[path = "world/node.rs"]
@@ -72,6 +74,7 @@ impl Sink for Tally {
     }
     fn need(&mut self, _: PeerId) {}
     fn alive(&mut self, _: PeerId) {}
+    fn group(&mut self, _: Vni) {}
 }
 
 /// Gives `packets` to `plane`; returns what came of it and how many allocations that took, without those of the
@@ -175,4 +178,38 @@ fn no_allocation_per_received_packet() {
     let (tally, allocations) = receive(&world, &world.nodes[2].plane, last);
     assert!(tally.frames >= 990, "{}", tally.frames);
     assert_eq!(allocations, 0, "relayed");
+}
+
+#[test]
+fn no_allocation_per_group_datagram() {
+    let members = [0, 1, 3, 4, 5, 6];
+    let mut forest = forest::Forest::new(7, forest::line(7), &members);
+    forest.warm(&[0]);
+    let send = |world: &mut World, n| world.send(0, &forest::to_all(0, n, 1000));
+    let packets = caught(&mut forest.world, 0, 1, send);
+    let world = &forest.world;
+    let (tally, allocations) = receive(world, &world.nodes[1].plane, packets.clone());
+    assert_eq!(
+        (tally.frames, tally.datagrams, allocations),
+        (1000, 1000, 0),
+        "at a member"
+    );
+    let (tally, allocations) = receive(world, &world.nodes[1].plane, packets);
+    assert_eq!((tally.frames, tally.datagrams, allocations), (0, 0, 0), "replays");
+
+    let mut forest = forest::Forest::new(7, forest::line(7), &members);
+    forest.warm(&[0]);
+    forest.world.wire(2, 3, Some(Wire::cut()));
+    let packets = caught(&mut forest.world, 1, 2, |world, n| {
+        world.send(0, &forest::to_all(0, n, 1000));
+        world.run(ms(2));
+    });
+    let packets: Vec<_> = packets
+        .into_iter()
+        .filter(|packet| packet.bytes[0] == 4)
+        .collect();
+    let world = &forest.world;
+    let (tally, allocations) = receive(world, &world.nodes[2].plane, packets);
+    assert!(tally.datagrams >= 990, "{}", tally.datagrams);
+    assert_eq!((tally.frames, allocations), (0, 0), "at a relay");
 }

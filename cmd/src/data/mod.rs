@@ -35,6 +35,8 @@ pub(crate) enum Event {
     Need { peer: PeerId },
     /// An authenticated packet came straight from this router.
     Alive { peer: PeerId },
+    /// Containers send to groups in a network with trees.
+    Group { vni: Vni },
     /// The TAP device is gone.
     TapLost,
 }
@@ -95,6 +97,10 @@ impl Sink for Shore {
 
     fn alive(&mut self, peer: PeerId) {
         self.tell(Event::Alive { peer });
+    }
+
+    fn group(&mut self, vni: Vni) {
+        self.tell(Event::Group { vni });
     }
 }
 

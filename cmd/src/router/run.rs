@@ -158,6 +158,7 @@ impl Router {
                 self.feed_sleeve(sleeve::Input::Alive { peer });
             }
             data::Event::TapLost if self.containers.ports.is_err() => {}
+            data::Event::Group { vni } => self.feed_sleeve(sleeve::Input::Group { vni }),
             data::Event::TapLost => {
                 warn!("the TAP device is gone: making it anew");
                 self.make_tap();

@@ -47,6 +47,8 @@ pub struct Registry {
     /// Claims in all.
     entries: usize,
     refused: u64,
+    /// Counts changes of who has ports in which network, this router included.
+    membership: u64,
 }
 
 impl Registry {
@@ -61,6 +63,7 @@ impl Registry {
             members: BTreeMap::new(),
             entries: 0,
             refused: 0,
+            membership: 0,
         }
     }
 
@@ -71,6 +74,7 @@ impl Registry {
             return LocalChange::default();
         }
         let before = self.before([(vni, mac)]);
+        let was_member = self.is_local(vni);
         let publish = match self.local.attach(vni, mac, addresses) {
             Ok(chunk) => chunk.into_iter().collect(),
             Err(Full) => {
@@ -78,6 +82,7 @@ impl Registry {
                 Vec::new()
             }
         };
+        self.membership += u64::from(was_member != self.is_local(vni));
         LocalChange {
             publish,
             fdb: self.changes(before),
@@ -87,7 +92,9 @@ impl Registry {
     /// A port of this router is gone.
     pub fn detach(&mut self, vni: Vni, mac: &Mac) -> LocalChange {
         let before = self.before([(vni, *mac)]);
+        let was_member = self.is_local(vni);
         let publish = self.local.detach(vni, mac).into_iter().collect();
+        self.membership += u64::from(was_member != self.is_local(vni));
         LocalChange {
             publish,
             fdb: self.changes(before),
@@ -118,7 +125,7 @@ impl Registry {
         scope.note_members(self, network(subkey));
         self.withdraw(origin, subkey);
         self.claim(origin, subkey, entries);
-        self.changes(scope)
+        self.noted(scope)
     }
 
     /// Forgets everything `origin` published.
@@ -138,7 +145,7 @@ impl Registry {
             scope.note_members(self, network(subkey));
             self.withdraw(*origin, subkey);
         }
-        self.changes(scope)
+        self.noted(scope)
     }
 
     /// The ports of this router in a network.
@@ -173,6 +180,24 @@ impl Registry {
     /// The other routers with ports in a network, in order.
     pub fn members(&self, vni: Vni) -> impl Iterator<Item = &PeerId> {
         self.members.get(&vni).into_iter().flat_map(BTreeMap::keys)
+    }
+
+    /// The networks in which more than `count` routers have ports, each with all of them, this one included.
+    pub(crate) fn larger_than(&self, count: usize) -> impl Iterator<Item = (Vni, BTreeSet<PeerId>)> {
+        self.members.iter().filter_map(move |(&vni, others)| {
+            let own = self.is_local(vni).then_some(self.own);
+            let all = others.keys().copied().chain(own);
+            (others.len() + usize::from(own.is_some()) > count).then(|| (vni, all.collect()))
+        })
+    }
+
+    /// Another number after every change of who has ports in which network.
+    pub(crate) fn membership(&self) -> u64 {
+        self.membership
+    }
+
+    fn is_local(&self, vni: Vni) -> bool {
+        self.local.ports(vni).next().is_some()
     }
 
     /// Bodies and ports that were left out because a limit was reached.
@@ -248,6 +273,16 @@ impl Registry {
             entries,
             members: BTreeMap::new(),
         }
+    }
+
+    /// What is different now within the scope; changes of membership are counted.
+    fn noted(&mut self, scope: Scope) -> Vec<Fdb> {
+        let changes = self.changes(scope);
+        let members = changes
+            .iter()
+            .any(|fdb| matches!(fdb.change, FdbChange::Members(_)));
+        self.membership += u64::from(members);
+        changes
     }
 
     /// What is different now within the scope.

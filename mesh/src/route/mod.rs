@@ -16,7 +16,7 @@ mod spf;
 mod tree;
 
 pub use labels::{LABEL_REST, Labels};
-pub use tree::BroadcastTree;
+pub use tree::{BroadcastLinks, BroadcastTree};
 
 use crate::{Instant, LinkLabel, PeerId, Topology};
 use spf::Graph;

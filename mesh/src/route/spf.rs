@@ -237,6 +237,13 @@ impl Graph {
             .filter(|present| present.labels == route.labels)
     }
 
+    /// The MTU of one edge.
+    pub(super) fn mtu(&self, from: usize, to: usize) -> Option<u16> {
+        let edges = self.edges.get(from)?;
+        let at = edges.binary_search_by_key(&to, |edge| edge.to).ok()?;
+        Some(edges.get(at)?.mtu)
+    }
+
     fn named(&self, nodes: &[usize]) -> Vec<PeerId> {
         nodes.iter().map(|&node| self.ids[node]).collect()
     }

@@ -7,11 +7,24 @@
 use super::spf::{Graph, Step};
 use crate::{PeerId, Topology};
 use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// The links that carry data, as one topology shows them; all sources' trees grow over the same.
+#[derive(Debug, Clone)]
+pub struct BroadcastLinks(Arc<Graph>);
+
+impl BroadcastLinks {
+    /// Those of a topology: both ends list the link with a data path.
+    #[must_use]
+    pub fn new(topology: &Topology) -> Self {
+        Self(Arc::new(Graph::of_broadcast(topology)))
+    }
+}
 
 /// The shortest path tree of one source, over the links that carry data.
 #[derive(Debug)]
 pub struct BroadcastTree {
-    graph: Graph,
+    graph: Arc<Graph>,
     source: Option<usize>,
     steps: Vec<Option<Step>>,
 }
@@ -20,10 +33,39 @@ impl BroadcastTree {
     /// The tree of `source` as this topology shows it; it holds nobody if the source is not in it.
     #[must_use]
     pub fn new(source: PeerId, topology: &Topology) -> Self {
-        let graph = Graph::of_broadcast(topology);
+        Self::within(&BroadcastLinks::new(topology), source)
+    }
+
+    /// The tree of `source` over links that several trees share.
+    #[must_use]
+    pub fn within(links: &BroadcastLinks, source: PeerId) -> Self {
+        let graph = Arc::clone(&links.0);
         let source = graph.node(&source);
         let steps = source.map_or_else(Vec::new, |source| graph.shortest(source));
         Self { graph, source, steps }
+    }
+
+    /// How many hops a router is away from the source; `None` if the tree does not reach it.
+    #[must_use]
+    pub fn hops(&self, of: &PeerId) -> Option<usize> {
+        let step = (*self.steps.get(self.graph.node(of)?)?)?;
+        Some(step.hops)
+    }
+
+    /// The largest packet, in bytes, that every link on the way to one of `members` passes; `None` if there is no
+    /// way to any.
+    #[must_use]
+    pub fn mtu(&self, members: &BTreeSet<PeerId>) -> Option<u16> {
+        let mut narrowest = None;
+        let mut looked_at = BTreeSet::new();
+        for mut node in members.iter().filter_map(|member| self.graph.node(member)) {
+            while let Some(parent) = self.parent_node(node).filter(|_| looked_at.insert(node)) {
+                let mtu = self.graph.mtu(parent, node)?;
+                narrowest = Some(narrowest.map_or(mtu, |narrowest: u16| narrowest.min(mtu)));
+                node = parent;
+            }
+        }
+        narrowest
     }
 
     /// To whom the router `of` hands a frame of the source, in order: those of its children from which branches

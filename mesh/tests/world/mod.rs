@@ -9,7 +9,7 @@ pub use signer::{FakeSigner, Secrets};
 
 use mesh::{
     Config, Direction, DropReason, Drops, Event, Fdb, Input, Instant, LinkId, LinkStatus, Mesh, Output,
-    PeerId, PeerInfo, Route,
+    PeerId, PeerInfo, Route, Tree, Vni,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -38,6 +38,7 @@ pub struct Host {
     pub peers: BTreeMap<PeerId, PeerInfo>,
     pub routes: BTreeMap<PeerId, Route>,
     pub fdb: Vec<Fdb>,
+    pub trees: BTreeMap<(Vni, PeerId), Tree>,
     pub sent: u64,
     pub sent_bytes: u64,
     pub dials: Vec<(u64, String)>,
@@ -140,6 +141,7 @@ impl World {
             peers: BTreeMap::new(),
             routes: BTreeMap::new(),
             fdb: Vec::new(),
+            trees: BTreeMap::new(),
             sent: 0,
             sent_bytes: 0,
             dials: Vec::new(),
@@ -385,6 +387,13 @@ impl World {
             }
             Output::Fdb(fdb) => self.hosts[n].fdb.push(fdb),
             Output::Label { .. } => {}
+            Output::Tree { vni, source, tree } => {
+                let trees = &mut self.hosts[n].trees;
+                match tree {
+                    Some(tree) => trees.insert((vni, source), tree),
+                    None => trees.remove(&(vni, source)),
+                };
+            }
         }
     }
 

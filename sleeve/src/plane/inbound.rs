@@ -1,6 +1,7 @@
 //! A datagram's way from the network to a container. No step allocates; every refusal is counted.
 //!
-//! 1. *Kind*: the first byte. Garbage ends here.
+//! 1. *Kind*: the first byte. Garbage ends here; [relayed](super::relay) and [group](super::group) datagrams go their
+//!    own way.
 //! 2. *Session*: one table read under a read lock.
 //! 3. *Replay and open*: a short lock to look, one AEAD pass in place, a short lock to note the counter. Forgeries
 //!    end here and have changed nothing.
@@ -49,6 +50,7 @@ impl Plane {
         let result = match Kind::of(datagram) {
             None => Err(DropReason::Garbage),
             Some(Kind::Relay) => self.relay(now, from, datagram, scratch, sink),
+            Some(Kind::Group) => self.spread(now, from, datagram, sink),
             Some(Kind::Sealed | Kind::Plain) => {
                 let arrival = Arrival {
                     via: Via::Direct(from),
@@ -150,7 +152,7 @@ impl Plane {
         }
     }
 
-    fn deliver(
+    pub(super) fn deliver(
         &self,
         vni: Vni,
         partial: Option<Partial>,

@@ -4,6 +4,7 @@
 //! [`Plane::inbound`]; their files open with the steps of the way. Everything they look at is either an immutable
 //! snapshot, an atomic, or behind a lock held for a few instructions; the control half and the setters write it.
 
+mod group;
 mod inbound;
 mod local;
 mod outbound;
@@ -19,9 +20,11 @@ use crate::split::Reassembly;
 use mesh::{Drops, LinkLabel, PeerId, Vni};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::AtomicU16;
+use std::sync::atomic::{AtomicU16, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
 
+pub(crate) use group::Decision;
+pub(crate) use group::key::Seal as GroupSeal;
 pub(crate) use peer::{Direct, Peer};
 pub(crate) use session::{Keys, REJECT_AFTER, Session, SessionParts};
 
@@ -50,6 +53,9 @@ pub trait Sink {
     fn need(&mut self, peer: PeerId);
     /// An authenticated packet came straight from this router. At most once a second per router.
     fn alive(&mut self, peer: PeerId);
+    /// Containers send to groups in this network, for which this router has a tree. At most once a second per
+    /// network.
+    fn group(&mut self, vni: Vni);
 }
 
 /// How a control message is to travel.
@@ -93,6 +99,9 @@ pub struct Plane {
     sessions: RwLock<tables::Sessions>,
     labels: RwLock<Vec<Option<Arc<Peer>>>>,
     networks: RwLock<HashMap<Vni, tables::Network>>,
+    groups: RwLock<group::Groups>,
+    /// When group keys were last looked through, in microseconds.
+    swept: AtomicU64,
     halves: Mutex<Reassembly>,
     waiting: Mutex<waiting::Waiting>,
     container_mtu: AtomicU16,

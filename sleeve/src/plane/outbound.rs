@@ -4,13 +4,16 @@
 //!    as far as its transport header. What a container may not send ends here.
 //! 2. *Local answers*: only for frames to a group address: one lookup for those that ask for a neighbour.
 //! 3. *Lookup*: under the same lock; the destination's entry, or those of all members for a group address.
-//!    Unknown unicast ends here.
+//!    Unknown unicast ends here. In large networks the frame goes [along the tree](super::group) instead, and the
+//!    steps that follow are for those members only that the tree does not reach.
 //! 4. *Session and route*: atomic loads. Without either the control half is told (once a second). There is no frame
 //!    without a session: one to a single router may wait for it, others are dropped.
 //! 5. *Fit*: compares lengths. A frame too big is answered for, or split in two.
 //! 6. *Seal*: one copy into the thread's buffer, one AEAD pass over it; relayed ones a second, short tag.
 //! 7. *Send*: the sink.
 
+use super::group::Cast;
+use super::group::send::GroupFrame;
 use super::peer::{Peer, due};
 use super::seal::{Packet, Path, path};
 use super::session::Session;
@@ -31,7 +34,7 @@ enum Target {
     /// Answered here, with so many bytes.
     Answered(usize),
     One(Arc<Peer>),
-    Many(Arc<[Arc<Peer>]>),
+    Many(Arc<[Arc<Peer>]>, Option<Arc<Cast>>),
 }
 
 impl Plane {
@@ -40,8 +43,12 @@ impl Plane {
         match self.target(frame, vni, scratch) {
             Ok(Target::Answered(length)) => sink.frame(vni, &scratch.whole[..length]),
             Ok(Target::One(peer)) => self.count(self.to_peer(now, &peer, vni, frame, scratch, sink)),
-            Ok(Target::Many(peers)) => {
-                for peer in peers.iter() {
+            Ok(Target::Many(peers, cast)) => {
+                let group = GroupFrame { vni, frame };
+                let rest = cast
+                    .as_deref()
+                    .and_then(|cast| self.along_tree(now, cast, group, scratch, sink));
+                for peer in rest.unwrap_or(&peers) {
                     self.count(self.forward(now, peer, vni, frame, scratch, sink));
                 }
             }
@@ -62,7 +69,7 @@ impl Plane {
         }
         match network.answer(frame, scratch.reply()) {
             Some(length) => Ok(Target::Answered(length)),
-            None => Ok(Target::Many(Arc::clone(&network.members))),
+            None => Ok(Target::Many(Arc::clone(&network.members), network.cast.clone())),
         }
     }
 

@@ -32,7 +32,7 @@ impl Plane {
             Invalid::Malformed => DropReason::Garbage,
         })?;
         let (session, neighbor) = self.lookup(now, header.index).ok_or(DropReason::UnknownSession)?;
-        session.relay_check(&header, datagram)?;
+        session.hop_check(header.counter, |check| header.check(datagram, check))?;
         self.news(now, Via::Direct(from), &session, &neighbor, sink);
         match header.next() {
             Some(label) => self.pass_on(now, header, label, datagram, sink),

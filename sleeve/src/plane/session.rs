@@ -12,7 +12,7 @@ use std::time::Duration;
 /// From this age on nothing is sealed or opened any more.
 pub(crate) const REJECT_AFTER: Duration = Duration::from_secs(180);
 /// From so many packets on nothing is sealed any more; a session is renewed long before.
-const REJECT_AFTER_PACKETS: u64 = 1 << 32;
+pub(super) const REJECT_AFTER_PACKETS: u64 = 1 << 32;
 
 /// What a handshake gives.
 pub(crate) struct SessionParts<'a> {
@@ -187,26 +187,26 @@ impl Session {
         self.relay_seal.tag(counter, bytes).ok()
     }
 
-    /// Checks a relay header from this neighbour. Nothing changes unless it is authentic and new.
-    pub(crate) fn relay_check(
+    /// Checks the tag of a hop from this neighbour, for which `tagged` gives the bytes that it covers and the tag.
+    /// Nothing changes unless it is authentic and new.
+    pub(crate) fn hop_check(
         &self,
-        header: &wire::relay::RelayHeader,
-        datagram: &[u8],
+        counter: u64,
+        tagged: impl FnOnce(&dyn Fn(&[u8], &[u8; wire::TAG]) -> bool) -> bool,
     ) -> Result<(), DropReason> {
         locked(&self.relay_window)
-            .check(header.counter)
+            .check(counter)
             .map_err(|_| DropReason::RelayReplayed)?;
-        let check = |bytes: &[u8], tag: &_| self.relay_open.check(header.counter, bytes, tag).is_ok();
-        if !header.check(datagram, check) {
+        if !tagged(&|bytes, tag| self.relay_open.check(counter, bytes, tag).is_ok()) {
             return Err(DropReason::RelayUnauthentic);
         }
         locked(&self.relay_window)
-            .commit(header.counter)
+            .commit(counter)
             .map_err(|_| DropReason::RelayReplayed)
     }
 }
 
 /// A window stays valid whatever happened to a thread that held it.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,7 @@
 //! What mesh and the container side tell the data half: routes, labels, MAC addresses, ports; and what the control
 //! half tells it: sessions and direct paths.
 
+use super::group::Cast;
 use super::peer::{Direct, Peer, Way};
 use super::session::{Session, SessionParts};
 use super::{Plane, PlaneConfig};
@@ -9,7 +10,7 @@ use crate::wire::relay::MAX_LABELS;
 use mesh::{Fdb, FdbChange, Instant, LinkLabel, Mac, PeerId, Route, Vni};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Sessions, and with whom, by receiver index.
@@ -26,6 +27,8 @@ pub(crate) struct Network {
     pub ports: HashMap<Mac, Vec<IpAddr>>,
     /// The other routers with ports in this network.
     pub members: Arc<[Arc<Peer>]>,
+    /// This router's own tree; `None`: all members get copies.
+    pub cast: Option<Arc<Cast>>,
 }
 
 /// A MAC address behind another router.
@@ -42,6 +45,7 @@ impl Default for Network {
             owners: HashMap::new(),
             ports: HashMap::new(),
             members: Arc::new([]),
+            cast: None,
         }
     }
 }
@@ -78,6 +82,8 @@ impl Plane {
             sessions: RwLock::default(),
             labels: RwLock::default(),
             networks: RwLock::default(),
+            groups: RwLock::default(),
+            swept: AtomicU64::new(0),
             halves: Mutex::new(Reassembly::default()),
             waiting: Mutex::default(),
         }
@@ -119,7 +125,10 @@ impl Plane {
             FdbChange::Remove { mac } => self.with_network(fdb.vni, |network| network.forget(*mac)),
             FdbChange::Members(members) => {
                 let members = members.iter().map(|&peer| self.peer(peer)).collect();
-                self.with_network(fdb.vni, |network| network.members = members);
+                self.with_network(fdb.vni, |network| {
+                    network.members = members;
+                    network.members_changed();
+                });
             }
         }
     }
@@ -181,8 +190,9 @@ impl Plane {
     }
 
     /// Forgets a router. Its entry stays while a table still names it.
-    pub(crate) fn forget(&self, peer: &PeerId) {
+    pub(crate) fn forget(&self, now: Instant, peer: &PeerId) {
         self.retain_sessions(peer, |_| false);
+        self.retire_keys(now, peer);
         let mut peers = write(&self.peers);
         let Some(entry) = peers.get(peer) else { return };
         entry.way.store(None);
@@ -211,7 +221,7 @@ impl Plane {
         }
     }
 
-    fn peer(&self, id: PeerId) -> Arc<Peer> {
+    pub(super) fn peer(&self, id: PeerId) -> Arc<Peer> {
         let known = self.known(&id);
         known.unwrap_or_else(|| {
             Arc::clone(
@@ -222,7 +232,7 @@ impl Plane {
         })
     }
 
-    fn with_network(&self, vni: Vni, change: impl FnOnce(&mut Network)) {
+    pub(super) fn with_network(&self, vni: Vni, change: impl FnOnce(&mut Network)) {
         change(write(&self.networks).entry(vni).or_default());
     }
 }
@@ -232,6 +242,6 @@ pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+pub(super) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }

@@ -96,6 +96,7 @@ impl Plane {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .expire(now, &self.config.drops);
+        self.expire_keys(now);
     }
 }
 

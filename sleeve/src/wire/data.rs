@@ -40,7 +40,7 @@ impl DataHeader {
         let plain = match Kind::of(datagram)? {
             Kind::Sealed => false,
             Kind::Plain => true,
-            Kind::Relay => return None,
+            Kind::Relay | Kind::Group => return None,
         };
         if datagram.len() < SHORTEST {
             return None;

@@ -8,15 +8,18 @@
 //! | 1 | sealed: [`DataHeader`], ciphertext, tag |
 //! | 2 | plain: [`DataHeader`], plaintext in clear, tag over both |
 //! | 3 | relayed: relay header, tag, then a whole sealed datagram |
+//! | 4 | group: [`GroupHeader`] with the hop's tag, ciphertext, tag: broadcast along its source's tree |
 //!
 //! What is inside a sealed or plain datagram is described in [`inner`]; what everything costs in [`size`].
 
 pub mod data;
+pub mod group;
 pub mod inner;
 pub mod relay;
 pub mod size;
 
 pub use data::DataHeader;
+pub use group::GroupHeader;
 
 /// First byte of a sealed datagram.
 pub const SEALED: u8 = 1;
@@ -24,6 +27,8 @@ pub const SEALED: u8 = 1;
 pub const PLAIN: u8 = 2;
 /// First byte of a relayed datagram.
 pub const RELAY: u8 = 3;
+/// First byte of a group datagram.
+pub const GROUP: u8 = 4;
 /// Length of every tag.
 pub const TAG: usize = 16;
 
@@ -36,6 +41,8 @@ pub enum Kind {
     Plain,
     /// On its way over relays.
     Relay,
+    /// On its way along a tree.
+    Group,
 }
 
 impl Kind {
@@ -46,6 +53,7 @@ impl Kind {
             SEALED => Some(Self::Sealed),
             PLAIN => Some(Self::Plain),
             RELAY => Some(Self::Relay),
+            GROUP => Some(Self::Group),
             _ => None,
         }
     }

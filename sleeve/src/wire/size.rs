@@ -3,7 +3,7 @@
 //! MTUs here mean whole outer IP packets: IP header, UDP header and datagram. Sizes of frames count the Ethernet
 //! header in, but no checksum behind it.
 
-use super::{TAG, data, inner, relay};
+use super::{TAG, data, group, inner, relay};
 use std::net::SocketAddr;
 
 /// The smallest MTU a path may have: that of IPv6 (RFC 8200, section 5).
@@ -31,6 +31,13 @@ pub fn outer(address: SocketAddr) -> usize {
 #[must_use]
 pub const fn relayed(labels: usize) -> usize {
     relay::length(labels) + SEAL
+}
+
+/// The longest plaintext that fits into group datagrams whose packets have `mtu` bytes. Any of the hops may go over
+/// IPv6.
+#[must_use]
+pub fn group_room(mtu: u16) -> usize {
+    usize::from(mtu).saturating_sub(OUTER_V6 + group::LENGTH + TAG)
 }
 
 /// The longest plaintext that fits into one packet of `mtu` bytes straight to `address`.
@@ -69,5 +76,6 @@ mod tests {
         assert_eq!(room(1500, v6), 1500 - 80);
         assert_eq!(relayed_room(1280, 2), 1280 - 80 - 53);
         assert_eq!(room(10, v4), 0);
+        assert_eq!((group_room(1500), group_room(100)), (1380, 0));
     }
 }

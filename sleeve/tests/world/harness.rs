@@ -66,6 +66,9 @@ impl Sink for Made {
     fn alive(&mut self, peer: PeerId) {
         self.inputs.push(Input::Alive { peer });
     }
+    fn group(&mut self, vni: Vni) {
+        self.inputs.push(Input::Group { vni });
+    }
 }
 
 pub fn mac(node: usize) -> Mac {

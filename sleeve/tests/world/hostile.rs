@@ -175,4 +175,5 @@ impl Sink for Frames {
     fn control(&mut self, _: PeerId, _: Via, _: &[u8]) {}
     fn need(&mut self, _: PeerId) {}
     fn alive(&mut self, _: PeerId) {}
+    fn group(&mut self, _: Vni) {}
 }

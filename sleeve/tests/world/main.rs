@@ -5,6 +5,7 @@
 mod chaos;
 mod demand;
 mod direct;
+mod forest;
 mod harness;
 mod hostile;
 mod local;
@@ -14,6 +15,7 @@ mod policy;
 mod relay;
 mod sessions;
 mod split;
+mod tree;
 
 /// The halves go where their threads are.
 const _: fn() = || {

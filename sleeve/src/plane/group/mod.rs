@@ -1,0 +1,215 @@
+//! Broadcast along trees: what of it data threads look up.
+//!
+//! [`send`] is a group frame's way out of its source, [`receive`] its way through every other router on the tree,
+//! [`key`] the keys on both ends. What this router sends to a network hangs on one [`Cast`] that is replaced as a
+//! whole: whom the tree serves and who gets copies is decided at one moment for each frame, so none goes to a
+//! member both ways. The control half makes a `Cast` with a key only once all that the tree reaches have the key,
+//! and gives that key to nobody else; so even routers that see another tree than the source does cannot bring a
+//! frame to a member that gets a copy.
+
+pub(super) mod key;
+mod receive;
+pub(super) mod send;
+
+use super::Plane;
+use super::peer::{Peer, due};
+use super::tables::{Network, read, write};
+use crypto::OpenKey;
+use key::{Open, Seal};
+use mesh::{Instant, PeerId, ShortId, Tree, Vni};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+/// Group keys that are held of all sources together, and of one. Each is a (source, network) pair with two keys at
+/// most, of about 1.5 kB.
+const MAX_KEYS: usize = 4096;
+const MAX_KEYS_PER_SOURCE: usize = 256;
+/// How often keys are looked through for those that are too old.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// How this router sends to a network.
+#[derive(Debug)]
+pub(super) struct Cast {
+    plan: Arc<Plan>,
+    /// All that the tree reaches are members now.
+    fits: bool,
+    /// The other members: they get copies.
+    rest: Box<[Arc<Peer>]>,
+}
+
+/// This router's own tree in a network, and the key to what goes along it.
+#[derive(Debug)]
+struct Plan {
+    /// `None` while not all that the tree reaches have the key.
+    seal: Option<Arc<Seal>>,
+    /// The members that the tree reaches.
+    reached: BTreeSet<PeerId>,
+    children: Box<[Arc<Peer>]>,
+    /// How many routers may pass a frame on.
+    limit: u8,
+    /// The narrowest link.
+    mtu: u16,
+    /// When the control half was last told that it is used, in microseconds.
+    told: AtomicU64,
+}
+
+/// What the control half decides: the tree, and the key if all that it reaches have it.
+pub(crate) struct Decision<'a> {
+    pub seal: Option<Arc<Seal>>,
+    pub tree: &'a Tree,
+}
+
+/// This router's place in the tree of another source.
+#[derive(Debug)]
+struct Branch {
+    parent: PeerId,
+    children: Box<[Arc<Peer>]>,
+}
+
+/// The keys of one source and network.
+#[derive(Debug)]
+struct Keys {
+    source: PeerId,
+    /// Newest first.
+    held: [Option<Arc<Open>>; 2],
+}
+
+impl Keys {
+    fn get(&self, id: u32) -> Option<&Arc<Open>> {
+        self.held.iter().flatten().find(|key| key.id == id)
+    }
+}
+
+/// Places in other sources' trees, and their keys.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    branches: HashMap<(ShortId, Vni), Arc<Branch>>,
+    keys: HashMap<(ShortId, Vni), Keys>,
+}
+
+impl Plane {
+    /// Takes over this router's place in another source's tree.
+    pub(crate) fn set_branch(&self, vni: Vni, source: PeerId, tree: Option<&Tree>) {
+        let key = (source.short(), vni);
+        let branch = tree.and_then(|tree| {
+            let parent = tree.parent?;
+            let children = tree.children.iter().map(|&child| self.peer(child)).collect();
+            Some(Arc::new(Branch { parent, children }))
+        });
+        let mut groups = write(&self.groups);
+        match branch {
+            Some(branch) => groups.branches.insert(key, branch),
+            None => groups.branches.remove(&key),
+        };
+    }
+
+    /// Takes over how this router sends to a network; `None`: as copies.
+    pub(crate) fn set_cast(&self, vni: Vni, decision: Option<Decision<'_>>) {
+        let plan = decision.and_then(|Decision { seal, tree }| {
+            let root = tree.root.as_ref()?;
+            Some(Plan {
+                seal,
+                reached: root.reached.iter().copied().collect(),
+                children: tree.children.iter().map(|&child| self.peer(child)).collect(),
+                limit: root.depth,
+                mtu: root.mtu,
+                told: AtomicU64::new(0),
+            })
+        });
+        self.with_network(vni, |network| {
+            network.cast = plan.map(|plan| network.cast(Arc::new(plan)));
+        });
+    }
+
+    /// A member's group key for one of its networks. The same key again changes nothing. False: there is no room
+    /// for it.
+    pub(crate) fn take_key(&self, vni: Vni, source: PeerId, id: u32, key: OpenKey) -> bool {
+        let mut groups = write(&self.groups);
+        let place = (source.short(), vni);
+        if !groups.keys.contains_key(&place) {
+            let same = groups.keys.values().filter(|keys| keys.source == source).count();
+            if groups.keys.len() >= MAX_KEYS || same >= MAX_KEYS_PER_SOURCE {
+                return false;
+            }
+        }
+        let keys = groups.keys.entry(place).or_insert(Keys {
+            source,
+            held: [None, None],
+        });
+        if keys.source != source {
+            return false;
+        }
+        if keys.get(id).is_none() {
+            let newest = keys.held[0].replace(Arc::new(Open::new(id, key)));
+            keys.held[1] = newest;
+        }
+        true
+    }
+
+    /// Lets the keys that a router gave grow old. They are not forgotten at once: given again, they would come
+    /// without the memory of what was opened with them.
+    pub(super) fn retire_keys(&self, now: Instant, source: &PeerId) {
+        let groups = read(&self.groups);
+        let keys = groups.keys.values().filter(|keys| keys.source == *source);
+        for key in keys.flat_map(|keys| keys.held.iter().flatten()) {
+            key.begin(now);
+        }
+    }
+
+    /// Forgets keys that are too old to be used.
+    pub(super) fn expire_keys(&self, now: Instant) {
+        if !due(&self.swept, now, SWEEP_EVERY) {
+            return;
+        }
+        let old = |key: &Option<Arc<Open>>| key.as_ref().is_some_and(|key| !key.usable(now));
+        // Most of the time there are none, and data threads need not wait.
+        let any = read(&self.groups)
+            .keys
+            .values()
+            .any(|keys| keys.held.iter().any(old));
+        if any {
+            write(&self.groups).keys.retain(|_, keys| {
+                for key in keys.held.iter_mut().filter(|key| old(key)) {
+                    *key = None;
+                }
+                keys.held.iter().any(Option::is_some)
+            });
+        }
+    }
+
+    /// True if this router knows its place in that tree.
+    pub(crate) fn has_branch(&self, vni: Vni, source: &PeerId) -> bool {
+        read(&self.groups).branches.contains_key(&(source.short(), vni))
+    }
+
+    /// True if a port of this router's is in the network.
+    pub(crate) fn is_member(&self, vni: Vni) -> bool {
+        read(&self.networks)
+            .get(&vni)
+            .is_some_and(|network| !network.ports.is_empty())
+    }
+}
+
+impl Network {
+    /// The members changed: fixes anew who gets copies besides the tree.
+    pub(super) fn members_changed(&mut self) {
+        let plan = self.cast.as_ref().map(|cast| Arc::clone(&cast.plan));
+        self.cast = plan.map(|plan| self.cast(plan));
+    }
+
+    /// A tree that reaches one who is no member any more is not used: the key must change first.
+    fn cast(&self, plan: Arc<Plan>) -> Arc<Cast> {
+        let members: BTreeSet<_> = self.members.iter().map(|peer| peer.id).collect();
+        let rest = self
+            .members
+            .iter()
+            .filter(|peer| !plan.reached.contains(&peer.id));
+        Arc::new(Cast {
+            rest: rest.cloned().collect(),
+            fits: plan.reached.is_subset(&members),
+            plan,
+        })
+    }
+}

@@ -1,0 +1,105 @@
+//! A group datagram's way through a router that is not its source. No step allocates; every refusal is counted.
+//!
+//! 1. *Parse*, then *authenticate the hop*, as with relayed datagrams: the session with the neighbour it came from,
+//!    its relay replay window, one tag over 40 bytes.
+//! 2. *Parent*: one table read. Only from the parent in this source's tree, as this router sees it, is anything
+//!    taken. Each router has one parent at a time, so however views differ, no router takes a frame more often than
+//!    its hop limit has steps, and what two routers throw at each other ends with that.
+//! 3. *Seen*: a member that opened it already passes it on no more.
+//! 4. *Pass on*: for each child a new hop's header, in place. What is inside is neither read nor changed; routers
+//!    that are no members hold no key to it.
+//! 5. *Open and deliver*: a member opens it in place, checks that the network under the seal is that of the header,
+//!    and that it is for a group: whoever has a group's key could have made it, so nothing is learnt from it, and
+//!    it reaches no container by its own address.
+
+use super::send::hand_on;
+use super::{Branch, Open};
+use crate::Via;
+use crate::plane::tables::read;
+use crate::plane::{Plane, Sink};
+use crate::wire::GroupHeader;
+use crate::wire::inner::{self, Inner};
+use mesh::{DropReason, Instant, Mac};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+impl Plane {
+    /// Takes a group datagram from `from`.
+    pub(in crate::plane) fn spread(
+        &self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        sink: &mut dyn Sink,
+    ) -> Result<(), DropReason> {
+        let header = GroupHeader::parse(datagram).ok_or(DropReason::Truncated)?;
+        let (session, neighbor) = self.lookup(now, header.index).ok_or(DropReason::UnknownSession)?;
+        session.hop_check(header.hop_counter, |check| GroupHeader::check(datagram, check))?;
+        self.news(now, Via::Direct(from), &session, &neighbor, sink);
+        let (branch, key) = self.place(now, &header);
+        let branch = branch
+            .filter(|branch| branch.parent == neighbor.id)
+            .ok_or(DropReason::NotMyParent)?;
+        if let Some(key) = &key {
+            key.check(header.counter)?;
+        }
+        self.pass_on_group(now, &header, &branch, datagram, sink);
+        match key {
+            Some(key) => self.open_group(now, &header, &key, datagram, sink),
+            None if self.is_member(header.vni) => Err(DropReason::UnknownGroupKey),
+            None => Ok(()),
+        }
+    }
+
+    /// This router's place in the tree, and the key if it has it.
+    fn place(&self, now: Instant, header: &GroupHeader) -> (Option<Arc<Branch>>, Option<Arc<Open>>) {
+        let groups = read(&self.groups);
+        let place = (header.source, header.vni);
+        let key = groups.keys.get(&place).and_then(|keys| keys.get(header.key));
+        (
+            groups.branches.get(&place).cloned(),
+            key.filter(|key| key.usable(now)).cloned(),
+        )
+    }
+
+    fn pass_on_group(
+        &self,
+        now: Instant,
+        header: &GroupHeader,
+        branch: &Branch,
+        datagram: &mut [u8],
+        sink: &mut dyn Sink,
+    ) {
+        if branch.children.is_empty() {
+            return;
+        }
+        let Some(limit) = header.limit.checked_sub(1) else {
+            return self.config.drops.count(DropReason::HopLimit);
+        };
+        let header = GroupHeader { limit, ..*header };
+        for child in &branch.children {
+            self.count(hand_on(now, header, child, datagram, sink));
+        }
+    }
+
+    fn open_group(
+        &self,
+        now: Instant,
+        header: &GroupHeader,
+        key: &Open,
+        datagram: &mut [u8],
+        sink: &mut dyn Sink,
+    ) -> Result<(), DropReason> {
+        let range = key.open(now, header, datagram)?;
+        match inner::parse(&mut datagram[range]) {
+            Some(Inner::Frame { vni, partial, frame }) if vni == header.vni && is_to_group(frame) => {
+                self.deliver(vni, partial, frame, sink)
+            }
+            _ => Err(DropReason::Malformed),
+        }
+    }
+}
+
+fn is_to_group(frame: &[u8]) -> bool {
+    frame.first_chunk().is_some_and(|to| Mac(*to).is_group())
+}
