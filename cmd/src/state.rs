@@ -17,6 +17,9 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+/// All files of a router's.
+const FILES: [&str; 5] = ["identity", "secrets", "memory.json", "attachments.json", "lock"];
+
 /// An open state directory, locked against a second router.
 #[derive(Debug)]
 pub(crate) struct StateDir {
@@ -59,7 +62,10 @@ impl StateDir {
             .mode(0o700)
             .create(path)
             .with_context(what)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).with_context(what)?;
+        // A directory that holds more than a router's files, such as /var/lib, keeps the mode it has.
+        if is_own(path).with_context(what)? {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o700)).with_context(what)?;
+        }
         let lock_path = path.join("lock");
         let lock = OpenOptions::new()
             .create(true)
@@ -184,6 +190,22 @@ impl StateDir {
     }
 }
 
+/// True if nothing but a router's files is in the directory.
+fn is_own(path: &Path) -> std::io::Result<bool> {
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        let plain = name
+            .strip_prefix('.')
+            .and_then(|name| name.strip_suffix(".new"))
+            .unwrap_or(&name);
+        if !FILES.contains(&plain) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// The bridge of the router that keeps its state in `path`, if that can be told.
 pub(crate) fn bridge_of(path: &Path) -> Option<String> {
     let bytes = fs::read(path.join("memory.json")).ok()?;
@@ -192,7 +214,7 @@ pub(crate) fn bridge_of(path: &Path) -> Option<String> {
 
 /// Removes what the router keeps in `path`, and the directory if nothing else is in it.
 pub(crate) fn remove(path: &Path) -> Result<()> {
-    for name in ["identity", "secrets", "memory.json", "attachments.json", "lock"] {
+    for name in FILES {
         for file in [path.join(name), path.join(format!(".{name}.new"))] {
             match fs::remove_file(&file) {
                 Ok(()) => {}
@@ -256,6 +278,19 @@ mod tests {
             fs::metadata(&scratch.0).unwrap().permissions().mode() & 0o777,
             0o700
         );
+    }
+
+    #[test]
+    fn a_directory_of_others_keeps_its_mode() {
+        let scratch = Scratch::new("others");
+        fs::create_dir(&scratch.0).unwrap();
+        fs::write(scratch.0.join("something"), b"else").unwrap();
+        fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o755)).unwrap();
+        let dir = StateDir::open(&scratch.0).unwrap();
+        dir.identity().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&scratch.0), 0o755);
+        assert_eq!(mode(&scratch.0.join("identity")), 0o600);
     }
 
     #[test]

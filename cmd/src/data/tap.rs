@@ -35,6 +35,8 @@ impl TapThread {
         let stop = self.shore.stop.clone();
         while matches!(stop.wait_readable(&*self.tap), Ok(true)) {
             if !self.read_all(&mut buffer, &mut scratch) {
+                // Gone for all: should this news find no room, the patrol sees that there is none.
+                self.shore.tap.store(None);
                 self.shore.tell(Event::TapLost);
                 return;
             }

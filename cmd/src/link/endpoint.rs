@@ -18,6 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// From the first packet to the proof of the secret.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
+/// What is told of an address that keeps silent.
+const NO_ANSWER: &str = "no answer: is a router running there, and is its UDP port open?";
 /// Incoming connections that may be in their handshake at once.
 const MAX_PENDING: usize = 256;
 /// Above so many, an address must first show that it receives what is sent to it (RFC 9000, section 8.1.2).
@@ -112,7 +114,7 @@ impl Dialer {
                 Ok(Ok(up)) => up,
                 Ok(Err((error, own))) => Event::DialFailed { target, error, own },
                 Err(_) => {
-                    let error = "no answer: is a router running there, and is its UDP port open?".into();
+                    let error = NO_ANSWER.into();
                     Event::DialFailed {
                         target,
                         error,
@@ -149,10 +151,13 @@ impl Dialer {
         let plain = |error: String| (error, false);
         let addresses = resolve(target).await.map_err(plain)?;
         let mut last = "the name has no address".to_owned();
+        // An address that does not answer must leave time for the next: many names have one of each family.
+        let share = HANDSHAKE_TIME / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
         for address in addresses {
-            match self.connect(address).await {
-                Ok(connection) => return self.prove(connection, target, expect).await,
-                Err(error) => last = error,
+            match tokio::time::timeout(share, self.connect(address)).await {
+                Ok(Ok(connection)) => return self.prove(connection, target, expect).await,
+                Ok(Err(error)) => last = error,
+                Err(_) => last = NO_ANSWER.into(),
             }
         }
         Err((last, false))

@@ -103,7 +103,7 @@ impl Router {
     pub(crate) fn converge(&mut self) -> Result<Ticket, String> {
         let desired = self.containers.desired();
         let ports = self.containers.ports.as_mut().map_err(|why| why.clone())?;
-        Ok(ports.converge(desired))
+        ports.converge(desired)
     }
 
     /// `weft attach`.
@@ -224,11 +224,9 @@ impl Router {
 
     /// Answers with the whole status, once the guard's counters are read.
     pub(crate) fn status_when_counted(&mut self, answer: Answer) {
-        match &mut self.containers.ports {
-            Ok(ports) => {
-                let ticket = ports.counters();
-                self.containers.asked.insert(ticket, Asked::Status { answer });
-            }
+        let ports = self.containers.ports.as_mut().map_err(|why| why.clone());
+        match ports.and_then(Ports::counters) {
+            Ok(ticket) => drop(self.containers.asked.insert(ticket, Asked::Status { answer })),
             Err(_) => drop(answer.send(status::to_json(&self.status(&BTreeMap::new())))),
         }
     }

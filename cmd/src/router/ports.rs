@@ -91,20 +91,21 @@ impl Ports {
         Ok((ports, thread))
     }
 
-    fn order(&mut self, order: impl FnOnce(Ticket) -> Order) -> Ticket {
+    /// Fails only when the thread has panicked: nobody would ever answer.
+    fn order(&mut self, order: impl FnOnce(Ticket) -> Order) -> Result<Ticket, String> {
         self.next += 1;
-        // Fails only when the thread has panicked; the order is then never answered and its asker is told so.
-        let _ = self.orders.send(order(self.next));
-        self.next
+        let sent = self.orders.send(order(self.next));
+        sent.map_err(|_| "the thread that makes interfaces has ended: start the router again".to_owned())?;
+        Ok(self.next)
     }
 
     /// Makes the kernel as desired, now and from now on.
-    pub(crate) fn converge(&mut self, desired: Desired) -> Ticket {
+    pub(crate) fn converge(&mut self, desired: Desired) -> Result<Ticket, String> {
         self.order(|ticket| Order::Converge(ticket, Box::new(desired)))
     }
 
     /// Asks for the port guard's counters.
-    pub(crate) fn counters(&mut self) -> Ticket {
+    pub(crate) fn counters(&mut self) -> Result<Ticket, String> {
         self.order(Order::Counters)
     }
 
@@ -117,7 +118,8 @@ impl Ports {
     /// interface that others on this host make.
     pub(crate) fn look(&mut self) {
         if !self.looking.swap(true, Ordering::AcqRel) {
-            self.order(|_| Order::Look);
+            // Of a thread that has ended, attach tells.
+            let _ = self.order(|_| Order::Look);
         }
     }
 }

@@ -161,7 +161,9 @@ impl Router {
             data::Event::Group { vni } => self.feed_sleeve(sleeve::Input::Group { vni }),
             data::Event::TapLost => {
                 warn!("the TAP device is gone: making it anew");
-                self.make_tap();
+                if self.shore.tap.load().is_none() {
+                    self.make_tap();
+                }
                 let _ = self.converge();
             }
         }
