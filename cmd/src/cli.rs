@@ -50,7 +50,7 @@ pub(crate) enum Verb {
         #[arg(required = true, value_name = "PEER[:PORT]")]
         peers: Vec<String>,
     },
-    /// Close the links to these routers and dial them no more.
+    /// Close the links to these routers and dial them no more; they may still dial this one.
     Forget {
         /// An address that was connected, or a router's name, id or start of its id.
         #[arg(required = true, value_name = "PEER")]
@@ -83,7 +83,7 @@ pub(crate) enum Verb {
         #[arg(long, env = "WEFT_CONTROL", value_parser = FalseyValueParser::new())]
         control: bool,
         /// How often.
-        #[arg(short = 'c', long, default_value_t = 4, env = "WEFT_COUNT")]
+        #[arg(short = 'c', long, default_value_t = 4, env = "WEFT_COUNT", value_parser = clap::value_parser!(u32).range(1..))]
         count: u32,
     },
     /// Show the hops of the data route to a router, with the round trip to each.

@@ -196,6 +196,8 @@ fn assemble(
         advertised: Vec::new(),
         addresses: Vec::new(),
         stopping: false,
+        broken: None,
+        in_a_row: 0,
     };
     router
         .dialer

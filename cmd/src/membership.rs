@@ -29,7 +29,7 @@ pub(crate) struct Membership {
     pub(crate) memory: Memory,
     /// What to dial.
     pub(crate) targets: Vec<String>,
-    /// True for the first router of a mesh, at its first launch.
+    /// True for the first router of a mesh, as long as no other has joined.
     pub(crate) first: bool,
 }
 
@@ -40,8 +40,8 @@ pub(crate) fn join(options: &Launch, state: &StateDir) -> Result<Membership> {
     let stored = state.secrets()?;
     let (invites, mut targets) = peers(&options.peers)?;
     let given = given_secret(options, &invites)?;
-    let first = stored.is_empty() && given.is_none();
-    if first && !options.peers.is_empty() {
+    let first = given.is_none() && !memory.met && options.peers.is_empty() && memory.targets.is_empty();
+    if stored.is_empty() && given.is_none() && !options.peers.is_empty() {
         bail!(
             "there is no secret yet, so this router can't prove to {} that it belongs to its mesh. Give one with \
              --secret-file or WEFT_SECRET, or launch with the invite that `weft invite` prints there",

@@ -39,6 +39,8 @@ pub(crate) enum Event {
     Group { vni: Vni },
     /// The TAP device is gone.
     TapLost,
+    /// A data thread ended although nobody told it to.
+    ThreadEnded { name: &'static str },
 }
 
 /// What all data threads share.
@@ -122,6 +124,21 @@ impl Clock {
     /// When `at` will be, for timers.
     pub(crate) fn at(self, at: Instant) -> std::time::Instant {
         self.0 + std::time::Duration::from_micros(at.0)
+    }
+}
+
+/// Tells the router when the thread that holds it ends by a panic.
+struct Tripwire {
+    name: &'static str,
+    news: mpsc::Sender<Event>,
+}
+
+impl Drop for Tripwire {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The router's task may be gone as well.
+            let _ = self.news.blocking_send(Event::ThreadEnded { name: self.name });
+        }
     }
 }
 

@@ -30,6 +30,10 @@ impl TapThread {
     }
 
     fn run(mut self) {
+        let _tripwire = super::Tripwire {
+            name: "tap",
+            news: self.shore.news.clone(),
+        };
         let mut buffer = vec![0; BUFFER];
         let mut scratch = Scratch::default();
         let stop = self.shore.stop.clone();

@@ -39,6 +39,10 @@ impl UdpThread {
     }
 
     fn run(mut self) {
+        let _tripwire = super::Tripwire {
+            name: "udp",
+            news: self.shore.news.clone(),
+        };
         let mut buffers: Buffers = std::array::from_fn(|_| vec![0; BUFFER].into_boxed_slice());
         let mut scratch = Scratch::default();
         let stop = self.shore.stop.clone();

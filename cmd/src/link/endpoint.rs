@@ -1,6 +1,7 @@
 //! Dialling and accepting: from an address to a link.
 
 use super::handshake::{self, HandshakeError};
+use super::places::{Place, Places};
 use super::session::{self, Events};
 use super::socket::QuicSocket;
 use super::tls::{self, SERVER_NAME, TlsError};
@@ -14,15 +15,12 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// From the first packet to the proof of the secret.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 /// What is told of an address that keeps silent.
 const NO_ANSWER: &str = "no answer: is a router running there, and is its UDP port open?";
-/// Incoming connections that may be in their handshake at once.
-const MAX_PENDING: usize = 256;
-/// Above so many, an address must first show that it receives what is sent to it (RFC 9000, section 8.1.2).
+/// Above so many incoming connections in their handshake, an address must first show that it receives what is sent to it (RFC 9000, section 8.1.2).
 const RETRY_ABOVE: usize = 32;
 /// Addresses tried for one host name.
 const MAX_ADDRESSES: usize = 8;
@@ -66,7 +64,7 @@ pub(crate) struct Links {
     identity: Arc<Identity>,
     keyring: Arc<RwLock<Keyring>>,
     events: Events,
-    pending: Arc<Semaphore>,
+    places: Places,
     next: AtomicU64,
 }
 
@@ -98,7 +96,7 @@ impl Dialer {
             identity: config.identity,
             keyring: config.keyring,
             events: config.events,
-            pending: Arc::new(Semaphore::new(MAX_PENDING)),
+            places: Places::default(),
             next: AtomicU64::new(1),
         }));
         tokio::spawn(links.clone().accept_all());
@@ -215,7 +213,13 @@ impl Dialer {
 
     async fn accept_all(self) {
         while let Some(incoming) = self.endpoint.accept().await {
-            let Ok(permit) = self.pending.clone().try_acquire_owned() else {
+            let crowded = self.places.count() > RETRY_ABOVE;
+            if crowded && !incoming.remote_address_validated() {
+                // Fails only for validated addresses.
+                let _ = incoming.retry();
+                continue;
+            }
+            let Some(place) = self.places.take(canonical(incoming.remote_address()).ip()) else {
                 incoming.ignore();
                 self.refused(
                     DropReason::ControlRate,
@@ -224,17 +228,11 @@ impl Dialer {
                 .await;
                 continue;
             };
-            let crowded = MAX_PENDING - self.pending.available_permits() > RETRY_ABOVE;
-            if crowded && !incoming.remote_address_validated() {
-                // Fails only for validated addresses.
-                let _ = incoming.retry();
-                continue;
-            }
-            tokio::spawn(self.clone().accept(incoming, permit));
+            tokio::spawn(self.clone().accept(incoming, place));
         }
     }
 
-    async fn accept(self, incoming: Incoming, _permit: OwnedSemaphorePermit) {
+    async fn accept(self, incoming: Incoming, _place: Place) {
         let from = canonical(incoming.remote_address());
         let outcome = tokio::time::timeout(HANDSHAKE_TIME, self.try_accept(incoming)).await;
         match outcome {

@@ -14,6 +14,7 @@
 mod endpoint;
 mod frame;
 mod handshake;
+mod places;
 mod session;
 mod socket;
 mod tls;

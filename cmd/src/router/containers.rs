@@ -36,6 +36,8 @@ pub(crate) struct Containers {
     /// Host ends that work, with what was published of them.
     live: BTreeMap<String, (Mac, Vec<IpAddr>)>,
     asked: BTreeMap<Ticket, Asked>,
+    /// What stood in the way of the last unasked repair.
+    trouble: Vec<String>,
 }
 
 /// Who waits for an outcome.
@@ -74,6 +76,7 @@ impl Containers {
             attached,
             live,
             asked,
+            trouble: Vec::new(),
         }
     }
 
@@ -95,6 +98,22 @@ impl Containers {
         self.attached
             .iter()
             .position(|attachment| attachment.port.host_ifname == host)
+    }
+}
+
+impl Containers {
+    /// True if this report tells of other trouble than the last: what lasts is logged once.
+    fn is_news(&mut self, report: &Report) -> bool {
+        let failed = report
+            .failed
+            .iter()
+            .map(|(op, error)| format!("{}: {error}", op.subject()));
+        let trouble: Vec<_> = failed
+            .chain(report.obstacles.iter().map(ToString::to_string))
+            .collect();
+        let is_news = trouble != self.trouble;
+        self.trouble = trouble;
+        is_news
     }
 }
 
@@ -258,11 +277,9 @@ impl Router {
             &mut self.containers.ports,
             Err("this router is being reset".into()),
         );
-        match ports {
-            Ok(mut ports) => {
-                let ticket = ports.remove();
-                self.containers.asked.insert(ticket, Asked::Reset { answer });
-            }
+        match ports.map(|mut ports| ports.remove()) {
+            Ok(Ok(ticket)) => drop(self.containers.asked.insert(ticket, Asked::Reset { answer })),
+            Ok(Err(error)) => self.removed(Err(error), answer),
             Err(_) => self.removed(Ok(()), answer),
         }
     }
@@ -291,7 +308,7 @@ impl Router {
             Some(Asked::Attach { host, .. }) => trouble_of(&report, host, &self.containers.bridge),
             _ => None,
         };
-        if asked.is_none() {
+        if asked.is_none() && self.containers.is_news(&report) {
             report
                 .failed
                 .iter()

@@ -71,6 +71,10 @@ pub(crate) struct Router {
     /// Where others may dial this router, best first.
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) stopping: bool,
+    /// Why it can't go on.
+    pub(crate) broken: Option<String>,
+    /// Queued things handled since timers were last.
+    pub(crate) in_a_row: u32,
 }
 
 /// Pings that wait for an answer.

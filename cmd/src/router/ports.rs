@@ -110,7 +110,7 @@ impl Ports {
     }
 
     /// Removes everything the router made.
-    pub(crate) fn remove(&mut self) -> Ticket {
+    pub(crate) fn remove(&mut self) -> Result<Ticket, String> {
         self.order(Order::Remove)
     }
 

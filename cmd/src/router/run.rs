@@ -16,6 +16,8 @@ use tracing::{error, info, warn};
 /// Longest sleep; timers are far shorter.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
+/// After so many queued things timers are handled in between.
+const MOST_IN_A_ROW: u32 = 256;
 /// What is told of a router elsewhere that shows this router's identity.
 const CLONE: &str = "another router uses this router's identity: remove the state directory of one of them";
 
@@ -26,6 +28,28 @@ pub(crate) struct Inbox {
     pub(crate) commands: Receiver<Command>,
     pub(crate) ports: Receiver<PortOutcome>,
     pub(crate) watcher: Option<Watcher>,
+}
+
+/// One thing of it.
+enum News {
+    Link(link::Event),
+    Data(data::Event),
+    Ports(PortOutcome),
+    Command(Command),
+    Kernel,
+}
+
+impl Inbox {
+    /// The next thing; no source can keep the others waiting.
+    async fn next(&mut self) -> News {
+        tokio::select! {
+            Some(event) = self.links.recv() => News::Link(event),
+            Some(event) = self.data.recv() => News::Data(event),
+            Some(outcome) = self.ports.recv() => News::Ports(outcome),
+            Some(command) = self.commands.recv() => News::Command(command),
+            () = changed(&mut self.watcher) => News::Kernel,
+        }
+    }
 }
 
 impl Router {
@@ -42,7 +66,8 @@ impl Router {
             self.one(&mut inbox, &mut terminate, &mut interrupt).await;
         }
         self.leave(&mut inbox).await;
-        Ok(())
+        self.broken
+            .map_or(Ok(()), |what| Err(std::io::Error::other(what)))
     }
 
     async fn one(&mut self, inbox: &mut Inbox, terminate: &mut Signal, interrupt: &mut Signal) {
@@ -51,12 +76,23 @@ impl Router {
             biased;
             _ = terminate.recv() => self.stopping = true,
             _ = interrupt.recv() => self.stopping = true,
-            Some(event) = inbox.links.recv() => self.link_event(event),
-            Some(event) = inbox.data.recv() => self.data_event(event),
-            Some(outcome) = inbox.ports.recv() => self.port_outcome(outcome),
-            Some(command) = inbox.commands.recv() => self.command(command),
-            () = changed(&mut inbox.watcher) => self.kernel_changed(),
+            news = inbox.next() => self.news(news),
             () = tokio::time::sleep_until(due) => self.timers(),
+        }
+    }
+
+    fn news(&mut self, news: News) {
+        match news {
+            News::Link(event) => self.link_event(event),
+            News::Data(event) => self.data_event(event),
+            News::Ports(outcome) => self.port_outcome(outcome),
+            News::Command(command) => self.command(command),
+            News::Kernel => self.kernel_changed(),
+        }
+        // Queued news come before timers, but not for ever.
+        self.in_a_row += 1;
+        if self.in_a_row >= MOST_IN_A_ROW {
+            self.timers();
         }
     }
 
@@ -72,6 +108,7 @@ impl Router {
     }
 
     fn timers(&mut self) {
+        self.in_a_row = 0;
         self.feed(Input::Tick);
         self.feed_sleeve(sleeve::Input::Tick);
         self.pings.expire(self.shore.clock.now());
@@ -156,6 +193,12 @@ impl Router {
             data::Event::Alive { peer } => {
                 self.feed(Input::Alive { peer });
                 self.feed_sleeve(sleeve::Input::Alive { peer });
+            }
+            data::Event::ThreadEnded { name } => {
+                // A router without it would be deaf and look alive; whoever supervises it starts it again.
+                error!("the thread {name:?} ended unexpectedly");
+                self.broken = Some(format!("the thread {name:?} ended unexpectedly"));
+                self.stopping = true;
             }
             data::Event::TapLost if self.containers.ports.is_err() => {}
             data::Event::Group { vni } => self.feed_sleeve(sleeve::Input::Group { vni }),

@@ -101,9 +101,9 @@ impl Router {
             }
         }
         keyring.retire(retired).map_err(|error| error.to_string())?;
+        self.use_keyring(keyring)?;
         self.memory.retired.push(id);
         self.persist_memory();
-        self.use_keyring(keyring)?;
         Ok(Value::Null)
     }
 

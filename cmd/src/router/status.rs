@@ -98,6 +98,10 @@ impl Router {
                 rows.push(row);
             }
         }
+        // One row per router and address: what works stands for what was tried besides.
+        let key = |row: &Connection| (row.address.clone(), row.peer_id.clone());
+        rows.sort_by_key(|row| (key(row), row.state, row.overlay.is_none()));
+        rows.dedup_by_key(|row| key(row));
         rows.sort_by_key(|row| (row.state, row.name.clone(), row.address.clone()));
         rows
     }
@@ -154,7 +158,11 @@ impl Router {
                 .map(|at| u64::try_from(at.since(now).as_millis()).unwrap_or(u64::MAX)),
             error: target.error,
         };
-        self.mesh.targets().into_iter().map(target).collect()
+        let mut targets: Vec<_> = self.mesh.targets().into_iter().map(target).collect();
+        // An address may be a target both as such and as that of a certain router.
+        targets.sort_by_key(|target| (target.address.clone(), target.state));
+        targets.dedup_by(|other, first| other.address == first.address);
+        targets
     }
 
     fn attachments(&self) -> Vec<Attachment> {
