@@ -20,13 +20,18 @@ struct Island {
 
 impl Island {
     fn new(lab: &Lab) -> Self {
-        let (switch, hosts) = lab.hosts_on_a_switch(3);
+        Self::of(lab, 3, &[(0, 1), (1, 2), (2, 3), (0, 4)])
+    }
+
+    /// So many hosts, and containers: the host of each and its number.
+    fn of(lab: &Lab, count: u8, places: &[(usize, u8)]) -> Self {
+        let (switch, hosts) = lab.hosts_on_a_switch(count);
         let routers: Vec<_> = hosts
             .iter()
             .map(|host| host.launch(if host.name == "h1" { &[] } else { &["10.9.0.1"] }))
             .collect();
-        hosts.iter().for_each(|host| host.wait_for_peers(3));
-        let containers: Vec<_> = [(0, 1), (1, 2), (2, 3), (0, 4)]
+        hosts.iter().for_each(|host| host.wait_for_peers(count.into()));
+        let containers: Vec<_> = places
             .iter()
             .map(|(host, number)| hosts[*host].container(*number))
             .collect();
@@ -111,6 +116,35 @@ fn a_broadcast_reaches_every_container_exactly_once() {
     sender.set_broadcast(true).unwrap();
     for to in ["10.47.255.255", "255.255.255.255"] {
         island.each_gets_each_once(&receivers, &sender, SocketAddr::new(to.parse().unwrap(), PORT));
+    }
+}
+
+/// Beyond five routers broadcast takes the source's tree, once the others hold its key; before that, copies.
+#[test]
+fn a_broadcast_among_seven_hosts_reaches_each_exactly_once_while_and_after_keys_are_given() {
+    let Some(lab) = Lab::new("broadcast-tree") else {
+        return;
+    };
+    let places: Vec<_> = (0..7).map(|n| (n, n as u8 + 1)).collect();
+    let island = Island::of(&lab, 7, &places);
+    let others: Vec<_> = island
+        .containers
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| *n != 1)
+        .collect();
+    let receivers: Vec<_> = others
+        .iter()
+        .map(|(_, other)| other.udp(Ipv4Addr::UNSPECIFIED.into(), PORT))
+        .collect();
+    let sender = island.containers[1].udp(island.containers[1].v4, 0);
+    sender.set_broadcast(true).unwrap();
+    for _ in 0..4 {
+        island.each_gets_each_once(
+            &receivers,
+            &sender,
+            SocketAddr::new([10, 47, 255, 255].into(), PORT),
+        );
     }
 }
 
