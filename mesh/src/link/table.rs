@@ -226,6 +226,13 @@ impl Links {
     /// Timers: hellos that never came, challenges that ended, pings that are due, links that are dead.
     pub(crate) fn tick(&mut self, now: Instant, out: &mut Outbox) {
         let ids: Vec<LinkId> = self.links.keys().copied().collect();
+        // When one ping is due, those due soon go along: an idle router wakes once for all of its links.
+        let is_due = |link: &Link| link.is_up() && now >= link.next_ping;
+        let pinged_until = if self.links.values().any(is_due) {
+            now + self.keepalive / 2
+        } else {
+            now
+        };
         for id in ids {
             let Some(link) = self.links.get_mut(&id) else {
                 continue;
@@ -242,7 +249,7 @@ impl Links {
                 Phase::Up { .. } if now >= self.health.deadline(link.heard, self.window) => {
                     self.close(now, id, "no sign of life", out);
                 }
-                Phase::Up { .. } if now >= link.next_ping => {
+                Phase::Up { .. } if pinged_until >= link.next_ping => {
                     link.next_ping = now + self.keepalive;
                     link.ping(now, false, out);
                 }
