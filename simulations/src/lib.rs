@@ -38,7 +38,7 @@
 //! | `clock`, `random`, `trace` | time, chance, and the proof that both repeat |
 //! | `network` | wires between hosts |
 //! | `connection`, `links` | QUIC as the routers see it |
-//! | `router`, `shore`, `signer` | a running router: both cores, its data half, its keys |
+//! | `router`, `shore` | a running router: both cores and its data half |
 //! | `disk` | what outlives it |
 //! | `container` | those who send frames |
 //! | `invariants`, `expect` | what must hold always, and what at rest |
@@ -55,7 +55,6 @@ mod network;
 mod random;
 mod router;
 mod shore;
-mod signer;
 mod trace;
 mod world;
 
