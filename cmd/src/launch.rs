@@ -6,7 +6,7 @@ use crate::data::{Clock, Shore, Stop, UdpThread};
 use crate::link::{ConnectionIds, Dialer, LinksConfig, QuicQueue, SharedSocket};
 use crate::membership::{Membership, join};
 use crate::net::{normal_target, parse_port};
-use crate::router::{self, Containers, Inbox, Keys, Ports, Router, Settings};
+use crate::router::{self, Containers, Inbox, Ports, Router, Settings};
 use crate::state::{Memory, StateDir};
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwapOption;
@@ -16,7 +16,7 @@ use fastpath::watch::Watcher;
 use fastpath::{Linux, underlay};
 use mesh::{Drops, Mesh, PeerId, PeerName};
 use rand_core::{OsRng, RngCore};
-use sleeve::{Plane, PlaneConfig, Sleeve};
+use sleeve::{KeySigner, Plane, PlaneConfig, Sleeve};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -230,7 +230,7 @@ fn core_config(
     targets: Vec<String>,
     drops: &Arc<Drops>,
 ) -> mesh::Config {
-    let signer = Arc::new(Keys {
+    let signer = Arc::new(KeySigner {
         identity: identity.clone(),
         keyring: keyring.clone(),
     });

@@ -36,9 +36,9 @@
 //! |---|---|
 //! | `world`, `hosts` | the events; hosts, their routers and containers |
 //! | `clock`, `random`, `trace` | time, chance, and the proof that both repeat |
-//! | `network` | wires between hosts |
+//! | `network`, `profile` | wires between hosts |
 //! | `connection`, `links` | QUIC as the routers see it |
-//! | `router`, `shore`, `signer` | a running router: both cores, its data half, its keys |
+//! | `router`, `shore` | a running router: both cores and its data half |
 //! | `disk` | what outlives it |
 //! | `container` | those who send frames |
 //! | `invariants`, `expect` | what must hold always, and what at rest |
@@ -52,10 +52,10 @@ mod hosts;
 mod invariants;
 mod links;
 mod network;
+mod profile;
 mod random;
 mod router;
 mod shore;
-mod signer;
 mod trace;
 mod world;
 
@@ -64,7 +64,8 @@ pub use disk::{Disk, Port};
 pub use expect::Failure;
 pub use hosts::{ContainerId, HostId};
 pub use invariants::Violation;
-pub use network::{Network, Wire};
+pub use network::{Jitter, Network, Rate, Wire};
+pub use profile::Profile;
 pub use random::Random;
 pub use router::{Line, Options, Router};
 pub use trace::TraceHash;

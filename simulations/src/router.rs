@@ -4,12 +4,11 @@
 //! starts at zero when it is launched, as a daemon's does.
 
 use crate::shore::{News, Shore};
-use crate::signer::Keys;
 use crate::{Disk, Port, Random};
 use crypto::{Cipher, Keyring};
 use mesh::{Drops, Input, Instant, LinkId, Mesh, Output, Packet, PeerId, Vni};
 use rand_core::RngCore;
-use sleeve::{Plane, PlaneConfig, Scratch, Sleeve};
+use sleeve::{KeySigner, Plane, PlaneConfig, Scratch, Sleeve};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -149,7 +148,7 @@ impl Router {
         };
         let keys = Box::new(random.fork("keys", 0));
         let sleeve = Sleeve::new(config, plane.clone(), keys, Instant(0));
-        let signer = Keys {
+        let signer = KeySigner {
             identity: disk.identity.clone(),
             keyring: keyring.clone(),
         };

@@ -13,7 +13,6 @@
 
 mod containers;
 mod drain;
-mod keys;
 mod names;
 mod ports;
 mod requests;
@@ -22,7 +21,6 @@ mod secrets;
 mod status;
 
 pub(crate) use containers::Containers;
-pub(crate) use keys::Keys;
 pub(crate) use ports::{Outcome as PortOutcome, Ports};
 pub(crate) use run::{Inbox, start_tap};
 
