@@ -32,6 +32,7 @@
 //! | `link/`, `neighbor` | links: greeting, keepalives, rivals; what the core does when they change |
 //! | `connector`, `target` | what is dialled, and when |
 //! | `record/`, `store` | signed records and their merge |
+//! | `directory`, `index` | numbers that stand for routers; where things are found |
 //! | `own`, `linkstate`, `issue` | this router's own records |
 //! | `gossip`, `repair`, `digest` | how records spread |
 //! | `topology`, `route/`, `reach`, `schedule` | paths for data and control messages |
@@ -45,11 +46,13 @@ mod bucket;
 mod config;
 mod connector;
 mod digest;
+mod directory;
 mod drops;
 mod event;
 mod fdb;
 mod gossip;
 mod id;
+mod index;
 mod issue;
 mod link;
 mod linkstate;
@@ -75,6 +78,7 @@ mod trees;
 mod wire;
 
 pub use config::Config;
+pub use directory::{Directory, Number};
 pub use drops::{DropReason, Drops};
 pub use event::{Direction, Event, Input, Output, SecretIds, TimerReason};
 pub use fdb::{

@@ -118,6 +118,23 @@ impl Record {
         })
     }
 
+    /// No record, but the name of an origin in the shape of one.
+    pub(crate) fn name_only(origin: PeerId) -> Self {
+        let (kind, subkey) = (super::kind::PEER_INFO, 0);
+        Self {
+            key: Key { origin, kind, subkey },
+            version: Version {
+                epoch: 0,
+                counter: 0,
+                hash: [0; 16],
+            },
+            bytes: Box::default(),
+            body_at: 0,
+            body: OnceLock::from(None),
+            verdict: OnceLock::from(false),
+        }
+    }
+
     /// Makes and signs a record. `None` if it came out larger than [`MAX_RECORD`].
     pub(crate) fn sign(signer: &dyn Signer, key: Key, epoch: u64, counter: u64, body: &[u8]) -> Option<Self> {
         let mut bytes = postcard::to_stdvec(&Header { key, epoch, counter }).ok()?;
@@ -134,8 +151,7 @@ impl Record {
     }
 
     fn judge(&self, signer: &dyn Signer) -> bool {
-        let (message, signature) = self.bytes.split_at(self.bytes.len() - SIGNATURE);
-        let Ok(signature) = signature.try_into() else {
+        let Some((message, signature)) = self.bytes.split_last_chunk() else {
             return false;
         };
         signer.verify(&self.key.origin, &labelled(message), signature)
@@ -148,7 +164,8 @@ impl Record {
 
     /// What lies between header and signature.
     pub(crate) fn body_bytes(&self) -> &[u8] {
-        &self.bytes[self.body_at..self.bytes.len() - SIGNATURE]
+        let end = self.bytes.len().saturating_sub(SIGNATURE);
+        self.bytes.get(self.body_at..end).unwrap_or_default()
     }
 
     /// What it says; `None` if its kind is known and the body is not what it should be.
