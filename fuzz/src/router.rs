@@ -157,6 +157,7 @@ impl Router {
             Output::Peer(info) => assert!(info.peer != OWN && info.addresses.len() <= 16),
             Output::PeerGone(peer) => assert!(peer != OWN),
             Output::Label { label, .. } => assert!(label.0 != 0),
+            Output::Detour { .. } => {}
             Output::Tree { .. } => {}
             Output::Neighbor { peer, .. } => assert_eq!(peer, NEIGHBOR),
         }

@@ -57,6 +57,16 @@ impl Delay {
         }
     }
 
+    /// The byte.
+    pub(crate) fn code(self) -> u8 {
+        self.0
+    }
+
+    /// The delay that a byte stands for.
+    pub(crate) fn of_code(code: u8) -> Self {
+        Self(code)
+    }
+
     /// The code of the longest; those above mean the same.
     const LAST: u32 = 28 * 8 + 15;
 }
