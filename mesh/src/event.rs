@@ -3,7 +3,7 @@
 //! The driver (daemon or simulator) feeds [`Input`]s to [`Mesh::handle_input`](crate::Mesh::handle_input) and
 //! drains [`Output`]s after each. Frames never pass here.
 
-use crate::{Fdb, LinkId, LinkLabel, Mac, PeerId, PeerInfo, PeerName, Route, SecretId, Tree, Vni};
+use crate::{Fdb, LinkId, LinkLabel, Mac, Packet, PeerId, PeerInfo, PeerName, Route, SecretId, Tree, Vni};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -46,7 +46,7 @@ pub enum Input {
         /// On which link.
         link: LinkId,
         /// The message, at most [`MAX_MESSAGE`](crate::MAX_MESSAGE) bytes.
-        bytes: Vec<u8>,
+        packet: Packet,
     },
     /// The driver skipped a message that was larger than allowed.
     Oversized {
@@ -156,7 +156,7 @@ pub enum Output {
         /// Over which link.
         link: LinkId,
         /// The message.
-        bytes: Vec<u8>,
+        packet: Packet,
         /// True: on the ordered stream. False: as a datagram that may be lost (keepalives).
         reliable: bool,
     },
@@ -183,6 +183,22 @@ pub enum Output {
         /// Destination.
         peer: PeerId,
         /// The new route.
+        route: Option<Route>,
+    },
+    /// A way round one of this router's neighbours changed, for relayed packets that name it as the next hop after
+    /// the link with it has died.
+    ///
+    /// Such a packet names the neighbour by this router's label, and the hop after it by the neighbour's: `route`
+    /// leads to where that second label leads. So the relay puts the route's labels in the place of the two, and
+    /// what follows stays. There are at most as many as this router has neighbours, and these have links.
+    Detour {
+        /// The neighbour that is avoided; the route neither uses the link with it nor, if there is another way,
+        /// passes it by other links.
+        neighbor: PeerId,
+        /// The neighbour's own label for its link with the route's destination. Zero: the destination is the
+        /// neighbour itself, for packets whose path, or the part of it that their header holds, ends there.
+        label: LinkLabel,
+        /// The way round; `None`: there is none any more.
         route: Option<Route>,
     },
     /// This router's place in the tree of a source of broadcast changed. Only networks with more than

@@ -36,7 +36,7 @@
 //! |---|---|
 //! | `world`, `hosts` | the events; hosts, their routers and containers |
 //! | `clock`, `random`, `trace` | time, chance, and the proof that both repeat |
-//! | `network` | wires between hosts |
+//! | `network`, `profile` | wires between hosts |
 //! | `connection`, `links` | QUIC as the routers see it |
 //! | `router`, `shore` | a running router: both cores and its data half |
 //! | `disk` | what outlives it |
@@ -54,6 +54,7 @@ mod invariants;
 mod links;
 mod network;
 mod page;
+mod profile;
 mod random;
 mod router;
 mod shore;
@@ -65,8 +66,9 @@ pub use disk::{Disk, Port};
 pub use expect::Failure;
 pub use hosts::{ContainerId, HostId};
 pub use invariants::Violation;
-pub use network::{Network, Wire};
+pub use network::{Jitter, Network, Rate, Wire};
 pub use page::{Film, LinkLife, Page, PageEvent, PageFailure, State as RouterState};
+pub use profile::Profile;
 pub use random::Random;
 pub use router::{Line, Options, Router};
 pub use trace::TraceHash;

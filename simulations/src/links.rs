@@ -53,25 +53,25 @@ impl World {
     }
 
     /// A router sends over a link.
-    pub(crate) fn send_over(&mut self, host: HostId, link: LinkId, bytes: Vec<u8>, reliable: bool) {
+    pub(crate) fn send_over(&mut self, host: HostId, link: LinkId, packet: mesh::Packet, reliable: bool) {
         let Some(&(number, end)) = self.hosts[host.0].links.get(&link) else {
             return;
         };
         if reliable {
-            return self.transmit(number, end, Packet::Message(bytes));
+            return self.transmit(number, end, Packet::Message(packet));
         }
         let Some((from, to)) = self.parties(number, end) else {
             return;
         };
-        let size = bytes.len() + OVERHEAD;
-        let latency = self.network.carry(from, to, size, &mut self.chance);
-        if let Some(latency) = latency.filter(|_| self.is_there(number, 1 - end)) {
+        let size = packet.len() + OVERHEAD;
+        let passage = self.carry(from, to, size);
+        if let Some(passage) = passage.filter(|_| self.is_there(number, 1 - end)) {
             let event = Event::Lossy {
                 number,
                 end: 1 - end,
-                bytes,
+                packet,
             };
-            self.clock.plan(self.clock.now() + latency, event);
+            self.clock.plan(passage.at, event);
         }
     }
 
@@ -123,9 +123,9 @@ impl World {
         }
         there.heard = now;
         match packet {
-            Packet::Message(bytes) => {
+            Packet::Message(packet) => {
                 if let Some(link) = there.link() {
-                    self.router_input(host, mesh::Input::Message { link, bytes });
+                    self.router_input(host, mesh::Input::Message { link, packet });
                 }
             }
             Packet::Initial => {
@@ -140,7 +140,7 @@ impl World {
     }
 
     /// A message that may be lost arrives.
-    pub(crate) fn lossy(&mut self, number: Number, end: usize, bytes: Vec<u8>) {
+    pub(crate) fn lossy(&mut self, number: Number, end: usize, packet: mesh::Packet) {
         let now = self.clock.now();
         let Some(there) = self
             .connections
@@ -151,7 +151,7 @@ impl World {
         };
         there.heard = now;
         if let (Some(link), host) = (there.link(), there.host) {
-            self.router_input(host, mesh::Input::Message { link, bytes });
+            self.router_input(host, mesh::Input::Message { link, packet });
         }
     }
 
@@ -222,16 +222,24 @@ impl World {
         };
         let (now, is_there) = (self.clock.now(), self.is_there(number, 1 - end));
         let round_trip = self.network.round_trip(from, to);
-        let Some(connection) = self.connections.get_mut(&number) else {
-            return;
-        };
-        let near = &mut connection.ends[end];
-        while !near.retrying {
-            let Some(packet) = near.waiting.pop_front() else {
+        loop {
+            let near = |world: &mut Self| -> Option<Packet> {
+                let near = &mut world.connections.get_mut(&number)?.ends[end];
+                if near.retrying {
+                    None
+                } else {
+                    near.waiting.pop_front()
+                }
+            };
+            let Some(packet) = near(self) else {
                 break;
             };
-            let latency = self.network.carry(from, to, packet.size(), &mut self.chance);
-            let Some(latency) = latency.filter(|_| is_there) else {
+            let passage = self.carry(from, to, packet.size());
+            let Some(connection) = self.connections.get_mut(&number) else {
+                return;
+            };
+            let near = &mut connection.ends[end];
+            let Some(passage) = passage.filter(|_| is_there) else {
                 near.waiting.push_front(packet);
                 near.retrying = true;
                 let at = now + near.backoff(round_trip);
@@ -239,7 +247,7 @@ impl World {
                 break;
             };
             near.passed();
-            near.last_arrival = near.last_arrival.max(now + latency);
+            near.last_arrival = near.last_arrival.max(passage.at);
             let at = near.last_arrival;
             let end = 1 - end;
             self.clock.plan(at, Event::Packet { number, end, packet });

@@ -6,7 +6,7 @@
 use crate::shore::{News, Shore};
 use crate::{Disk, Port, Random};
 use crypto::{Cipher, Keyring};
-use mesh::{Drops, Input, Instant, LinkId, Mesh, Output, PeerId, Vni};
+use mesh::{Drops, Input, Instant, LinkId, Mesh, Output, Packet, PeerId, Vni};
 use rand_core::RngCore;
 use sleeve::{KeySigner, Plane, PlaneConfig, Scratch, Sleeve};
 use std::collections::{BTreeMap, VecDeque};
@@ -33,7 +33,7 @@ pub(crate) enum Act {
     },
     Send {
         link: LinkId,
-        bytes: Vec<u8>,
+        packet: Packet,
         reliable: bool,
     },
     Datagram {
@@ -382,11 +382,11 @@ impl Router {
             Output::Close { link, reason } => self.acts.push(Act::Close { link, reason }),
             Output::Send {
                 link,
-                bytes,
+                packet,
                 reliable,
             } => self.acts.push(Act::Send {
                 link,
-                bytes,
+                packet,
                 reliable,
             }),
             Output::Deliver { from, payload } => self.feed_sleeve(sleeve::Input::Control { from, payload }),
@@ -397,6 +397,7 @@ impl Router {
                 self.note(Line::Route(peer, route.as_ref().map(|route| route.path.clone())));
                 self.feed_sleeve(sleeve::Input::Route { peer, route });
             }
+            Output::Detour { .. } => {}
             Output::Tree { vni, source, tree } => self.feed_sleeve(sleeve::Input::Tree { vni, source, tree }),
             Output::Label { label, neighbor } => self.plane.set_label(label, neighbor),
             Output::Fdb(change) => self.plane.apply_fdb(&change),

@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::connection::{CloseCode, Connection, Packet};
 use crate::hosts::Host;
 use crate::links::Number;
+use crate::network::{Lane, Passage};
 use crate::router::Act;
 use crate::trace::Trace;
 use crate::{HostId, Network, Random, Router, TraceHash, Violation};
@@ -40,7 +41,7 @@ pub(crate) enum Event {
     Lossy {
         number: Number,
         end: usize,
-        bytes: Vec<u8>,
+        packet: mesh::Packet,
     },
     Retry {
         number: Number,
@@ -99,6 +100,7 @@ pub struct World {
     pub(crate) random: Random,
     /// What becomes of packets.
     pub(crate) chance: Random,
+    lanes: BTreeMap<(HostId, HostId), Lane>,
     pub(crate) clock: Clock<Event>,
     pub(crate) hosts: Vec<Host>,
     pub(crate) addresses: BTreeMap<SocketAddr, HostId>,
@@ -122,6 +124,7 @@ impl World {
             network: Network::default(),
             seed,
             chance: random.fork("network", 0),
+            lanes: BTreeMap::new(),
             clock: Clock::new(),
             hosts: Vec::new(),
             addresses: BTreeMap::new(),
@@ -200,9 +203,9 @@ impl World {
                 self.note("packet", [number as usize, end], packet.bytes());
                 self.packet(number, end, packet);
             }
-            Event::Lossy { number, end, bytes } => {
-                self.note("lossy", [number as usize, end], &bytes);
-                self.lossy(number, end, bytes);
+            Event::Lossy { number, end, packet } => {
+                self.note("lossy", [number as usize, end], packet.bytes());
+                self.lossy(number, end, packet);
             }
             Event::Retry { number, end } => self.retry(number, end),
             Event::Closed {
@@ -310,9 +313,9 @@ impl World {
             Act::Close { link, reason } => self.close_link(host, link, reason),
             Act::Send {
                 link,
-                bytes,
+                packet,
                 reliable,
-            } => self.send_over(host, link, bytes, reliable),
+            } => self.send_over(host, link, packet, reliable),
             Act::Datagram { to, bytes } => self.send_datagram(host, to, bytes),
             Act::Frame { vni, bytes } => {
                 self.note("frame", [host.0, bytes.len()], &bytes);
@@ -334,11 +337,22 @@ impl World {
             });
         }
         let size = bytes.len() + size::outer(to);
-        if let Some(latency) = self.network.carry(host, to_host, size, &mut self.chance) {
-            let to = to_host;
-            let at = self.clock.now() + latency;
+        let Some(Passage { at, again }) = self.carry(host, to_host, size) else {
+            return;
+        };
+        let to = to_host;
+        if let Some(at) = again {
+            let bytes = bytes.clone();
             self.clock.plan(at, Event::Datagram { from, to, bytes });
         }
+        self.clock.plan(at, Event::Datagram { from, to, bytes });
+    }
+
+    /// What becomes of a packet of that size.
+    pub(crate) fn carry(&mut self, from: HostId, to: HostId, size: usize) -> Option<Passage> {
+        let lane = self.lanes.entry((from, to)).or_default();
+        self.network
+            .carry((from, to), size, self.clock.now(), lane, &mut self.chance)
     }
 
     /// The host with that address.

@@ -1,5 +1,7 @@
 //! The page in a real browser, where one is installed: no errors on its console, and the drawing done.
 
+#![allow(clippy::unwrap_used)]
+
 use simulations::{Film, Page, PageEvent, RouterState};
 use std::path::{Path, PathBuf};
 use std::process::Command;

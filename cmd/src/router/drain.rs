@@ -45,14 +45,14 @@ impl Router {
             }
             Output::Send {
                 link,
-                bytes,
+                packet,
                 reliable,
             } => {
                 if let Some(handle) = self.links.get(&link) {
                     if reliable {
-                        handle.send(bytes);
+                        handle.send(packet.bytes().to_vec());
                     } else {
-                        handle.send_datagram(bytes);
+                        handle.send_datagram(packet.bytes().to_vec());
                     }
                 }
             }
@@ -61,6 +61,7 @@ impl Router {
             Output::PeerGone(peer) => self.feed_sleeve(sleeve::Input::PeerGone(peer)),
             Output::Neighbor { peer, address } => self.neighbor(peer, address),
             Output::Route { peer, route } => self.feed_sleeve(sleeve::Input::Route { peer, route }),
+            Output::Detour { .. } => {}
             Output::Tree { vni, source, tree } => self.feed_sleeve(sleeve::Input::Tree { vni, source, tree }),
             Output::Label { label, neighbor } => self.shore.plane.set_label(label, neighbor),
             Output::Fdb(change) => self.shore.plane.apply_fdb(&change),
