@@ -19,6 +19,7 @@ pub use labels::{LABEL_REST, Labels};
 pub use tree::{BroadcastLinks, BroadcastTree};
 
 use crate::{Instant, LinkLabel, PeerId, Topology};
+use serde::Serialize;
 use spf::Graph;
 use std::collections::BTreeMap;
 
@@ -29,7 +30,7 @@ pub const RELAY_COST_US: u64 = 1000;
 pub const MAX_LABELS: usize = 13;
 
 /// The way data takes to another router, chosen at the source.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Route {
     /// The hops, destination last; never empty. One hop: the direct data path.
     pub path: Vec<PeerId>,
