@@ -135,7 +135,7 @@ pub enum Input {
 }
 
 /// Something the driver shall do.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum Output {
     /// Resolve and dial this target; answer with `LinkUp` or `DialFailed`.
     Dial {
@@ -230,7 +230,7 @@ pub enum Output {
 }
 
 /// A line for the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Event {
     /// A link came up.
     LinkUp {

@@ -39,6 +39,7 @@
 //! | `route/`, `reach`, `schedule` | paths for data and control messages |
 //! | `trees` | this router's place in the trees along which broadcast spreads |
 //! | `routed` | control messages over several hops |
+//! | `recording/` | what a core was told, without keys, and a core that is told it again |
 //! | `fdb/` | behind which router each MAC address lies |
 
 #[cfg(test)]
@@ -65,6 +66,7 @@ mod own;
 mod packet;
 mod reach;
 mod record;
+pub mod recording;
 mod repair;
 mod route;
 mod routed;

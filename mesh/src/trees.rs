@@ -13,6 +13,7 @@ use crate::graph::spt::Work;
 use crate::graph::told::Links;
 use crate::route::BroadcastTree;
 use crate::{Number, PeerId, Registry, Topology, Vni};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A network with more other members than this has trees; in smaller ones copies cost less than keys do.
@@ -26,7 +27,7 @@ pub const MAX_TREE_SOURCES: usize = 256;
 pub const MAX_TREE_DEPTH: usize = 32;
 
 /// A router's place in the tree of one source in one network.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Tree {
     /// From whom the source's frames come; `None` at the source.
     pub parent: Option<PeerId>,
@@ -37,7 +38,7 @@ pub struct Tree {
 }
 
 /// What a source knows of its tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TreeRoot {
     /// The members that the tree reaches, in order; never empty.
     pub reached: Vec<PeerId>,

@@ -41,6 +41,7 @@
 //! | `router`, `shore` | a running router: both cores and its data half |
 //! | `disk` | what outlives it |
 //! | `container` | those who send frames |
+//! | `page` | a run as one HTML file |
 //! | `invariants`, `expect` | what must hold always, and what at rest |
 
 mod clock;
@@ -52,6 +53,7 @@ mod hosts;
 mod invariants;
 mod links;
 mod network;
+mod page;
 mod profile;
 mod random;
 mod router;
@@ -65,6 +67,7 @@ pub use expect::Failure;
 pub use hosts::{ContainerId, HostId};
 pub use invariants::Violation;
 pub use network::{Jitter, Network, Rate, Wire};
+pub use page::{Film, LinkLife, Page, PageEvent, PageFailure, State as RouterState};
 pub use profile::Profile;
 pub use random::Random;
 pub use router::{Line, Options, Router};

@@ -92,6 +92,13 @@ impl fmt::Debug for Record {
 impl Record {
     /// Reads the header of `bytes`.
     pub(crate) fn parse(bytes: impl Into<Box<[u8]>> + AsRef<[u8]>) -> Result<Self, RecordError> {
+        Self::parse_with(bytes, hash)
+    }
+
+    fn parse_with(
+        bytes: impl Into<Box<[u8]>> + AsRef<[u8]>,
+        hash: impl Fn(&[u8]) -> [u8; 16],
+    ) -> Result<Self, RecordError> {
         if bytes.as_ref().len() > MAX_RECORD {
             return Err(RecordError::Oversized);
         }
@@ -141,7 +148,7 @@ impl Record {
         bytes.extend_from_slice(body);
         let signature = signer.sign(&labelled(&bytes));
         bytes.extend_from_slice(&signature);
-        Self::parse(bytes).ok()
+        Self::parse_with(bytes, |bytes| signer.hash(bytes)).ok()
     }
 
     /// The one verdict of all routers: strict verification over the full bytes. It follows from the bytes alone,
@@ -160,6 +167,11 @@ impl Record {
     /// The record as it came.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// What lies before the body.
+    pub(crate) fn header_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.body_at).unwrap_or_default()
     }
 
     /// What lies between header and signature.
@@ -212,7 +224,7 @@ fn labelled(message: &[u8]) -> Vec<u8> {
     [DOMAIN, message].concat()
 }
 
-fn hash(bytes: &[u8]) -> [u8; 16] {
+pub(super) fn hash(bytes: &[u8]) -> [u8; 16] {
     let mut short = [0; 16];
     short.copy_from_slice(&Sha256::digest(bytes)[..16]);
     short

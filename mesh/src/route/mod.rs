@@ -27,6 +27,7 @@ pub(crate) use tree::BroadcastTree;
 use crate::graph::spt::Bits;
 use crate::graph::{Graph, Known, told_of};
 use crate::{Instant, LinkLabel, Number, PeerId};
+use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ const KEPT_FOR: Duration = Duration::from_secs(30);
 const MAX_KEPT: usize = 256;
 
 /// The way data takes to another router, chosen at the source.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Route {
     /// The hops, destination last; never empty. One hop: the direct data path.
     pub path: Vec<PeerId>,

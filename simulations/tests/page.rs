@@ -1,0 +1,133 @@
+//! The page in a real browser, where one is installed: no errors on its console, and the drawing done.
+
+#![allow(clippy::unwrap_used)]
+
+use simulations::{Film, Page, PageEvent, RouterState};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn browser() -> Option<PathBuf> {
+    let places = std::env::var_os("PATH")?;
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let mut all = std::env::split_paths(&places).flat_map(|dir| names.map(|name| dir.join(name)));
+    all.find(|path| path.is_file())
+}
+
+/// Opens the file at a time of its run, and returns the document as it then is.
+fn open(browser: &Path, page: &Path, at_ms: u64) -> String {
+    let profile = page.with_extension("profile");
+    let output = Command::new(browser)
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+        ])
+        .args([
+            "--enable-logging=stderr",
+            "--v=0",
+            "--window-size=1280,1000",
+            "--virtual-time-budget=3000",
+        ])
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .arg("--dump-dom")
+        .arg(format!("file://{}#at={at_ms}", page.display()))
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    let console: Vec<_> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
+    assert!(console.is_empty(), "{console:#?}");
+    assert!(output.status.success(), "{log}");
+    let _ = std::fs::remove_dir_all(profile);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A mesh that falls in two halves and comes together.
+fn halves(count: u32) -> Page {
+    let near = |a: u32| [1, 2, 7, 31].map(|step| (a, (a + step) % count));
+    let all: Vec<_> = (0..count).flat_map(near).filter(|(a, b)| a != b).collect();
+    let half = count / 2;
+    let apart: Vec<_> = all
+        .iter()
+        .copied()
+        .filter(|(a, b)| (*a < half) == (*b < half))
+        .collect();
+    let mut film = Film::default();
+    let settled_to = |share: u32| -> Vec<_> {
+        (0..count)
+            .map(|n| match (n * 7919) % 100 < share {
+                true => RouterState::Settled,
+                false => RouterState::Unsettled,
+            })
+            .collect()
+    };
+    for (at, share, links) in [
+        (0, 0, &[][..]),
+        (200, 40, &all),
+        (900, 100, &all),
+        (5000, 0, &apart),
+        (5600, 100, &apart),
+    ] {
+        film.look(at, &settled_to(share), links.iter().copied());
+    }
+    for step in 0..20 {
+        film.look(
+            10_000 + 60 * step,
+            &settled_to(5 * step as u32),
+            all.iter().copied(),
+        );
+    }
+    film.look(20_000, &settled_to(100), all.iter().copied());
+    let event = |at_ms, what: &str, converged_ms| PageEvent {
+        at_ms,
+        what: what.into(),
+        converged_ms,
+        bytes_per_router: Some(1234.5),
+    };
+    Page {
+        name: "partition-heal".into(),
+        about: "Half of the routers lose the other half, and find it again.".into(),
+        seed: 1,
+        trace_hash: "ab".repeat(32),
+        routers: (0..count).map(|n| format!("host-{n}")).collect(),
+        film,
+        events: vec![
+            event(0, "launch", Some([300.0, 880.0, 900.0])),
+            event(5000, "partition into two halves", Some([600.0, 600.0, 600.0])),
+            event(10_000, "heal", Some([580.0, 1100.0, 1140.0])),
+            event(18_000, "</td><b>nothing</b>", None),
+        ],
+        figures: vec![
+            ("path stretch".into(), "1.04".into()),
+            ("frames lost".into(), "3".into()),
+        ],
+        ..Page::default()
+    }
+}
+
+#[test]
+fn pages_render_without_errors() {
+    for count in [6, 2000] {
+        let started = std::time::Instant::now();
+        let html = halves(count).render();
+        println!(
+            "{count} routers: {} kB in {:?}",
+            html.len() / 1000,
+            started.elapsed()
+        );
+        assert!(html.len() < 100_000 + 1500 * count as usize);
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("page-{count}.html"));
+        std::fs::write(&path, html).unwrap();
+        let Some(browser) = browser() else {
+            println!("skipped: no Chromium is installed");
+            continue;
+        };
+        let shown = open(&browser, &path, 5300);
+        assert!(shown.contains("data-rendered=\"yes\""));
+        assert!(shown.contains("5.30 s") && shown.contains("all held"));
+        assert!(shown.contains("&lt;/td&gt;&lt;b&gt;nothing"));
+        let clock = shown.split("id=\"happening\">").nth(1).unwrap();
+        assert!(clock.starts_with("partition into two halves"));
+    }
+}
