@@ -88,6 +88,7 @@ pub use event::{Direction, Event, Input, Output, SecretIds, TimerReason};
 pub use fdb::{
     Fdb, FdbChange, LocalChange, MAX_CHUNK_ENTRIES, MAX_CHUNKS, MAX_ENTRY_ADDRESSES, MacsBody, Registry,
 };
+pub use graph::Trial;
 pub use id::{InvalidName, LinkId, LinkLabel, Mac, PeerId, PeerName, SecretId, ShortId, Vni};
 pub use mesh::Mesh;
 pub use packet::Packet;

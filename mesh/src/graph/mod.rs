@@ -10,10 +10,13 @@ pub(crate) mod slab;
 pub(crate) mod spread;
 pub(crate) mod spt;
 pub(crate) mod told;
+mod trial;
 pub(crate) mod view;
 
 #[cfg(test)]
 mod tests;
+
+pub use trial::Trial;
 
 use crate::{Adjacency, DirectPath, Number, PeerId, ShortId};
 use spread::Spread;
@@ -181,12 +184,6 @@ impl Graph {
             .into_iter()
             .map(|(number, _)| number)
             .collect()
-    }
-
-    /// Bytes that all this takes.
-    #[cfg(test)]
-    pub(crate) fn bytes(&self) -> usize {
-        self.links.slab.bytes() + self.data.bytes() + self.spread.tree.bytes()
     }
 }
 

@@ -155,7 +155,6 @@ impl Slab {
     }
 
     /// Bytes that all this takes.
-    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.entries.capacity() * 4 + self.start.capacity() * 4 + self.len.capacity() * 2
     }

@@ -50,7 +50,8 @@ impl Spread {
             let root = self.lowest_around(view, own);
             return self.tree.rebuild(view, Some(root), work);
         };
-        let joined = work.looked_at().iter().map(|(number, _)| *number);
+        let joined = work.looked_at().iter().filter(|(_, was)| !was.is_reached());
+        let joined = joined.map(|(number, _)| *number);
         let joined = joined.filter(|number| self.tree.reaches(*number));
         let lowest = joined.min_by_key(|number| view.rank(*number));
         if let Some(lowest) = lowest.filter(|lowest| view.rank(*lowest) < view.rank(root)) {

@@ -312,7 +312,6 @@ impl Spt {
     }
 
     /// Bytes that all this takes.
-    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         (self.cost.capacity() + self.parent.capacity()) * 4 + self.hops.capacity()
     }

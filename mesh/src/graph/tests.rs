@@ -15,6 +15,8 @@ struct Table {
     ids: Vec<Option<PeerId>>,
     links: Vec<Vec<Adjacency>>,
     by_id: BTreeMap<ShortId, Number>,
+    /// Not to be given anew before the trees are up to date.
+    resting: Vec<Number>,
 }
 
 impl Known for Table {
@@ -46,11 +48,8 @@ impl Table {
         if let Some(number) = self.number(peer(n).short()) {
             return number;
         }
-        let free = self
-            .ids
-            .iter()
-            .position(Option::is_none)
-            .unwrap_or(self.ids.len());
+        let is_free = |at: &usize| self.ids[*at].is_none() && !self.resting.contains(&Number(*at as u32));
+        let free = (0..self.ids.len()).find(is_free).unwrap_or(self.ids.len());
         if free == self.ids.len() {
             self.ids.push(None);
             self.links.push(Vec::new());
@@ -64,6 +63,7 @@ impl Table {
     fn forget(&mut self, n: u8) -> Option<Number> {
         let number = self.by_id.remove(&peer(n).short())?;
         self.ids[number.index()] = None;
+        self.resting.push(number);
         self.links[number.index()].clear();
         Some(number)
     }
@@ -216,6 +216,7 @@ impl World {
         self.spread
             .update(&view, self.own, Some(&self.links.edges), &mut self.work);
         self.links.done();
+        self.table.resting.clear();
     }
 
     /// What each end lists of the other, straight from the records.

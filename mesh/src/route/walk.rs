@@ -6,7 +6,7 @@
 
 use super::hysteresis::{Choice, choose, is_kept};
 use super::{KEPT_FOR, Kept, MAX_KEPT, MAX_LABELS, Route, Routes, first_mtu, route_over, tree_path};
-use crate::graph::spt::View;
+use crate::graph::spt::{Place, View};
 use crate::graph::told::Remade;
 use crate::graph::{Graph, Known, RELAY_COST, told_of};
 use crate::{Instant, LinkLabel, Number, PeerId};
@@ -107,7 +107,7 @@ impl Routes {
         changes: &mut Vec<RouteChange>,
         single: &mut Vec<Number>,
     ) {
-        let Some(view) = graph.data_view(known) else {
+        let (Some(own), Some(view)) = (graph.own(), graph.data_view(known)) else {
             return;
         };
         // Whoever is further away may hang below another one.
@@ -133,7 +133,9 @@ impl Routes {
                 visited.push(number);
                 line.truncate(depth);
                 line.push(known, graph, number);
-                if self.is_single(graph, number) || stays(&view, graph, number) {
+                let former = line.former(&view, graph, own);
+                let best = u64::from(graph.data.place(number).cost);
+                if self.is_single(graph, number) || former.is_some_and(|former| is_kept(former, best)) {
                     single.push(number);
                 } else {
                     changes.extend(line.route(graph));
@@ -209,10 +211,9 @@ fn lost(known: &impl Known, graph: &Graph, number: Number) -> Option<RouteChange
 
 /// The cheapest path as it was before the tree was brought up to date, destination last.
 fn old_path(graph: &Graph, to: Number) -> Option<Vec<Number>> {
-    let was = |number| graph.work.was(number).unwrap_or_else(|| graph.data.place(number));
     let mut path = Vec::new();
     let mut at = to;
-    while let Some(parent) = was(at).parent() {
+    while let Some(parent) = place_before(graph, at).parent() {
         path.push(at);
         at = parent;
     }
@@ -220,20 +221,19 @@ fn old_path(graph: &Graph, to: Number) -> Option<Vec<Number>> {
     (!path.is_empty()).then_some(path)
 }
 
-/// True if the path that led to a router still does, and the new one is not clearly better.
-fn stays(view: &impl View, graph: &Graph, to: Number) -> bool {
-    let was = |number| graph.work.was(number).unwrap_or_else(|| graph.data.place(number));
-    let Some(own) = graph.own() else { return false };
+/// What the path that led to a router costs now; `None` if there was none, or it is broken.
+fn former_cost(view: &impl View, graph: &Graph, own: Number, to: Number) -> Option<u64> {
     let (mut at, mut cost) = (to, 0);
-    let best = u64::from(graph.data.place(to).cost);
-    while let Some(parent) = was(at).parent() {
-        match hop_cost(view, graph, own, parent, at) {
-            Some(hop) => cost += hop,
-            None => return false,
-        }
+    while let Some(parent) = place_before(graph, at).parent() {
+        cost += hop_cost(view, graph, own, parent, at)?;
         at = parent;
     }
-    at != to && is_kept(cost, best)
+    (at == own && to != own).then_some(cost)
+}
+
+/// Where a router was before the tree was brought up to date.
+fn place_before(graph: &Graph, of: Number) -> Place {
+    graph.work.was(of).unwrap_or_else(|| graph.data.place(of))
 }
 
 /// What a path costs now; `None` if it is broken: a hop is gone, was gone for a while or has another label.
@@ -274,6 +274,8 @@ struct Line {
     ids: Vec<PeerId>,
     /// The label that leads to each hop, and the largest packet that gets there; zero if nothing does.
     steps: Vec<(LinkLabel, u16)>,
+    /// For each hop what the path that led there costs now, if that was looked at; `None`: it is broken.
+    former: Vec<Option<Option<u64>>>,
 }
 
 impl Line {
@@ -281,6 +283,28 @@ impl Line {
         self.hops.truncate(hops);
         self.ids.truncate(hops);
         self.steps.truncate(hops);
+        self.former.truncate(hops);
+    }
+
+    /// What the path that led to the last hop costs now. Mostly that is the path of the hop before and one more.
+    fn former(&mut self, view: &impl View, graph: &Graph, own: Number) -> Option<u64> {
+        let (last, before) = match *self.hops.as_slice() {
+            [.., before, last] => (last, Some(before)),
+            [last] => (last, None),
+            [] => return None,
+        };
+        let known = self.former.iter().nth_back(1).copied().flatten();
+        let known = known.filter(|_| place_before(graph, last).parent() == before);
+        let former = match (known, before) {
+            (Some(former), Some(before)) => {
+                former.and_then(|cost| Some(cost + hop_cost(view, graph, own, before, last)?))
+            }
+            _ => former_cost(view, graph, own, last),
+        };
+        if let Some(slot) = self.former.last_mut() {
+            *slot = Some(former);
+        }
+        former
     }
 
     fn push(&mut self, known: &impl Known, graph: &Graph, to: Number) {
@@ -294,6 +318,7 @@ impl Line {
         self.hops.push(to);
         self.ids.push(known.id(to).copied().unwrap_or(PeerId([0; 32])));
         self.steps.push(step.unwrap_or((LinkLabel(0), 0)));
+        self.former.push(None);
     }
 
     fn route(&self, graph: &Graph) -> Option<RouteChange> {
