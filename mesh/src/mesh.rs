@@ -7,7 +7,7 @@ use crate::linkstate::LinkStates;
 use crate::outbox::Outbox;
 use crate::own::Own;
 use crate::record::Record;
-use crate::route::Routes;
+use crate::route::{Detours, Routes};
 use crate::routed::Limits;
 use crate::schedule::Schedule;
 use crate::store::Store;
@@ -34,6 +34,7 @@ pub struct Mesh {
     pub(crate) told: Told,
     pub(crate) graph: Graph,
     pub(crate) routes: Routes,
+    pub(crate) detours: Detours,
     pub(crate) labels: Labels,
     pub(crate) trees: Trees,
     /// The label of each neighbour.
@@ -77,6 +78,7 @@ impl Mesh {
             told: Told::default(),
             graph: Graph::new(),
             routes: Routes::default(),
+            detours: Detours::default(),
             labels: Labels::new(),
             trees: Trees::new(config.id),
             labelled: BTreeMap::new(),
@@ -159,6 +161,7 @@ impl Mesh {
             (self.rounds.values().min().copied(), TimerReason::Digest),
             (self.schedule.next_timeout(), TimerReason::Route),
             (self.routes.next_timeout(), TimerReason::Route),
+            (self.detours.next_timeout(), TimerReason::Route),
             (issue, TimerReason::Issue),
             (self.store.next_timeout(), TimerReason::Collect),
         ]
@@ -191,6 +194,7 @@ impl Mesh {
         if self.schedule.take(now) || is_over {
             self.recompute(now);
         }
+        self.renew_detours(now);
         self.pass_on();
         if self.connector.is_due(now) {
             let addresses = self.own.addresses();

@@ -30,10 +30,25 @@ impl Mesh {
                 self.store.note_reachable(now, id, is_reachable);
             }
         }
+        self.detours.note(now, &self.graph);
         for number in self.graph.done() {
             self.told.free(number);
         }
         self.connector.look_again();
+    }
+
+    /// Works out ways round neighbours, if it is time.
+    pub(crate) fn renew_detours(&mut self, now: Instant) {
+        if let Some(at) = self.schedule.next_timeout() {
+            self.detours.defer(at);
+        }
+        for (neighbor, label, route) in self.detours.poll(now, &self.told, &self.graph) {
+            self.out.push(Output::Detour {
+                neighbor,
+                label,
+                route,
+            });
+        }
     }
 
     /// A router is known from now on.

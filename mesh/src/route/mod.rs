@@ -11,9 +11,12 @@
 //! preferred to cheaper relayed ones, and a bounded number of relayed paths that are kept for a while though
 //! another is a little cheaper.
 //!
+//! For repair at relays, [`detour`] keeps ways round each neighbour.
+//!
 //! A relayed header holds [`MAX_LABELS`] labels. A longer path goes in parts: its [`Route`] tells all hops, but only
 //! the labels of the first part; the router at the end of that writes the next one, out of its own routes.
 
+mod detour;
 mod hysteresis;
 mod labels;
 #[cfg(test)]
@@ -21,6 +24,7 @@ mod tests;
 mod tree;
 mod walk;
 
+pub(crate) use detour::Detours;
 pub use labels::{LABEL_REST, Labels};
 pub(crate) use tree::BroadcastTree;
 

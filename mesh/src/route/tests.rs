@@ -47,6 +47,7 @@ struct Net {
     view: Topology,
     graph: Graph,
     routes: Routes,
+    detours: Detours,
     reached: BTreeSet<Number>,
 }
 
@@ -59,6 +60,7 @@ impl Net {
             view,
             graph,
             routes: Routes::default(),
+            detours: Detours::default(),
             reached: BTreeSet::new(),
         }
     }
@@ -189,6 +191,11 @@ fn floyd_warshall(topology: &Topology, direct: &Direct, n: u8) -> Vec<Vec<Option
 
 /// What really happens to a packet with this route: each relay looks up its label among its own links.
 fn walk(world: &Topology, direct: &Direct, route: &Route) -> Option<PeerId> {
+    let (end, cost) = end_and_cost(world, direct, route)?;
+    (cost == route.cost_us).then_some(end)
+}
+
+fn end_and_cost(world: &Topology, direct: &Direct, route: &Route) -> Option<(PeerId, u64)> {
     let first = *route.path.first()?;
     let mut mtu = direct.get(&first)?.mtu;
     let mut cost = u64::from(direct.get(&first)?.delay_us);
@@ -204,8 +211,8 @@ fn walk(world: &Topology, direct: &Direct, route: &Route) -> Option<PeerId> {
         at = next;
         visited.insert(at).then_some(())?;
     }
-    let honest = route.mtu > 0 && route.mtu <= mtu && route.cost_us == cost;
-    (honest && route.labels.len() + 1 == route.path.len()).then_some(at)
+    let honest = route.mtu > 0 && route.mtu <= mtu;
+    (honest && route.labels.len() + 1 == route.path.len()).then_some((at, cost))
 }
 
 /// What data threads need of a route; its cost changes without their being told.
@@ -311,6 +318,53 @@ proptest! {
         let unreached = members.iter().filter(|member| !received.contains_key(member));
         for member in unreached {
             prop_assert_eq!(tree.parent(*member), None);
+        }
+    }
+}
+
+proptest! {
+    /// Wherever there is a way round a neighbour to what its labels name, it is told, and leads there.
+    #[test]
+    fn detours_lead_round_neighbours(worlds in prop::collection::vec(any_world(8), 1..5)) {
+        let mut net = Net::new(OWN);
+        let mut told = BTreeMap::new();
+        let mut now = Instant(0);
+        for (world, direct) in &worlds {
+            now = now + Duration::from_secs(60);
+            net.turn(now, world, direct);
+            // Waits until those are gone, too, whose links are.
+            for wait in [0, 11] {
+                now = now + Duration::from_secs(wait);
+                net.detours.force(now);
+                for (neighbor, label, route) in net.detours.poll(now, &net.view.told, &net.graph) {
+                    match route {
+                        Some(route) => told.insert((neighbor, label), route),
+                        None => Some(told.remove(&(neighbor, label)).expect("there was one")),
+                    };
+                }
+            }
+            for ((neighbor, label), route) in &told {
+                let end = end_and_cost(world, direct, route).map(|(end, _)| end);
+                prop_assert_eq!(end, route.path.last().copied());
+                prop_assert_ne!(&route.path[0], neighbor);
+                let links = world.told.find(neighbor).map(|number| world.told.links(number));
+                let end = links.unwrap_or_default().iter().find(|link| link.label == *label);
+                let end = end.and_then(|link| (0..8).map(peer).find(|peer| peer.short() == link.neighbor));
+                prop_assert_eq!(end.or(Some(*neighbor)), route.path.last().copied());
+            }
+            for neighbor in (1..8).filter(|n| world.link(&peer(OWN), &peer(*n)).is_some()) {
+                let mut without = direct.clone();
+                without.remove(&peer(neighbor));
+                let reach = floyd_warshall(world, &without, 8);
+                let links = world.told.links(world.told.find(&peer(neighbor)).unwrap());
+                let next = links.iter().filter_map(|link| Some((link.label, world.told.number(link.neighbor)?)));
+                let next = next.map(|(label, number)| (label, world.told.id(number).unwrap().0[0]));
+                let next = next.filter(|(_, to)| *to != OWN && *to != neighbor);
+                for (label, to) in next.chain([(LinkLabel(0), neighbor)]) {
+                    let is_told = told.contains_key(&(peer(neighbor), label));
+                    prop_assert_eq!(is_told, reach[usize::from(OWN)][usize::from(to)].is_some());
+                }
+            }
         }
     }
 }
