@@ -6,6 +6,7 @@ use crate::data::{Clock, Shore, Stop, UdpThread};
 use crate::link::{ConnectionIds, Dialer, LinksConfig, QuicQueue, SharedSocket};
 use crate::membership::{Membership, join};
 use crate::net::{normal_target, parse_port};
+use crate::recording::Recording;
 use crate::router::{self, Containers, Inbox, Ports, Router, Settings};
 use crate::state::{Memory, StateDir};
 use anyhow::{Context, Result, anyhow};
@@ -143,11 +144,13 @@ fn assemble(
         Box::new(OsRng),
         clock.now(),
     );
-    let mesh = Mesh::new(
-        core_config(options, &name, id, &identity, &keyring, &memory, targets, &drops),
-        seed(),
-        clock.now(),
-    );
+    let mut config = core_config(options, &name, id, &identity, &keyring, &memory, targets, &drops);
+    let (seed, now) = (seed(), clock.now());
+    let recording = match &options.record {
+        Some(path) => Recording::start(path, options.record_limit, &mut config, seed, now)?,
+        None => Recording::none(),
+    };
+    let mesh = Mesh::new(config, seed, now);
 
     let stop = Arc::new(Stop::new().context("cannot make an event descriptor")?);
     let tap = Arc::new(ArcSwapOption::empty());
@@ -182,6 +185,7 @@ fn assemble(
     let mut router = Router {
         settings,
         mesh,
+        recording,
         sleeve,
         shore,
         drops,

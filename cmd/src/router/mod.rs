@@ -27,6 +27,7 @@ pub(crate) use run::{Inbox, start_tap};
 use crate::control::{Echo, PingPath};
 use crate::data::Shore;
 use crate::link::{ConnectionIds, Dialer, LinkHandle};
+use crate::recording::Recording;
 use crate::state::{Memory, StateDir};
 use crypto::keyring::Keyring;
 use mesh::{Drops, Instant, LinkId, Mesh, PeerId};
@@ -51,6 +52,7 @@ pub(crate) struct Settings {
 pub(crate) struct Router {
     pub(crate) settings: Settings,
     pub(crate) mesh: Mesh,
+    pub(crate) recording: Recording,
     pub(crate) sleeve: Sleeve,
     /// What it shares with the data threads.
     pub(crate) shore: Shore,

@@ -112,6 +112,7 @@ impl Router {
         self.feed(Input::Tick);
         self.feed_sleeve(sleeve::Input::Tick);
         self.pings.expire(self.shore.clock.now());
+        self.recording.flush();
     }
 
     fn link_event(&mut self, event: link::Event) {

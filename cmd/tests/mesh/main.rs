@@ -11,7 +11,10 @@
 mod common;
 
 mod blocked;
+#[path = "../../../simulations/tests/common/keys.rs"]
+mod keys;
 mod links;
+mod recording;
 mod restart;
 mod targets;
 
