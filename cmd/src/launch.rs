@@ -254,7 +254,7 @@ fn containers(
     identity: &Identity,
     shore: &Shore,
     mtu: u16,
-) -> Result<(Containers, mpsc::Receiver<router::PortOutcome>)> {
+) -> Result<(Containers, Option<mpsc::Receiver<router::PortOutcome>>)> {
     let (outcomes, inbox) = mpsc::channel(QUEUE);
     let made = router::start_tap(shore, &options.bridge, mtu)
         .and_then(|()| Linux::new().map_err(|error| error.to_string()));
@@ -276,6 +276,7 @@ fn containers(
         mtu,
         state.attachments()?,
     );
+    let inbox = containers.ports.is_ok().then_some(inbox);
     Ok((containers, inbox))
 }
 

@@ -187,20 +187,24 @@ fn ping(cli: &Cli, peer: &str, control: bool, count: u32) -> Result<()> {
 }
 
 fn trace(cli: &Cli, peer: &str) -> Result<()> {
+    let mut unanswered = None;
     Client::connect(&cli.socket)?.call(
         &Request::Trace {
             peer: peer.to_owned(),
         },
         |value| {
+            let line: TraceLine = serde_json::from_value(value.clone()).context("the router's answer")?;
+            unanswered = line.error.is_some().then(|| line.name.clone());
             if cli.json {
                 return print(&format!("{value}\n"));
             }
-            let line: TraceLine = serde_json::from_value(value).context("the router's answer")?;
             let outcome = line.error.unwrap_or_else(|| table::time(line.rtt_us));
             let id = line.peer_id.get(..12).unwrap_or_default();
             print(&format!("{:>2}  {}  {id}  {outcome}\n", line.hop, line.name))
         },
-    )
+    )?;
+    // The last hop is the router asked for.
+    unanswered.map_or(Ok(()), |name| bail!("{name} did not answer"))
 }
 
 fn secret(cli: &Cli, verb: &SecretVerb) -> Result<()> {

@@ -4,10 +4,12 @@
 //! their records. A target whose router is linked is not dialled. Of two routers that discover each other the
 //! lower id dials at once and the higher a second later, so that they seldom collide.
 
+use crate::graph::Graph;
 use crate::link::Links;
 use crate::outbox::Outbox;
 use crate::store::Store;
 use crate::target::{STEADY, Source, Stage, Target, TargetId};
+use crate::topology::Told;
 use crate::{Direction, Instant, Output, PeerId};
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -38,9 +40,17 @@ pub(crate) struct Around<'a> {
     pub(crate) links: &'a Links,
     pub(crate) store: &'a Store,
     /// Routers the mesh reaches.
-    pub(crate) paths: &'a BTreeMap<PeerId, Vec<PeerId>>,
+    pub(crate) told: &'a Told,
+    pub(crate) graph: &'a Graph,
     /// This router's own addresses.
     pub(crate) addresses: &'a [SocketAddr],
+}
+
+impl Around<'_> {
+    fn is_reachable(&self, peer: &PeerId) -> bool {
+        let number = self.told.find(peer);
+        number.is_some_and(|number| self.graph.spread.tree.reaches(number))
+    }
 }
 
 /// All targets.
@@ -391,7 +401,7 @@ impl Connector {
             if !is_open(target, around) || self.shunned.contains_key(&target.peer.unwrap_or(self.own)) {
                 continue;
             }
-            if target.peer.is_some_and(|peer| around.paths.contains_key(&peer)) {
+            if target.peer.is_some_and(|peer| around.is_reachable(&peer)) {
                 target.hasten(now);
             }
             if let Stage::Waiting(at) = target.stage {

@@ -99,13 +99,13 @@ impl Mesh {
             );
         }
         if key.kind == kind::LINK_STATE || outdated.iter().any(|(kind, _)| *kind == kind::LINK_STATE) {
-            let adjacencies = self.store.links(&origin).to_vec();
-            if self.topology.set(origin, adjacencies) {
+            if self.links_told(&origin) {
                 self.schedule.request(now);
             }
         }
         match key.kind {
             kind::PEER_INFO => {
+                self.admitted(&origin);
                 if let Some(info) = self.store.info(&origin) {
                     self.out.push(Output::Peer(info.clone()));
                 }
@@ -133,9 +133,7 @@ impl Mesh {
         for change in self.registry.forget(peer) {
             self.out.push(Output::Fdb(change));
         }
-        if self.topology.remove(peer) {
-            self.schedule.request(now);
-        }
+        self.dismissed(now, peer);
         self.connector.peer_gone(peer);
         self.out.push(Output::PeerGone(*peer));
     }

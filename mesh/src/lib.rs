@@ -35,7 +35,8 @@
 //! | `directory`, `index` | numbers that stand for routers; where things are found |
 //! | `own`, `linkstate`, `issue` | this router's own records |
 //! | `gossip`, `repair`, `digest` | how records spread |
-//! | `topology`, `route/`, `reach`, `schedule` | paths for data and control messages |
+//! | `topology`, `graph/` | who is linked with whom, and trees of shortest paths over that, kept up to date |
+//! | `route/`, `reach`, `schedule` | paths for data and control messages |
 //! | `trees` | this router's place in the trees along which broadcast spreads |
 //! | `routed` | control messages over several hops |
 //! | `recording/` | what a core was told, without keys, and a core that is told it again |
@@ -52,7 +53,6 @@ mod drops;
 mod event;
 mod fdb;
 mod gossip;
-#[allow(dead_code, reason = "routes are switched over to it next")]
 mod graph;
 mod id;
 mod index;
@@ -92,10 +92,7 @@ pub use id::{InvalidName, LinkId, LinkLabel, Mac, PeerId, PeerName, SecretId, Sh
 pub use mesh::Mesh;
 pub use packet::Packet;
 pub use record::{Admission, PeerInfo, Signer};
-pub use route::{
-    BroadcastLinks, BroadcastTree, DirectPath, LABEL_REST, Labels, MAX_LABELS, RELAY_COST_US, Route, Routes,
-    control_paths,
-};
+pub use route::{DirectPath, LABEL_REST, Labels, MAX_LABELS, RELAY_COST_US, Route};
 pub use status::{LinkStatus, LinkView, PeerView, TargetState, TargetView};
 pub use time::Instant;
 pub use topology::{Adjacency, Delay, Topology};

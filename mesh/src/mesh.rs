@@ -1,17 +1,20 @@
 //! The core itself: takes inputs to the parts that handle them. No part calls back into this one.
 
 use crate::connector::{Around, Connector};
+use crate::graph::Graph;
 use crate::link::{Greeter, Links};
 use crate::linkstate::LinkStates;
 use crate::outbox::Outbox;
 use crate::own::Own;
 use crate::record::Record;
+use crate::route::Routes;
 use crate::routed::Limits;
 use crate::schedule::Schedule;
 use crate::store::Store;
+use crate::topology::Told;
 use crate::{
-    Config, DirectPath, DropReason, Input, Instant, Labels, LinkLabel, Output, PeerId, Registry, Routes,
-    TimerReason, Topology, Trees,
+    Config, DirectPath, DropReason, Input, Instant, Labels, LinkLabel, Output, PeerId, Registry, TimerReason,
+    Trees,
 };
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -27,7 +30,9 @@ pub struct Mesh {
     pub(crate) store: Store,
     pub(crate) connector: Connector,
     pub(crate) registry: Registry,
-    pub(crate) topology: Topology,
+    /// What all routers say of their links.
+    pub(crate) told: Told,
+    pub(crate) graph: Graph,
     pub(crate) routes: Routes,
     pub(crate) labels: Labels,
     pub(crate) trees: Trees,
@@ -35,8 +40,6 @@ pub struct Mesh {
     pub(crate) labelled: BTreeMap<PeerId, LinkLabel>,
     /// Direct data paths, as the driver reports them.
     pub(crate) direct: BTreeMap<PeerId, DirectPath>,
-    /// The hops that control messages take to each reachable router.
-    pub(crate) paths: BTreeMap<PeerId, Vec<PeerId>>,
     pub(crate) schedule: Schedule,
     pub(crate) states: LinkStates,
     pub(crate) limits: Limits,
@@ -71,13 +74,13 @@ impl Mesh {
                 &config.targets,
             ),
             registry: Registry::new(config.id),
-            topology: Topology::default(),
-            routes: Routes::new(config.id),
+            told: Told::default(),
+            graph: Graph::new(),
+            routes: Routes::default(),
             labels: Labels::new(),
             trees: Trees::new(config.id),
             labelled: BTreeMap::new(),
             direct: BTreeMap::new(),
-            paths: BTreeMap::new(),
             schedule: Schedule::default(),
             states: LinkStates::default(),
             limits: Limits::default(),
@@ -87,6 +90,9 @@ impl Mesh {
             leaving: false,
             own: Own::new(config),
         };
+        let own = mesh.own.id;
+        mesh.admitted(&own);
+        mesh.schedule.rush(now);
         mesh.issue_all(now);
         mesh.finish(now);
         mesh
@@ -152,6 +158,7 @@ impl Mesh {
             (self.connector.next_timeout(), TimerReason::Dial),
             (self.rounds.values().min().copied(), TimerReason::Digest),
             (self.schedule.next_timeout(), TimerReason::Route),
+            (self.routes.next_timeout(), TimerReason::Route),
             (issue, TimerReason::Issue),
             (self.store.next_timeout(), TimerReason::Collect),
         ]
@@ -180,7 +187,8 @@ impl Mesh {
         if self.trees.misses_members(&self.registry) {
             self.schedule.request(now);
         }
-        if self.schedule.take(now) {
+        let is_over = self.routes.next_timeout().is_some_and(|end| end <= now);
+        if self.schedule.take(now) || is_over {
             self.recompute(now);
         }
         self.pass_on();
@@ -189,7 +197,8 @@ impl Mesh {
             let around = Around {
                 links: &self.links,
                 store: &self.store,
-                paths: &self.paths,
+                told: &self.told,
+                graph: &self.graph,
                 addresses: &addresses,
             };
             self.connector.poll(now, &around, &mut self.rng, &mut self.out);

@@ -97,6 +97,6 @@ impl Mesh {
 
     /// Records of routers that nobody reaches are not passed around.
     fn covers(&self, id: &PeerId) -> bool {
-        *id == self.own.id || self.paths.contains_key(id)
+        self.is_reachable(id)
     }
 }

@@ -1,5 +1,6 @@
 //! Views for people: what `weft status` shows of the control plane.
 
+use crate::graph::Known;
 use crate::link::Phase;
 use crate::target::{Source, Stage, Target, TargetId};
 use crate::{Direction, Instant, LinkId, Mesh, PeerId, PeerInfo, Route};
@@ -88,17 +89,17 @@ impl Mesh {
         let view = |(id, info): (&PeerId, &PeerInfo)| PeerView {
             id: *id,
             info: Some(info.clone()),
-            reachable: *id == self.own.id || self.paths.contains_key(id),
+            reachable: self.is_reachable(id),
             links: self.links_of(id),
         };
         self.store.infos().map(view).collect()
     }
 
     fn links_of(&self, id: &PeerId) -> Vec<(PeerId, u64)> {
-        let told = self.topology.adjacencies(id).iter();
+        let told = self.store.links(id).iter();
         let told = told.filter_map(|adjacency| {
-            let neighbor = self.topology.named(adjacency.neighbor)?;
-            Some((neighbor, u64::from(adjacency.delay_us()) * 2))
+            let neighbor = self.told.number(adjacency.neighbor)?;
+            Some((*self.told.id(neighbor)?, u64::from(adjacency.delay_us()) * 2))
         });
         if *id != self.own.id {
             return told.collect();
@@ -164,24 +165,12 @@ impl Mesh {
     /// The data routes to all routers that have one, in the order of their ids.
     #[must_use]
     pub fn routes(&self) -> Vec<(PeerId, Route)> {
-        self.routes
-            .iter()
-            .map(|(peer, route)| (*peer, route.clone()))
-            .collect()
+        self.routes.all(&self.told, &self.graph)
     }
 
     /// What a router says of itself.
     #[must_use]
     pub fn info(&self, peer: &PeerId) -> Option<&PeerInfo> {
         self.store.info(peer)
-    }
-
-    /// The hops that control messages take to a router, destination last.
-    #[must_use]
-    pub fn control_path(&self, peer: &PeerId) -> Option<Vec<PeerId>> {
-        match self.links.with(peer) {
-            Some(_) => Some(vec![*peer]),
-            None => self.paths.get(peer).cloned(),
-        }
     }
 }

@@ -26,7 +26,8 @@ pub(crate) struct Inbox {
     pub(crate) links: Receiver<link::Event>,
     pub(crate) data: Receiver<data::Event>,
     pub(crate) commands: Receiver<Command>,
-    pub(crate) ports: Receiver<PortOutcome>,
+    /// `None` on a router that can't make interfaces.
+    pub(crate) ports: Option<Receiver<PortOutcome>>,
     pub(crate) watcher: Option<Watcher>,
 }
 
@@ -35,6 +36,7 @@ enum News {
     Link(link::Event),
     Data(data::Event),
     Ports(PortOutcome),
+    PortsEnded,
     Command(Command),
     Kernel,
 }
@@ -45,7 +47,7 @@ impl Inbox {
         tokio::select! {
             Some(event) = self.links.recv() => News::Link(event),
             Some(event) = self.data.recv() => News::Data(event),
-            Some(outcome) = self.ports.recv() => News::Ports(outcome),
+            outcome = outcome(&mut self.ports) => outcome.map_or(News::PortsEnded, News::Ports),
             Some(command) = self.commands.recv() => News::Command(command),
             () = changed(&mut self.watcher) => News::Kernel,
         }
@@ -86,6 +88,7 @@ impl Router {
             News::Link(event) => self.link_event(event),
             News::Data(event) => self.data_event(event),
             News::Ports(outcome) => self.port_outcome(outcome),
+            News::PortsEnded => self.thread_ended("ports"),
             News::Command(command) => self.command(command),
             News::Kernel => self.kernel_changed(),
         }
@@ -198,12 +201,7 @@ impl Router {
                 self.feed(Input::Alive { peer });
                 self.feed_sleeve(sleeve::Input::Alive { peer });
             }
-            data::Event::ThreadEnded { name } => {
-                // A router without it would be deaf and look alive; whoever supervises it starts it again.
-                error!("the thread {name:?} ended unexpectedly");
-                self.broken = Some(format!("the thread {name:?} ended unexpectedly"));
-                self.stopping = true;
-            }
+            data::Event::ThreadEnded { name } => self.thread_ended(name),
             data::Event::TapLost if self.containers.ports.is_err() => {}
             data::Event::Group { vni } => self.feed_sleeve(sleeve::Input::Group { vni }),
             data::Event::TapLost => {
@@ -214,6 +212,13 @@ impl Router {
                 let _ = self.converge();
             }
         }
+    }
+
+    /// A router without it would be deaf and look alive; whoever supervises it starts it again.
+    fn thread_ended(&mut self, name: &str) {
+        error!("the thread {name:?} ended unexpectedly");
+        self.broken = Some(format!("the thread {name:?} ended unexpectedly"));
+        self.stopping = true;
     }
 
     /// Makes the TAP device and starts its thread. The old one's thread has ended with the old device.
@@ -285,6 +290,14 @@ impl Router {
         }
         self.dialer.close().await;
         self.shore.stop.stop();
+    }
+}
+
+/// The next outcome; `None` once the thread has ended.
+async fn outcome(ports: &mut Option<Receiver<PortOutcome>>) -> Option<PortOutcome> {
+    match ports {
+        Some(ports) => ports.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -3,8 +3,8 @@
 //!
 //! So it also tells whom this router can reach: all that are in the tree, as long as it is in there itself.
 
-use super::Number;
-use super::spt::{Spt, View, Work};
+use super::spt::{Bits, Spt, View, Work};
+use crate::Number;
 
 /// This router's view of the tree.
 #[derive(Debug)]
@@ -28,15 +28,19 @@ impl Spread {
         self.is_rootless |= self.tree.root() == Some(gone);
     }
 
-    /// Brings the tree up to date; `work` has begun, and tells afterwards who was and is in it.
+    /// Brings the tree up to date with these edges, or with all of them; `work` has begun, and tells afterwards who
+    /// was in it.
     pub(crate) fn update(
         &mut self,
         view: &impl View,
         own: Number,
-        edges: &[(Number, Number)],
+        edges: Option<&Vec<(Number, Number)>>,
         work: &mut Work,
     ) {
-        self.tree.update(view, edges, work);
+        match edges {
+            Some(edges) => self.tree.update(view, edges, work),
+            None => self.is_rootless = true,
+        }
         let is_rootless = std::mem::take(&mut self.is_rootless);
         let root = self
             .tree
@@ -57,7 +61,7 @@ impl Spread {
     /// The lowest of those that `own` can reach, itself included.
     fn lowest_around(&self, view: &impl View, own: Number) -> Number {
         // Whoever the old tree still holds is cut off from here, so only the others are walked.
-        let mut seen = super::spt::Bits::default();
+        let mut seen = Bits::default();
         let mut lowest = own;
         let mut waiting = vec![own];
         seen.grow(super::slab::MAX_NUMBERS);

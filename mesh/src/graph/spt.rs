@@ -11,7 +11,8 @@
 //! The result is the one that a computation from nothing would have: the smallest (cost, hops, rank of the parent)
 //! for each router. Cost or hops rise along every edge, so there is exactly one such tree.
 
-use super::{Number, RELAY_COST};
+use super::RELAY_COST;
+use crate::Number;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -92,6 +93,20 @@ impl Work {
         self.seen.grow(numbers);
     }
 
+    /// Where a router was at the beginning, if that was looked at. Only after [`sort`](Self::sort).
+    pub(crate) fn was(&self, number: Number) -> Option<Place> {
+        if !self.seen.contains(number) {
+            return None;
+        }
+        let at = self.was.binary_search_by_key(&number, |(number, _)| *number);
+        at.ok().map(|at| self.was[at].1)
+    }
+
+    /// Orders what was looked at, so that it is found.
+    pub(crate) fn sort(&mut self) {
+        self.was.sort_unstable_by_key(|(number, _)| *number);
+    }
+
     /// The routers whose place may have changed since the beginning, in no particular order, and their old ones.
     pub(crate) fn looked_at(&self) -> &[(Number, Place)] {
         &self.was
@@ -150,6 +165,24 @@ impl Spt {
         })
     }
 
+    /// The way along the tree from one router to another, destination last; `None` if one of them is not in it.
+    pub(crate) fn between(&self, from: Number, to: Number) -> Option<Vec<Number>> {
+        let upwards = |end| self.climb(end).chain(self.root).collect::<Vec<_>>();
+        if !self.reaches(from) || !self.reaches(to) {
+            return None;
+        }
+        let (mut up, mut down) = (upwards(from), upwards(to));
+        let mut meeting = None;
+        while up.last().is_some() && up.last() == down.last() {
+            meeting = up.pop();
+            down.pop();
+        }
+        up.extend(meeting);
+        up.extend(down.into_iter().rev());
+        up.remove(0);
+        Some(up)
+    }
+
     /// Brings the tree up to date with these edges, which are new, gone or of another delay. `work` has begun.
     pub(crate) fn update(&mut self, view: &impl View, edges: &[(Number, Number)], work: &mut Work) {
         let first = work.was.len();
@@ -200,7 +233,7 @@ impl Spt {
 
     /// Computes the tree from nothing, with another root.
     pub(crate) fn rebuild(&mut self, view: &impl View, root: Option<Number>, work: &mut Work) {
-        for number in (0..self.cost.len()).filter_map(Number::from_index) {
+        for number in (0..).map(Number).take(self.cost.len()) {
             if self.reaches(number) {
                 self.note(number, work);
                 self.set(number, Place::NONE);
@@ -279,6 +312,7 @@ impl Spt {
     }
 
     /// Bytes that all this takes.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         (self.cost.capacity() + self.parent.capacity()) * 4 + self.hops.capacity()
     }

@@ -1,8 +1,8 @@
 //! What routers say of their links, made into two-way links: a link is there only when each end lists the other.
 
 use super::slab::{Entry, Slab};
-use super::{Known, Number, told_of};
-use crate::{Adjacency, ShortId};
+use super::{Known, told_of};
+use crate::{Adjacency, Number, ShortId};
 
 /// The two-way links, and what has changed in them since trees were last brought up to date.
 #[derive(Debug, Default)]
@@ -10,8 +10,17 @@ pub(crate) struct Links {
     pub(crate) slab: Slab,
     /// Edges that are new, gone, or of another delay or use, each as (from, to).
     pub(crate) edges: Vec<(Number, Number)>,
-    /// Edges whose label or MTU is another, though they may cost what they cost before.
-    pub(crate) remade: Vec<(Number, Number)>,
+    /// Edges that are not what they were, though they may cost what they cost before.
+    pub(crate) remade: Vec<Remade>,
+}
+
+/// An edge that is not what it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Remade {
+    pub(crate) from: Number,
+    pub(crate) to: Number,
+    /// It was gone or has another label; else only its MTU differs. Paths over it are no longer what they were.
+    pub(crate) is_broken: bool,
 }
 
 impl Links {
@@ -56,12 +65,31 @@ impl Links {
                 self.edges.push((from, to));
             }
         }
-        if was.is_some_and(|was| was.label != ours.label || was.mtu != ours.mtu) {
-            self.remade.push((of, other));
+        let is_relabelled = was.is_some_and(|was| was.label != ours.label);
+        let is_resized = was.is_none_or(|was| was.mtu != ours.mtu);
+        if is_relabelled || is_resized {
+            self.note(of, other, is_relabelled);
         }
-        if was.is_some_and(|was| was.mtu != ours.mtu) {
-            self.remade.push((other, of));
+        if is_resized {
+            self.note(other, of, false);
         }
+    }
+
+    fn note(&mut self, from: Number, to: Number, is_broken: bool) {
+        self.remade.push(Remade { from, to, is_broken });
+    }
+
+    /// A direct data path of this router's own, `own`, changed; `is_same`: only in its MTU.
+    pub(crate) fn note_direct(&mut self, own: Number, to: Number, is_same: bool) {
+        if !is_same {
+            self.edges.push((own, to));
+        }
+        self.note(own, to, false);
+    }
+
+    /// True if so much has changed that the trees are better computed from nothing.
+    pub(crate) fn is_too_much(&self, numbers: usize) -> bool {
+        self.edges.len() > numbers * 4 + 64
     }
 
     /// Takes the links of a router away that is no longer known.
@@ -75,6 +103,7 @@ impl Links {
         for (from, to) in [(one, other), (other, one)] {
             if self.slab.remove(from, to) {
                 self.edges.push((from, to));
+                self.note(from, to, true);
             }
         }
     }
@@ -86,9 +115,9 @@ impl Links {
 
     /// All trees are up to date.
     pub(crate) fn done(&mut self) {
-        for list in [&mut self.edges, &mut self.remade] {
-            list.clear();
-            list.shrink_to(256);
-        }
+        self.edges.clear();
+        self.edges.shrink_to(256);
+        self.remade.clear();
+        self.remade.shrink_to(256);
     }
 }

@@ -1,9 +1,9 @@
 //! Which links paths may take: those with a data path for data, all of them for control messages.
 
+use super::Known;
 use super::slab::Slab;
 use super::spt::View;
-use super::{Known, Number};
-use crate::DirectPath;
+use crate::{DirectPath, Number};
 use std::collections::BTreeMap;
 
 fn rank(known: &impl Known, of: Number) -> u64 {

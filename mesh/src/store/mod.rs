@@ -275,13 +275,12 @@ impl Store {
         self.of_kind(id, kind::MACS, subkey)?.macs()
     }
 
-    /// Tells which routers there is a way to now.
-    pub(crate) fn note_reachable(&mut self, now: Instant, is_reachable: impl Fn(&PeerId) -> bool) {
-        for (id, origin) in &mut self.origins {
-            origin.unreachable_since = if is_reachable(id) {
-                None
-            } else {
-                origin.unreachable_since.or(Some(now))
+    /// Tells that there is a way to a router now, or none any more.
+    pub(crate) fn note_reachable(&mut self, now: Instant, id: &PeerId, is_reachable: bool) {
+        if let Some(origin) = self.origins.get_mut(id) {
+            origin.unreachable_since = match is_reachable {
+                true => None,
+                false => origin.unreachable_since.or(Some(now)),
             };
         }
     }
