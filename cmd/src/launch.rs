@@ -7,7 +7,7 @@ use crate::link::{ConnectionIds, Dialer, LinksConfig, QuicQueue, SharedSocket};
 use crate::membership::{Membership, join};
 use crate::net::{normal_target, parse_port};
 use crate::recording::Recording;
-use crate::router::{self, Containers, Inbox, Ports, Router, Settings};
+use crate::router::{self, Containers, Inbox, Keeper, Ports, Router, Settings};
 use crate::state::{Memory, StateDir};
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwapOption;
@@ -171,6 +171,8 @@ fn assemble(
     .start()
     .context("cannot start a thread")?;
     let (containers, port_inbox) = containers(options, &state, &identity, &shore, mtu)?;
+    let (outcomes, kept) = mpsc::unbounded_channel();
+    let keeper = Keeper::start(state, outcomes).context("cannot start a thread")?;
     let settings = Settings {
         name: name.to_string(),
         id,
@@ -193,7 +195,7 @@ fn assemble(
         links: Default::default(),
         ids,
         keyring,
-        state,
+        keeper,
         memory,
         containers,
         pings: Default::default(),
@@ -218,6 +220,7 @@ fn assemble(
         data: data_inbox,
         commands: command_inbox,
         ports: port_inbox,
+        kept,
         watcher,
     };
     Ok((router, inbox, socket_file))

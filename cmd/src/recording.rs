@@ -64,7 +64,7 @@ impl Recording {
         match recorder.take_ended() {
             None => return,
             Some(Ended::Full) => {
-                warn!("the recording is full: nothing more is recorded (see --record-limit)")
+                warn!("the recording is full: nothing more is recorded (see --record-limit)");
             }
             Some(Ended::Failed(error)) => warn!("the recording ends here: {error}"),
         }

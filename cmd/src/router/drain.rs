@@ -154,23 +154,6 @@ impl Router {
         );
     }
 
-    fn persist_epoch(&mut self, epoch: u64) {
-        self.memory.epoch = epoch;
-        if self.persist_memory() {
-            self.feed(Input::EpochPersisted(epoch));
-            self.feed_sleeve(sleeve::Input::Epoch(epoch));
-        }
-    }
-
-    /// Stores what must outlive the router. A full disk is reported and does not stop traffic.
-    pub(crate) fn persist_memory(&mut self) -> bool {
-        let stored = self.state.store_memory(&self.memory);
-        if let Err(error) = &stored {
-            tracing::error!("{error:#}");
-        }
-        stored.is_ok()
-    }
-
     fn log_sleeve(&self, event: &sleeve::Event) {
         use sleeve::Event as E;
         match event {

@@ -1,6 +1,6 @@
 //! The router's loop: one thing at a time, queued things before timers.
 
-use super::{PortOutcome, Router};
+use super::{Kept, PortOutcome, Router};
 use crate::control::Command;
 use crate::{data, link};
 use fastpath::watch::Watcher;
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tracing::{error, info, warn};
 
 /// Longest sleep; timers are far shorter.
@@ -28,6 +28,8 @@ pub(crate) struct Inbox {
     pub(crate) commands: Receiver<Command>,
     /// `None` on a router that can't make interfaces.
     pub(crate) ports: Option<Receiver<PortOutcome>>,
+    /// As many as there were orders, which the router itself gives.
+    pub(crate) kept: UnboundedReceiver<Kept>,
     pub(crate) watcher: Option<Watcher>,
 }
 
@@ -36,7 +38,8 @@ enum News {
     Link(link::Event),
     Data(data::Event),
     Ports(PortOutcome),
-    PortsEnded,
+    Kept(Kept),
+    ThreadEnded(&'static str),
     Command(Command),
     Kernel,
 }
@@ -47,7 +50,8 @@ impl Inbox {
         tokio::select! {
             Some(event) = self.links.recv() => News::Link(event),
             Some(event) = self.data.recv() => News::Data(event),
-            outcome = outcome(&mut self.ports) => outcome.map_or(News::PortsEnded, News::Ports),
+            outcome = outcome(&mut self.ports) => outcome.map_or(News::ThreadEnded("ports"), News::Ports),
+            kept = self.kept.recv() => kept.map_or(News::ThreadEnded("state"), News::Kept),
             Some(command) = self.commands.recv() => News::Command(command),
             () = changed(&mut self.watcher) => News::Kernel,
         }
@@ -88,7 +92,8 @@ impl Router {
             News::Link(event) => self.link_event(event),
             News::Data(event) => self.data_event(event),
             News::Ports(outcome) => self.port_outcome(outcome),
-            News::PortsEnded => self.thread_ended("ports"),
+            News::Kept(kept) => self.kept(kept),
+            News::ThreadEnded(name) => self.thread_ended(name),
             News::Command(command) => self.command(command),
             News::Kernel => self.kernel_changed(),
         }

@@ -11,6 +11,7 @@
 mod common;
 
 mod blocked;
+#[allow(unreachable_pub, reason = "shared with the simulator's tests")]
 #[path = "../../../simulations/tests/common/keys.rs"]
 mod keys;
 mod links;
