@@ -39,6 +39,7 @@
 //! | `network`, `profile` | wires between hosts |
 //! | `connection`, `links` | QUIC as the routers see it |
 //! | `router`, `shore` | a running router: both cores and its data half |
+//! | `tape` | recordings of routers, and their replay |
 //! | `disk` | what outlives it |
 //! | `container` | those who send frames |
 //! | `page` | a run as one HTML file |
@@ -58,6 +59,7 @@ mod profile;
 mod random;
 mod router;
 mod shore;
+mod tape;
 mod trace;
 mod world;
 
@@ -71,5 +73,6 @@ pub use page::{Film, LinkLife, Page, PageEvent, PageFailure, State as RouterStat
 pub use profile::Profile;
 pub use random::Random;
 pub use router::{Line, Options, Router};
+pub use tape::{Recording, ReplayError, Replayed, replay};
 pub use trace::TraceHash;
 pub use world::{Captured, World};

@@ -4,6 +4,7 @@
 //! starts at zero when it is launched, as a daemon's does.
 
 use crate::shore::{News, Shore};
+use crate::tape::{Recording, Tape};
 use crate::{Disk, Port, Random};
 use crypto::{Cipher, Keyring};
 use mesh::{Drops, Input, Instant, LinkId, Mesh, Output, Packet, PeerId, Vni};
@@ -66,6 +67,8 @@ pub struct Options {
     pub discovery: bool,
     /// Subnets in which frames need no encryption.
     pub trusted: Vec<(std::net::IpAddr, u8)>,
+    /// Where its core's inputs are recorded.
+    pub recording: Option<Recording>,
 }
 
 impl Default for Options {
@@ -73,6 +76,7 @@ impl Default for Options {
         Self {
             discovery: true,
             trusted: Vec::new(),
+            recording: None,
         }
     }
 }
@@ -100,6 +104,7 @@ pub struct Router {
     next_link: u64,
     scratch: Scratch,
     acts: Vec<Act>,
+    tape: Option<Tape>,
 }
 
 /// A link, as its router holds it.
@@ -158,7 +163,10 @@ impl Router {
         config.drops = drops.clone();
         config.discovery = options.discovery;
         config.targets.clone_from(&disk.targets);
-        let mesh = Mesh::new(config, random.fork("core", 0).bytes(), Instant(0));
+        let seed = random.fork("core", 0).bytes();
+        let recording = options.recording.as_ref();
+        let tape = recording.and_then(|recording| Tape::start(recording, &mut config, seed, Instant(0)));
+        let mesh = Mesh::new(config, seed, Instant(0));
         let mut router = Self {
             mesh,
             sleeve,
@@ -174,6 +182,7 @@ impl Router {
             next_link: 0,
             scratch: Scratch::default(),
             acts: Vec::new(),
+            tape,
         };
         router.feed_sleeve(sleeve::Input::MaxMtu(MAX_MTU));
         router.set_addresses(vec![address]);
@@ -356,7 +365,12 @@ impl Router {
     }
 
     fn feed(&mut self, input: Input) {
-        self.mesh.handle_input(self.time(), input);
+        let now = self.time();
+        let input = match &mut self.tape {
+            Some(tape) => tape.input(now, input),
+            None => input,
+        };
+        self.mesh.handle_input(now, input);
     }
 
     fn feed_sleeve(&mut self, input: sleeve::Input) {
@@ -367,6 +381,10 @@ impl Router {
     fn drain(&mut self) {
         loop {
             if let Some(output) = self.mesh.poll_output() {
+                let output = match &mut self.tape {
+                    Some(tape) => tape.output(output),
+                    None => output,
+                };
                 self.mesh_output(output);
             } else if let Some(output) = self.sleeve.poll_output() {
                 self.sleeve_output(output);

@@ -14,7 +14,9 @@ const CONTROL_PONG: u8 = 0x81;
 impl Router {
     /// Gives the core an input.
     pub(crate) fn feed(&mut self, input: Input) {
-        self.mesh.handle_input(self.shore.clock.now(), input);
+        let now = self.shore.clock.now();
+        self.recording.input(now, &input);
+        self.mesh.handle_input(now, input);
     }
 
     /// Gives sleeve an input.
@@ -26,6 +28,7 @@ impl Router {
     pub(crate) fn drain(&mut self) {
         loop {
             if let Some(output) = self.mesh.poll_output() {
+                self.recording.output(&output);
                 self.mesh_output(output);
             } else if let Some(output) = self.sleeve.poll_output() {
                 self.sleeve_output(output);
@@ -149,23 +152,6 @@ impl Router {
                 path,
             }),
         );
-    }
-
-    fn persist_epoch(&mut self, epoch: u64) {
-        self.memory.epoch = epoch;
-        if self.persist_memory() {
-            self.feed(Input::EpochPersisted(epoch));
-            self.feed_sleeve(sleeve::Input::Epoch(epoch));
-        }
-    }
-
-    /// Stores what must outlive the router. A full disk is reported and does not stop traffic.
-    pub(crate) fn persist_memory(&mut self) -> bool {
-        let stored = self.state.store_memory(&self.memory);
-        if let Err(error) = &stored {
-            tracing::error!("{error:#}");
-        }
-        stored.is_ok()
     }
 
     fn log_sleeve(&self, event: &sleeve::Event) {
