@@ -9,7 +9,7 @@ use crate::link::Links;
 use crate::outbox::Outbox;
 use crate::store::Store;
 use crate::target::{STEADY, Source, Stage, Target, TargetId};
-use crate::topology::Told;
+use crate::topology::{Recorded, Told};
 use crate::{Direction, Instant, Output, PeerId};
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -40,7 +40,7 @@ pub(crate) struct Around<'a> {
     pub(crate) links: &'a Links,
     pub(crate) store: &'a Store,
     /// Routers the mesh reaches.
-    pub(crate) told: &'a Told,
+    pub(crate) told: &'a Told<Recorded>,
     pub(crate) graph: &'a Graph,
     /// This router's own addresses.
     pub(crate) addresses: &'a [SocketAddr],

@@ -98,10 +98,10 @@ impl Mesh {
                 },
             );
         }
-        if key.kind == kind::LINK_STATE || outdated.iter().any(|(kind, _)| *kind == kind::LINK_STATE) {
-            if self.links_told(&origin) {
-                self.schedule.request(now);
-            }
+        if (key.kind == kind::LINK_STATE || outdated.iter().any(|(kind, _)| *kind == kind::LINK_STATE))
+            && self.links_told(&origin)
+        {
+            self.schedule.request(now);
         }
         match key.kind {
             kind::PEER_INFO => {

@@ -11,7 +11,7 @@ use crate::route::{Detours, Routes};
 use crate::routed::Limits;
 use crate::schedule::Schedule;
 use crate::store::Store;
-use crate::topology::Told;
+use crate::topology::{Recorded, Told};
 use crate::{
     Config, DirectPath, DropReason, Input, Instant, Labels, LinkLabel, Output, PeerId, Registry, TimerReason,
     Trees,
@@ -31,7 +31,7 @@ pub struct Mesh {
     pub(crate) connector: Connector,
     pub(crate) registry: Registry,
     /// What all routers say of their links.
-    pub(crate) told: Told,
+    pub(crate) told: Told<Recorded>,
     pub(crate) graph: Graph,
     pub(crate) routes: Routes,
     pub(crate) detours: Detours,

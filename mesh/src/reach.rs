@@ -3,6 +3,8 @@
 use crate::graph::search::search;
 use crate::graph::{Known, route_as_ids};
 use crate::linkstate::differs;
+use crate::record::{Key, kind};
+use crate::topology::Recorded;
 use crate::{Delay, DirectPath, DropReason, Instant, Mesh, Number, Output, PeerId, routed};
 use std::time::Duration;
 
@@ -73,9 +75,14 @@ impl Mesh {
         let Some(number) = self.admitted(id) else {
             return false;
         };
-        let old = self.told.set(number, self.store.links(id).to_vec());
-        let is_new = old != self.told.links(number);
-        self.graph.links.renew(&self.told, number, &old);
+        let key = Key {
+            origin: *id,
+            kind: kind::LINK_STATE,
+            subkey: 0,
+        };
+        let old = self.told.set(number, Recorded(self.store.get(&key).cloned()));
+        let is_new = old.as_ref() != self.told.links(number);
+        self.graph.links.renew(&self.told, number, old.as_ref());
         is_new
     }
 

@@ -1,10 +1,13 @@
 //! What every router says of its own links, as its signed `LinkState` record carries it. `graph/` makes two-way
 //! links of it.
 
+use crate::directory::grow_slowly;
 use crate::graph::Known;
 use crate::graph::told::Links;
+use crate::record::Record;
 use crate::{Directory, LinkLabel, Number, PeerId, ShortId};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// One end's view of one of its links, as its signed `LinkState` record carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,20 +73,38 @@ impl Delay {
     const LAST: u32 = 28 * 8 + 15;
 }
 
-/// Routers and what they say of their links, without the records that tell it.
+/// Routers and what they say of their links: as a list, or as the record that tells it.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Told<L = Vec<Adjacency>> {
     directory: Directory,
     /// By number: sorted by neighbour, one each.
-    lists: Vec<Vec<Adjacency>>,
+    lists: Vec<L>,
 }
 
-impl Told {
+/// What a router says of its links, in the shared record; `None`: nothing yet.
+#[derive(Debug, Default)]
+pub(crate) struct Recorded(pub(crate) Option<Arc<Record>>);
+
+impl AsRef<[Adjacency]> for Recorded {
+    fn as_ref(&self) -> &[Adjacency] {
+        self.0.as_ref().map_or(&[], |record| record.links())
+    }
+}
+
+/// Puts a list in order: by neighbour. Of several links with one neighbour the lowest label counts.
+pub(crate) fn in_order(mut links: Vec<Adjacency>) -> Vec<Adjacency> {
+    links.sort_unstable_by_key(|link| (link.neighbor, link.label, link.delay, link.mtu));
+    links.dedup_by_key(|link| link.neighbor);
+    links
+}
+
+impl<L: AsRef<[Adjacency]> + Default> Told<L> {
     /// The number of a router, which it gets if it has none. `None` if another one has the same short id.
     pub(crate) fn admit(&mut self, id: PeerId) -> Option<Number> {
         let number = self.directory.admit(id)?;
         if self.lists.len() <= number.index() {
-            self.lists.resize(number.index() + 1, Vec::new());
+            grow_slowly(&mut self.lists);
+            self.lists.resize_with(number.index() + 1, L::default);
         }
         Some(number)
     }
@@ -93,15 +114,11 @@ impl Told {
         self.directory.number(id)
     }
 
-    /// Replaces what a router says of its links, in whatever order; returns what it said before.
-    ///
-    /// Of several with one neighbour the lowest label counts.
-    pub(crate) fn set(&mut self, of: Number, mut links: Vec<Adjacency>) -> Vec<Adjacency> {
-        links.sort_unstable_by_key(|link| (link.neighbor, link.label, link.delay, link.mtu));
-        links.dedup_by_key(|link| link.neighbor);
+    /// Replaces what a router says of its links; returns what it said before.
+    pub(crate) fn set(&mut self, of: Number, links: L) -> L {
         match self.lists.get_mut(of.index()) {
             Some(list) => std::mem::replace(list, links),
-            None => Vec::new(),
+            None => L::default(),
         }
     }
 
@@ -109,7 +126,7 @@ impl Told {
     pub(crate) fn remove(&mut self, id: &PeerId) -> Option<Number> {
         let number = self.directory.number(id)?;
         self.directory.remove(number);
-        self.lists[number.index()] = Vec::new();
+        self.lists[number.index()] = L::default();
         Some(number)
     }
 
@@ -119,7 +136,7 @@ impl Told {
     }
 }
 
-impl Known for Told {
+impl<L: AsRef<[Adjacency]>> Known for Told<L> {
     fn numbers(&self) -> usize {
         self.directory.bound()
     }
@@ -133,7 +150,7 @@ impl Known for Told {
     }
 
     fn links(&self, of: Number) -> &[Adjacency] {
-        self.lists.get(of.index()).map_or(&[], Vec::as_slice)
+        self.lists.get(of.index()).map_or(&[], AsRef::as_ref)
     }
 }
 
@@ -149,7 +166,7 @@ impl Topology {
     /// does not list.
     pub fn set(&mut self, origin: PeerId, adjacencies: Vec<Adjacency>) {
         if let Some(number) = self.told.admit(origin) {
-            let old = self.told.set(number, adjacencies);
+            let old = self.told.set(number, in_order(adjacencies));
             self.links.renew(&self.told, number, &old);
         }
     }

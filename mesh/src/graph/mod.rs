@@ -41,7 +41,7 @@ pub(crate) trait Known {
 }
 
 /// What one router says of its link with another.
-pub(crate) fn told_of<'a>(known: &'a impl Known, from: Number, to: Number) -> Option<&'a Adjacency> {
+pub(crate) fn told_of(known: &impl Known, from: Number, to: Number) -> Option<&Adjacency> {
     let list = known.links(from);
     let short = known.id(to)?.short();
     let at = list.binary_search_by_key(&short, |adjacency| adjacency.neighbor);

@@ -3,7 +3,7 @@
 use super::{Graph, Known};
 use crate::graph::view::Control;
 use crate::route::Routes;
-use crate::topology::Told;
+use crate::topology::{Told, in_order};
 use crate::{Adjacency, DirectPath, Instant, PeerId, Route};
 
 /// What a router computes from the links it is told of.
@@ -32,7 +32,7 @@ impl Trial {
     /// A router says this of its links.
     pub fn tell(&mut self, origin: PeerId, links: Vec<Adjacency>) {
         if let Some(number) = self.told.admit(origin) {
-            let old = self.told.set(number, links);
+            let old = self.told.set(number, in_order(links));
             self.graph.links.renew(&self.told, number, &old);
         }
     }

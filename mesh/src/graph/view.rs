@@ -31,7 +31,7 @@ impl<K: Known> View for Control<'_, K> {
     }
 
     fn delay(&self, from: Number, to: Number) -> Option<u32> {
-        self.slab.get(from, to).map(|entry| entry.delay_us())
+        self.slab.get(from, to).map(super::slab::Entry::delay_us)
     }
 
     fn rank(&self, of: Number) -> u64 {

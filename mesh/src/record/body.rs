@@ -1,6 +1,7 @@
 //! What the known kinds of records carry. Bytes after the known fields are ignored: later versions append.
 
 use super::{Key, PeerInfo, Version, kind};
+use crate::topology::in_order;
 use crate::{Adjacency, MacsBody};
 
 /// Addresses a router may list.
@@ -44,13 +45,8 @@ impl Body {
 /// Links in the order of their neighbours. Of several with one neighbour the lowest label counts, so that all
 /// routers read the same out of one record, however odd it is.
 fn read_links(body: &[u8]) -> Option<Box<[Adjacency]>> {
-    let (mut links, _) = postcard::take_from_bytes::<Vec<Adjacency>>(body).ok()?;
-    if links.len() > MAX_ADJACENCIES {
-        return None;
-    }
-    links.sort_unstable_by_key(|link| (link.neighbor, link.label, link.delay, link.mtu));
-    links.dedup_by_key(|link| link.neighbor);
-    Some(links.into_boxed_slice())
+    let (links, _) = postcard::take_from_bytes::<Vec<Adjacency>>(body).ok()?;
+    (links.len() <= MAX_ADJACENCIES).then(|| in_order(links).into_boxed_slice())
 }
 
 impl PeerInfo {

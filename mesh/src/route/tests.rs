@@ -385,7 +385,7 @@ fn longer_paths_tell_the_labels_of_their_first_part() {
         .turn(Instant(0), &topology(&links), &first)
         .into_iter()
         .collect();
-    let cost = |hops: u64| hops * Delay::from_us(1000).us() as u64 + (hops - 1) * 1000;
+    let cost = |hops: u64| hops * u64::from(Delay::from_us(1000).us()) + (hops - 1) * 1000;
     for to in [14, 15, 16] {
         let route = net.get(&peer(to)).unwrap();
         assert_eq!((route.path.len(), route.labels.len()), (to.into(), MAX_LABELS));
