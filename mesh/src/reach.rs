@@ -18,18 +18,23 @@ impl Mesh {
     pub(crate) fn recompute(&mut self, now: Instant) {
         let known = &self.told;
         self.graph.update_data(known);
+        let mut looked_at = self.graph.work.looked_at().len();
         for (peer, route) in self.routes.follow(now, known, &mut self.graph) {
             self.out.push(Output::Route { peer, route });
+            looked_at += 1;
         }
         let (links, work) = (&self.graph.links, &mut self.graph.work);
         for (vni, source, tree) in self.trees.update(known, links, &self.registry, work) {
             self.out.push(Output::Tree { vni, source, tree });
         }
-        for (number, is_reachable) in self.graph.update_spread(known) {
+        let reached = self.graph.update_spread(known);
+        looked_at += self.graph.work.looked_at().len();
+        for (number, is_reachable) in reached {
             if let Some(id) = known.id(number) {
                 self.store.note_reachable(now, id, is_reachable);
             }
         }
+        self.schedule.done(looked_at);
         self.detours.note(now, &self.graph);
         for number in self.graph.done() {
             self.told.free(number);
