@@ -94,7 +94,7 @@ pub use mesh::Mesh;
 pub use packet::Packet;
 pub use record::{Admission, PeerInfo, Signer};
 pub use route::{DirectPath, LABEL_REST, Labels, MAX_LABELS, RELAY_COST_US, Route};
-pub use status::{LinkStatus, LinkView, PeerView, TargetState, TargetView};
+pub use status::{Knowledge, LinkStatus, LinkView, PeerView, TargetState, TargetView};
 pub use time::Instant;
 pub use topology::{Adjacency, Delay, Topology};
 pub use trees::{MAX_TREE_DEPTH, MAX_TREE_SOURCES, TREE_ABOVE, Tree, TreeChange, TreeRoot, Trees};

@@ -82,7 +82,36 @@ pub struct TargetView {
     pub peer: Option<PeerId>,
 }
 
+/// What a router knows, in two numbers. Routers that reach each other all know the same, and everything, when `all` of
+/// each is the sum of every one's `own`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Knowledge {
+    /// Sum of the marks of the records of all routers that are reachable, this one included.
+    pub all: u64,
+    /// Sum of the marks of its own records.
+    pub own: u64,
+}
+
 impl Mesh {
+    /// What this router knows.
+    #[must_use]
+    pub fn knowledge(&self) -> Knowledge {
+        let sum = |id: &PeerId| {
+            self.store
+                .records(id)
+                .fold(0, |sum: u64, record| sum.wrapping_add(record.mark()))
+        };
+        let reachable = self
+            .store
+            .infos()
+            .map(|(id, _)| id)
+            .filter(|id| self.is_reachable(id));
+        Knowledge {
+            all: reachable.fold(0, |all: u64, id| all.wrapping_add(sum(id))),
+            own: sum(&self.own.id),
+        }
+    }
+
     /// All known routers, this one included, in the order of their ids.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerView> {

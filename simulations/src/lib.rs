@@ -42,6 +42,7 @@
 //! | `tape` | recordings of routers, and their replay |
 //! | `disk` | what outlives it |
 //! | `container` | those who send frames |
+//! | `settled` | who knows all there is to know |
 //! | `page` | a run as one HTML file |
 //! | `invariants`, `expect` | what must hold always, and what at rest |
 
@@ -58,6 +59,7 @@ mod page;
 mod profile;
 mod random;
 mod router;
+mod settled;
 mod shore;
 mod tape;
 mod trace;

@@ -13,8 +13,9 @@ fn browser() -> Option<PathBuf> {
     all.find(|path| path.is_file())
 }
 
-/// Opens the file at a time of its run, and returns the document as it then is.
-fn open(browser: &Path, page: &Path, at_ms: u64) -> String {
+/// Opens the file at a time of its run, or playing, and returns the document after three seconds.
+fn open(browser: &Path, page: &Path, at_ms: Option<u64>) -> String {
+    let at = at_ms.map_or(String::new(), |at_ms| format!("#at={at_ms}"));
     let profile = page.with_extension("profile");
     let output = Command::new(browser)
         .args([
@@ -32,7 +33,7 @@ fn open(browser: &Path, page: &Path, at_ms: u64) -> String {
         ])
         .arg(format!("--user-data-dir={}", profile.display()))
         .arg("--dump-dom")
-        .arg(format!("file://{}#at={at_ms}", page.display()))
+        .arg(format!("file://{}{at}", page.display()))
         .output()
         .unwrap();
     let log = String::from_utf8_lossy(&output.stderr);
@@ -123,11 +124,19 @@ fn pages_render_without_errors() {
             println!("skipped: no Chromium is installed");
             continue;
         };
-        let shown = open(&browser, &path, 5300);
+        let shown = open(&browser, &path, Some(5300));
         assert!(shown.contains("data-rendered=\"yes\""));
         assert!(shown.contains("5.30 s") && shown.contains("all held"));
         assert!(shown.contains("&lt;/td&gt;&lt;b&gt;nothing"));
         let clock = shown.split("id=\"happening\">").nth(1).unwrap();
         assert!(clock.starts_with("partition into two halves"));
+        let playing = open(&browser, &path, None);
+        assert!(playing.contains("data-rendered=\"yes\""));
+        let clock = playing.split("id=\"clock\"").nth(1).unwrap();
+        let clock = clock.split(['>', '<']).nth(1).unwrap();
+        assert!(
+            clock != "0.00 s" && clock.ends_with(" s"),
+            "it does not play: {clock}"
+        );
     }
 }

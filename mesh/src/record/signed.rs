@@ -210,7 +210,6 @@ impl Record {
         }
     }
 
-    #[allow(dead_code, reason = "the comparison of records is about to go by marks")]
     /// Its short name: eight bytes of its hash. Two records have the same only if somebody tried 2^32 of them, and
     /// then only that one's own records suffer.
     pub(crate) fn mark(&self) -> u64 {

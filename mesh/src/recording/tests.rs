@@ -245,6 +245,26 @@ fn a_recording_that_was_cut_is_replayed_as_far_as_it_goes() {
 }
 
 #[test]
+fn the_input_that_a_core_panicked_on_is_the_last() {
+    let shelf = Shelf::default();
+    let outcome = std::panic::catch_unwind(|| {
+        let (mut config, _) = config(1);
+        let mut recorder =
+            Recorder::start(&mut config, [1; 32], Instant(0), shelf.clone(), u64::MAX).unwrap();
+        let _mesh = Mesh::new(config, [1; 32], Instant(0));
+        recorder.input(Instant(1), &Input::Tick);
+        panic!("on purpose");
+    });
+    assert!(outcome.is_err());
+    let told = entries(&shelf.0.lock().unwrap());
+    assert!(matches!(
+        told[told.len() - 2..],
+        [Entry::Input { .. }, Entry::End]
+    ));
+    assert_eq!(replay(told).unwrap().0, 1);
+}
+
+#[test]
 fn a_full_disk_ends_the_recording_and_nothing_else() {
     struct Full(usize);
     impl std::io::Write for Full {
