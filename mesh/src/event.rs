@@ -3,7 +3,9 @@
 //! The driver (daemon or simulator) feeds [`Input`]s to [`Mesh::handle_input`](crate::Mesh::handle_input) and
 //! drains [`Output`]s after each. Frames never pass here.
 
-use crate::{Fdb, LinkId, LinkLabel, Mac, Packet, PeerId, PeerInfo, PeerName, Route, SecretId, Tree, Vni};
+use crate::{
+    Fdb, LinkId, LinkLabel, Mac, Packet, PeerId, PeerInfo, PeerName, Route, SecretId, ShortId, Tree, Vni,
+};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -123,6 +125,15 @@ pub enum Input {
         vni: Vni,
         /// Its MAC address.
         mac: Mac,
+    },
+    /// Frames go along the tree of a source: this router got its key, is asked to pass them on, or some came. Its
+    /// place in trees that nobody speaks of is not computed, and forgotten after
+    /// [`TREE_KEPT`](crate::TREE_KEPT).
+    UseTree {
+        /// The network.
+        vni: Vni,
+        /// Whose tree.
+        source: ShortId,
     },
     /// The set of valid secrets changed; the signer already answers with the new ones.
     SecretsChanged,

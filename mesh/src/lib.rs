@@ -97,7 +97,7 @@ pub use route::{DirectPath, LABEL_REST, Labels, MAX_LABELS, RELAY_COST_US, Route
 pub use status::{Knowledge, LinkStatus, LinkView, PeerView, TargetState, TargetView};
 pub use time::Instant;
 pub use topology::{Adjacency, Delay, Topology};
-pub use trees::{MAX_TREE_DEPTH, MAX_TREE_SOURCES, TREE_ABOVE, Tree, TreeChange, TreeRoot, Trees};
+pub use trees::{MAX_TREE_DEPTH, MAX_TREES_USED, TREE_ABOVE, TREE_KEPT, Tree, TreeChange, TreeRoot, Trees};
 
 /// Largest control message in bytes. Drivers skip larger ones and say so with [`Input::Oversized`].
 pub const MAX_MESSAGE: usize = 256 * 1024;

@@ -137,6 +137,7 @@ impl Mesh {
                 let change = self.registry.detach(vni, &mac);
                 self.ports_changed(now, change);
             }
+            Input::UseTree { vni, source } => self.use_tree(now, vni, source),
             Input::SecretsChanged => self.secrets_changed(now),
             Input::EpochPersisted(epoch) => self.epoch_persisted(now, epoch),
             Input::Shutdown => self.shut_down(now),
@@ -162,6 +163,7 @@ impl Mesh {
             (self.schedule.next_timeout(), TimerReason::Route),
             (self.routes.next_timeout(), TimerReason::Route),
             (self.detours.next_timeout(), TimerReason::Route),
+            (self.trees.next_timeout(), TimerReason::Route),
             (issue, TimerReason::Issue),
             (self.store.next_timeout(), TimerReason::Collect),
         ]
@@ -190,7 +192,8 @@ impl Mesh {
         if self.trees.misses_members(&self.registry) {
             self.schedule.request(now);
         }
-        let is_over = self.routes.next_timeout().is_some_and(|end| end <= now);
+        let ends = [self.routes.next_timeout(), self.trees.next_timeout()];
+        let is_over = ends.into_iter().flatten().any(|end| end <= now);
         if self.schedule.take(now) || is_over {
             self.recompute(now);
         }

@@ -5,7 +5,7 @@ use crate::graph::{Known, route_as_ids};
 use crate::linkstate::differs;
 use crate::record::{Key, kind};
 use crate::topology::Recorded;
-use crate::{Delay, DirectPath, DropReason, Instant, Mesh, Number, Output, PeerId, routed};
+use crate::{Delay, DirectPath, DropReason, Instant, Mesh, Number, Output, PeerId, ShortId, Vni, routed};
 use std::time::Duration;
 
 /// Direct data paths that are remembered.
@@ -26,7 +26,7 @@ impl Mesh {
             looked_at += 1;
         }
         let (links, work) = (&self.graph.links, &mut self.graph.work);
-        for (vni, source, tree) in self.trees.update(known, links, &self.registry, work) {
+        for (vni, source, tree) in self.trees.update(now, known, links, &self.registry, work) {
             self.out.push(Output::Tree { vni, source, tree });
         }
         let reached = self.graph.update_spread(known);
@@ -42,6 +42,14 @@ impl Mesh {
             self.told.free(number);
         }
         self.connector.look_again();
+    }
+
+    /// Somebody broadcasts along the tree of this source.
+    pub(crate) fn use_tree(&mut self, now: Instant, vni: Vni, source: ShortId) {
+        let source = self.told.number(source).and_then(|number| self.told.id(number));
+        if source.is_some_and(|source| self.trees.note_use(now, vni, *source)) {
+            self.schedule.rush(now);
+        }
     }
 
     /// Works out ways round neighbours, if it is time.

@@ -5,6 +5,11 @@
 //! [`BroadcastTree`], pruned to the branches that lead to members. All that decides is in the topology and in the
 //! members' records, so routers with the same view agree on every parent and child.
 //!
+//! A router keeps its own tree in each such network that it has ports in. Others' trees it keeps only while they are
+//! used: a member hears of that with the source's key, a relay from the router below it or from the first frame, and
+//! five minutes after it was last heard of, the tree is forgotten. So a mesh of ten thousand routers costs nobody
+//! more than those do that broadcast through it.
+//!
 //! Trees are brought up to date with the routes, change by change, and only if the topology or the membership of a
 //! network has changed since.
 
@@ -12,16 +17,20 @@ use crate::graph::Known;
 use crate::graph::spt::Work;
 use crate::graph::told::Links;
 use crate::route::BroadcastTree;
-use crate::{Number, PeerId, Registry, Topology, Vni};
+use crate::{Instant, Number, PeerId, Registry, Topology, Vni};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// A network with more other members than this has trees; in smaller ones copies cost less than keys do.
 pub const TREE_ABOVE: usize = 4;
 
-/// Members that networks with trees have together, at most. Each costs every router nine bytes for each known router.
-/// Networks count in the order of their numbers; those that do not fit get copies.
-pub const MAX_TREE_SOURCES: usize = 256;
+/// Trees of others that are kept at a time. Each costs nine bytes for each known router. More are as if unknown:
+/// their sources go on sending copies.
+pub const MAX_TREES_USED: usize = 256;
+
+/// How long a tree is kept after it was last used.
+pub const TREE_KEPT: Duration = Duration::from_secs(300);
 
 /// Hops that a tree has at most. Members further away get copies.
 pub const MAX_TREE_DEPTH: usize = 32;
@@ -61,6 +70,8 @@ pub struct Trees {
     networks: Networks,
     sources: BTreeMap<PeerId, BroadcastTree>,
     places: BTreeMap<(Vni, PeerId), Tree>,
+    /// Others' trees that are used, and when that was last heard.
+    used: BTreeMap<(Vni, PeerId), Instant>,
     /// The version of the membership that they were computed from.
     seen: Option<u64>,
 }
@@ -74,6 +85,7 @@ impl Trees {
             networks: Networks::new(),
             sources: BTreeMap::new(),
             places: BTreeMap::new(),
+            used: BTreeMap::new(),
             seen: None,
         }
     }
@@ -92,17 +104,47 @@ impl Trees {
         true
     }
 
+    /// Somebody broadcasts along this tree. True if it has to be computed first: routers that are no members, or
+    /// none of a network that has trees, have none.
+    pub fn note_use(&mut self, now: Instant, vni: Vni, source: PeerId) -> bool {
+        let is_member = self
+            .networks
+            .get(&vni)
+            .is_some_and(|members| members.contains(&source));
+        if !is_member || source == self.own {
+            return false;
+        }
+        let is_new = !self.used.contains_key(&(vni, source));
+        if is_new && self.used.len() >= MAX_TREES_USED {
+            return false;
+        }
+        self.used.insert((vni, source), now);
+        is_new
+    }
+
+    /// When the next tree has not been used for long enough.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.used.values().min().map(|last| *last + TREE_KEPT)
+    }
+
     /// Computes all places from nothing and returns those that changed, in the order of networks and sources.
-    pub fn recompute(&mut self, topology: &Topology, registry: &Registry) -> Vec<TreeChange> {
+    pub fn recompute(&mut self, now: Instant, topology: &Topology, registry: &Registry) -> Vec<TreeChange> {
         self.sources.clear();
         self.seen = None;
-        self.update(&topology.told, &topology.links, registry, &mut Work::default())
+        self.update(
+            now,
+            &topology.told,
+            &topology.links,
+            registry,
+            &mut Work::default(),
+        )
     }
 
     /// Brings all places up to date with the changes of the links and returns those that changed, in the order of
     /// networks and sources.
     pub(crate) fn update(
         &mut self,
+        now: Instant,
         known: &impl Known,
         links: &Links,
         registry: &Registry,
@@ -111,20 +153,28 @@ impl Trees {
         let membership = registry.membership();
         let is_other = self.seen.replace(membership) != Some(membership);
         if is_other {
-            self.networks = networks(registry);
-            let networks = &self.networks;
-            self.sources
-                .retain(|source, _| networks.values().any(|members| members.contains(source)));
-        } else if self.networks.is_empty() || links.is_settled() {
+            self.networks = registry.larger_than(TREE_ABOVE + 1).collect();
+        }
+        if self.networks.is_empty() && self.places.is_empty() {
             return Vec::new();
         }
+        let networks = &self.networks;
+        self.used.retain(|(vni, source), last| {
+            let is_member = networks.get(vni).is_some_and(|members| members.contains(source));
+            is_member && now.since(*last) < TREE_KEPT
+        });
+        let own = networks.iter().filter(|(_, members)| members.contains(&self.own));
+        let mut pairs: BTreeSet<(Vni, PeerId)> = own.map(|(vni, _)| (*vni, self.own)).collect();
+        pairs.extend(self.used.keys());
         let mut renewed = BTreeSet::new();
-        let sources: BTreeSet<PeerId> = self.networks.values().flatten().copied().collect();
+        let sources: BTreeSet<PeerId> = pairs.iter().map(|(_, source)| *source).collect();
+        self.sources.retain(|source, _| sources.contains(source));
         for source in sources {
             let number = number(known, &source);
             let tree = self.sources.get_mut(&source);
             let tree = tree.filter(|tree| tree.source() == number && !links.is_too_much(known.numbers()));
             let is_renewed = match (tree, number) {
+                (Some(_), _) if links.is_settled() => false,
                 (Some(tree), _) => tree.update(known, &links.slab, &links.edges, work),
                 (None, Some(number)) => {
                     let tree = BroadcastTree::new(number, known, &links.slab, work);
@@ -138,35 +188,45 @@ impl Trees {
                 renewed.insert(source);
             }
         }
-        self.replace(known, &renewed)
+        self.replace(known, &pairs, &renewed)
     }
 
-    /// Looks up the places in the trees of these sources; those of others stay, if the others still have any.
-    fn replace(&mut self, known: &impl Known, renewed: &BTreeSet<PeerId>) -> Vec<TreeChange> {
+    /// Looks up the places in these trees of these sources; of the other trees those stay that there are still.
+    fn replace(
+        &mut self,
+        known: &impl Known,
+        pairs: &BTreeSet<(Vni, PeerId)>,
+        renewed: &BTreeSet<PeerId>,
+    ) -> Vec<TreeChange> {
         let mut changes = Vec::new();
-        let networks = &self.networks;
-        self.places.retain(|(vni, source), _| {
-            let is_kept = networks.get(vni).is_some_and(|members| members.contains(source));
+        self.places.retain(|pair, _| {
+            let is_kept = pairs.contains(pair);
             if !is_kept {
-                changes.push((*vni, *source, None));
+                changes.push((pair.0, pair.1, None));
             }
             is_kept
         });
-        for (&vni, members) in networks {
-            let numbers: Vec<Number> = members
-                .iter()
-                .filter_map(|member| number(known, member))
-                .collect();
-            for &source in members.intersection(renewed) {
-                let tree = self.sources.get(&source);
-                let new = tree.and_then(|tree| place(known, &self.own, tree, &numbers));
-                let old = match &new {
-                    Some(new) => self.places.insert((vni, source), new.clone()),
-                    None => self.places.remove(&(vni, source)),
-                };
-                if old != new {
-                    changes.push((vni, source, new));
-                }
+        let has_place = |pair: &&(Vni, PeerId)| self.places.contains_key(*pair);
+        let unknown: Vec<_> = pairs.iter().filter(|pair| !has_place(pair)).copied().collect();
+        let renewed = pairs
+            .iter()
+            .filter(|(_, source)| renewed.contains(source))
+            .copied();
+        let looked_at: BTreeSet<_> = renewed.chain(unknown).collect();
+        let mut numbers: BTreeMap<Vni, Vec<Number>> = BTreeMap::new();
+        for (vni, source) in looked_at {
+            let members = numbers.entry(vni).or_insert_with(|| {
+                let members = self.networks.get(&vni).into_iter().flatten();
+                members.filter_map(|member| number(known, member)).collect()
+            });
+            let tree = self.sources.get(&source);
+            let new = tree.and_then(|tree| place(known, &self.own, tree, members));
+            let old = match &new {
+                Some(new) => self.places.insert((vni, source), new.clone()),
+                None => self.places.remove(&(vni, source)),
+            };
+            if old != new {
+                changes.push((vni, source, new));
             }
         }
         changes.sort_by_key(|(vni, source, _)| (*vni, *source));
@@ -178,19 +238,6 @@ fn number(known: &impl Known, id: &PeerId) -> Option<Number> {
     known
         .number(id.short())
         .filter(|number| known.id(*number) == Some(id))
-}
-
-/// The networks that have trees.
-fn networks(registry: &Registry) -> Networks {
-    let mut sources = BTreeSet::new();
-    let fits = |(_, members): &(Vni, BTreeSet<PeerId>)| {
-        let fits = sources.len() + members.difference(&sources).count() <= MAX_TREE_SOURCES;
-        if fits {
-            sources.extend(members.iter().copied());
-        }
-        fits
-    };
-    registry.larger_than(TREE_ABOVE + 1).filter(fits).collect()
 }
 
 /// The place of `own` in one tree; `None` if no branch leads there.

@@ -35,6 +35,7 @@ pub(super) fn input(input: &Input) -> (Input, Vec<[u8; 16]>) {
         | Input::Addresses(_)
         | Input::Attach { .. }
         | Input::Detach { .. }
+        | Input::UseTree { .. }
         | Input::SecretsChanged
         | Input::EpochPersisted(_)
         | Input::Shutdown
