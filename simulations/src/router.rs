@@ -436,6 +436,7 @@ impl Router {
             O::Datagram { to, bytes } => self.acts.push(Act::Datagram { to, bytes }),
             O::PathUp { peer, mtu, rtt } => self.feed(Input::PathUp { peer, mtu, rtt }),
             O::PathDown { peer } => self.feed(Input::PathDown { peer }),
+            O::UseTree { vni, source } => self.feed(Input::UseTree { vni, source }),
             O::Pong { id, path, .. } => self.note(Line::Ping(id, Ok(path))),
             O::PingFailed { id, why } => self.note(Line::Ping(id, Err(why))),
             O::Log(event) => self.note(Line::Sleeve(event)),

@@ -83,6 +83,7 @@ impl Router {
             sleeve::Output::Datagram { to, bytes } => sleeve::Sink::datagram(&mut self.shore, to, &bytes),
             sleeve::Output::PathUp { peer, mtu, rtt } => self.feed(Input::PathUp { peer, mtu, rtt }),
             sleeve::Output::PathDown { peer } => self.feed(Input::PathDown { peer }),
+            sleeve::Output::UseTree { vni, source } => self.feed(Input::UseTree { vni, source }),
             sleeve::Output::Pong { id, rtt, path, .. } => {
                 let path = path.iter().map(|hop| self.name(hop)).collect();
                 self.pings.finish(id, Ok(Echo { rtt, path }));

@@ -209,6 +209,7 @@ impl Router {
             data::Event::ThreadEnded { name } => self.thread_ended(name),
             data::Event::TapLost if self.containers.ports.is_err() => {}
             data::Event::Group { vni } => self.feed_sleeve(sleeve::Input::Group { vni }),
+            data::Event::Tree { vni, source } => self.feed_sleeve(sleeve::Input::TreeUsed { vni, source }),
             data::Event::TapLost => {
                 warn!("the TAP device is gone: making it anew");
                 if self.shore.tap.load().is_none() {
