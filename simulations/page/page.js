@@ -255,7 +255,8 @@
       const chosen = Number(speed.value);
       if (!slow.checked) return chosen;
       for (const event of data.events) {
-        const span = Math.max(150, 1.2 * (event.converged_ms ? event.converged_ms[2] : 0));
+        if (!event.converged_ms) continue;
+        const span = Math.max(150, 1.2 * event.converged_ms[2]);
         if (self.now >= event.at_ms && self.now < event.at_ms + span) return Math.min(chosen, span / 2000);
       }
       return chosen;

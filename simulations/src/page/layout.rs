@@ -1,12 +1,15 @@
 //! Where the page draws each router: near those it links with, apart from all others.
 //!
-//! 1. Hops to a few far-apart routers (pivots) give each router a point of many dimensions; the two in which those
+//! 1. The ways to a few far-apart routers (pivots) give each router a point of many dimensions; the two in which those
 //!    points differ most are the drawing (pivot MDS, Brandes and Pich 2007). Rings come out round and grids square.
 //! 2. A few rounds of springs and repulsion spread what lies on top of each other, looking only at what is near.
 //!
 //! Nothing in here is random: one graph has one drawing.
 
-/// Routers from which hops are counted.
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// Routers from which ways are measured.
 const PIVOTS: usize = 40;
 /// Rounds of springs.
 const ROUNDS: usize = 120;
@@ -15,14 +18,20 @@ pub(crate) const SIDE: u16 = 10_000;
 
 type Point = [f64; 2];
 
-/// A place for each of `count` routers, by the links that ever stood.
-pub(crate) fn layout(count: usize, links: &[(u32, u32)]) -> Vec<[u16; 2]> {
+/// Others that a router has links with, each with a share: how long that link stood, of the one that stood longest.
+type Near = [Vec<(usize, f64)>];
+
+/// A place for each of `count` routers, by the links that ever stood and how long each did. What is linked for a short
+/// while lies less close: so halves that part for a time lie apart.
+pub(crate) fn layout(count: usize, links: &[(u32, u32, u64)]) -> Vec<[u16; 2]> {
     let mut near = vec![Vec::new(); count];
-    for &(a, b) in links {
+    let longest = links.iter().map(|(_, _, stood)| *stood).max().unwrap_or(0).max(1);
+    for &(a, b, stood) in links {
         let (a, b) = (a as usize, b as usize);
+        let share = stood as f64 / longest as f64;
         if a != b && a < count && b < count {
-            near[a].push(b);
-            near[b].push(a);
+            near[a].push((b, share));
+            near[b].push((a, share));
         }
     }
     let mut points = spectral(&near);
@@ -30,38 +39,42 @@ pub(crate) fn layout(count: usize, links: &[(u32, u32)]) -> Vec<[u16; 2]> {
     fit(&points)
 }
 
-/// Hops from `from` to all; those it can't reach are as far as the farthest and half as much again.
-fn hops(near: &[Vec<usize>], from: usize) -> Vec<f64> {
-    let mut found = vec![f64::INFINITY; near.len()];
-    let mut queue = std::collections::VecDeque::from([from]);
-    found[from] = 0.0;
-    let mut far = 1.0;
-    while let Some(at) = queue.pop_front() {
-        for &next in &near[at] {
-            if found[next].is_infinite() {
-                found[next] = found[at] + 1.0;
-                far = found[next];
-                queue.push_back(next);
+/// The way from `from` to all, over links that are the longer the shorter they stood; those it can't reach are as far
+/// as the farthest and half as much again.
+fn ways(near: &Near, from: usize) -> Vec<f64> {
+    let mut found = vec![u64::MAX; near.len()];
+    let mut queue = BinaryHeap::from([Reverse((0, from))]);
+    found[from] = 0;
+    let mut far = 1000;
+    while let Some(Reverse((way, at))) = queue.pop() {
+        if way > found[at] {
+            continue;
+        }
+        far = far.max(way);
+        for &(next, share) in &near[at] {
+            let longer = way + 1000 + (3000.0 * (1.0 - share)) as u64;
+            if longer < found[next] {
+                found[next] = longer;
+                queue.push(Reverse((longer, next)));
             }
         }
     }
-    let beyond = far * 1.5;
+    let reached = |way: u64| if way == u64::MAX { far * 3 / 2 } else { way };
     found
-        .iter_mut()
-        .filter(|d| d.is_infinite())
-        .for_each(|d| *d = beyond);
-    found
+        .into_iter()
+        .map(|way| reached(way) as f64 / 1000.0)
+        .collect()
 }
 
-fn spectral(near: &[Vec<usize>]) -> Vec<Point> {
+fn spectral(near: &Near) -> Vec<Point> {
     let count = near.len();
     // Each pivot is the router farthest from those before it.
     let mut columns: Vec<Vec<f64>> = Vec::new();
     let (mut pivot, mut nearest) = (0, vec![f64::INFINITY; count]);
     while columns.len() < PIVOTS.min(count) {
-        let column = hops(near, pivot);
-        for (least, hops) in nearest.iter_mut().zip(&column) {
-            *least = least.min(*hops);
+        let column = ways(near, pivot);
+        for (least, way) in nearest.iter_mut().zip(&column) {
+            *least = least.min(*way);
         }
         columns.push(column);
         pivot = farthest(&nearest);
@@ -143,7 +156,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Springs along links, repulsion from whatever is within two lengths (Fruchterman and Reingold's forces).
-fn relax(points: &mut [Point], near: &[Vec<usize>]) {
+fn relax(points: &mut [Point], near: &Near) {
     let count = points.len();
     if count < 2 {
         return;
@@ -174,7 +187,7 @@ fn relax(points: &mut [Point], near: &[Vec<usize>]) {
     }
 }
 
-fn force(at: usize, points: &[Point], near: &[Vec<usize>], cells: &Cells) -> Point {
+fn force(at: usize, points: &[Point], near: &Near, cells: &Cells) -> Point {
     let here = points[at];
     let mut sum = [0.0; 2];
     for &other in cells.around(here).flatten() {
@@ -187,7 +200,8 @@ fn force(at: usize, points: &[Point], near: &[Vec<usize>], cells: &Cells) -> Poi
     }
     // A router with many links is not pulled harder than one with few: hubs stay where they are.
     let weight = 0.6 / (near[at].len() as f64).sqrt().max(1.0);
-    for &other in &near[at] {
+    for &(other, share) in &near[at] {
+        let weight = weight * share;
         let (x, y) = (points[other][0] - here[0], points[other][1] - here[1]);
         let length = (x * x + y * y).sqrt();
         sum[0] += x * length * weight;
@@ -247,13 +261,13 @@ fn bounds(points: &[Point], axis: usize) -> (f64, f64) {
 
 /// Centres the points. Links become one long on average, or each router gets a square of side one, whichever takes
 /// more room: rings must not be pressed together, nor random graphs.
-fn normalise(points: &mut [Point], near: &[Vec<usize>]) {
+fn normalise(points: &mut [Point], near: &Near) {
     let [x, y] = [0, 1].map(|axis| bounds(points, axis));
     let extent = (x.1 - x.0).max(y.1 - y.0);
     let ends = || {
         near.iter()
             .enumerate()
-            .flat_map(|(a, others)| others.iter().map(move |b| (a, *b)))
+            .flat_map(|(a, others)| others.iter().map(move |(b, _)| (a, *b)))
     };
     let length = |(a, b): (usize, usize)| {
         let [x, y] = [0, 1].map(|axis| points[a][axis] - points[b][axis]);
@@ -301,8 +315,8 @@ mod tests {
         (x * x + y * y).sqrt()
     }
 
-    fn ring(count: u32) -> Vec<(u32, u32)> {
-        (0..count).map(|at| (at, (at + 1) % count)).collect()
+    fn ring(count: u32) -> Vec<(u32, u32, u64)> {
+        (0..count).map(|at| (at, (at + 1) % count, 9)).collect()
     }
 
     #[test]
@@ -325,10 +339,10 @@ mod tests {
         let mut links = Vec::new();
         for half in [0, 20] {
             for a in 0..20 {
-                links.extend((0..a).map(|b| (half + a, half + b)));
+                links.extend((0..a).map(|b| (half + a, half + b, 5)));
             }
         }
-        links.push((0, 20));
+        links.push((0, 20, 5));
         let places = layout(40, &links);
         let middle = |range: std::ops::Range<usize>| {
             [0, 1]
@@ -340,9 +354,27 @@ mod tests {
     }
 
     #[test]
+    fn halves_that_part_for_a_time_lie_apart() {
+        let all = (0..8_u32).flat_map(|a| (0..a).map(move |b| (a, b)));
+        let links: Vec<_> = all
+            .map(|(a, b)| (a, b, if (a < 4) == (b < 4) { 100 } else { 60 }))
+            .collect();
+        let places = layout(8, &links);
+        let within = (0..4).flat_map(|a| (0..a).map(move |b| (a, b)));
+        let widest = within
+            .map(|(a, b)| distance(places[a], places[b]))
+            .fold(0.0, f64::max);
+        let between = (0..4).flat_map(|a| (4..8).map(move |b| (a, b)));
+        let nearest = between
+            .map(|(a, b)| distance(places[a], places[b]))
+            .fold(f64::MAX, f64::min);
+        assert!(nearest > 0.4 * widest, "{nearest} {widest} {places:?}");
+    }
+
+    #[test]
     fn no_two_routers_lie_in_one_place_and_one_graph_has_one_drawing() {
-        let full: Vec<_> = (0..12).flat_map(|a| (0..a).map(move |b| (a, b))).collect();
-        let star: Vec<_> = (1..50).map(|leaf| (0, leaf)).collect();
+        let full: Vec<_> = (0..12).flat_map(|a| (0..a).map(move |b| (a, b, 1))).collect();
+        let star: Vec<_> = (1..50).map(|leaf| (0, leaf, 7)).collect();
         for (count, links) in [(12, full), (50, star), (9, Vec::new()), (30, ring(10))] {
             let places = layout(count, &links);
             assert_eq!(places, layout(count, &links));
@@ -357,6 +389,6 @@ mod tests {
             }
         }
         assert!(layout(0, &[]).is_empty());
-        assert_eq!(layout(1, &[(0, 0), (0, 9)]).len(), 1);
+        assert_eq!(layout(1, &[(0, 0, 1), (0, 9, 1)]).len(), 1);
     }
 }

@@ -104,7 +104,14 @@ impl Page {
 
     fn data(&self) -> Data<'_> {
         let links: Vec<_> = self.film.links().collect();
-        let ends: Vec<_> = links.iter().map(|link| (link.a, link.b)).collect();
+        let end = self.film.last_ms();
+        let stood = |link: &LinkLife| {
+            let spans = link.turns.chunks(2);
+            spans
+                .map(|span| span.get(1).unwrap_or(&end).saturating_sub(span[0]))
+                .sum::<u64>()
+        };
+        let ends: Vec<_> = links.iter().map(|link| (link.a, link.b, stood(link))).collect();
         let states = self.film.states();
         let count = self.routers.len().max(states.len());
         let of_link = |link: &LinkLife| {
