@@ -6,6 +6,7 @@ use crate::linkstate::differs;
 use crate::record::{Key, kind};
 use crate::topology::Recorded;
 use crate::{Delay, DirectPath, DropReason, Instant, Mesh, Number, Output, PeerId, ShortId, Vni, routed};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Direct data paths that are remembered.
@@ -68,7 +69,15 @@ impl Mesh {
 
     /// A router is known from now on.
     pub(crate) fn admitted(&mut self, id: &PeerId) -> Option<Number> {
-        let number = self.told.admit(*id)?;
+        let key = Key {
+            origin: *id,
+            kind: kind::PEER_INFO,
+            subkey: 0,
+        };
+        let number = match self.store.get(&key) {
+            Some(info) => self.told.enter(Arc::clone(info))?,
+            None => self.told.admit(*id)?,
+        };
         if *id == self.own.id {
             self.graph.set_own(number);
         }

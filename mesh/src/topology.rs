@@ -102,11 +102,22 @@ impl<L: AsRef<[Adjacency]> + Default> Told<L> {
     /// The number of a router, which it gets if it has none. `None` if another one has the same short id.
     pub(crate) fn admit(&mut self, id: PeerId) -> Option<Number> {
         let number = self.directory.admit(id)?;
+        self.make_room(number);
+        Some(number)
+    }
+
+    /// The number of the router whose `PeerInfo` this is.
+    pub(crate) fn enter(&mut self, info: Arc<Record>) -> Option<Number> {
+        let number = self.directory.enter(info)?;
+        self.make_room(number);
+        Some(number)
+    }
+
+    fn make_room(&mut self, number: Number) {
         if self.lists.len() <= number.index() {
             grow_slowly(&mut self.lists);
             self.lists.resize_with(number.index() + 1, L::default);
         }
-        Some(number)
     }
 
     /// The number of a router.
