@@ -1,7 +1,8 @@
 //! How long it takes from a link's change to the changed routes, at ten thousand routers:
-//! `cargo run --release -p mesh --example route_delta [ROUTERS] [SEED]`.
+//! `cargo run --release -p mesh --example route_delta [ROUTERS] [SEED] [near]`.
 //!
-//! The network is random, eight links each, with 0.5–100 ms one way. One link after the other changes, and with it
+//! The network is random, eight links each, with 0.5–100 ms one way; with `near`, half of the links are the
+//! quickest of 64 that were tried, as the connector chooses them. One link after the other changes, and with it
 //! the records of both its ends: it goes, comes back, and changes its delay. Measured is everything from both new
 //! records to the routes: links, the tree of data paths, the tree along which records spread, the routes
 //! themselves. For comparison both trees are computed from nothing.
@@ -28,18 +29,32 @@ struct Network {
 }
 
 impl Network {
-    fn random(routers: usize, rng: &mut StdRng) -> Self {
+    fn random(routers: usize, near: bool, rng: &mut StdRng) -> Self {
         let mut ids: Vec<_> = (0..routers).map(|_| PeerId(rng.random())).collect();
         ids.dedup();
         let mut links = vec![Vec::new(); routers];
-        let mut ends: Vec<usize> = (0..routers).flat_map(|n| [n; DEGREE]).collect();
+        let is_new = |links: &[Vec<(usize, u64)>], a: usize, b: usize| {
+            a != b && links[a].iter().all(|(to, _)| *to != b)
+        };
+        let half = if near { DEGREE / 2 } else { 0 };
+        for a in 0..routers {
+            while links[a].len() < half {
+                let tried =
+                    (0..64).map(|_| (rng.random_range(500..=100_000u64), rng.random_range(0..routers)));
+                let (delay, b) = tried.min().unwrap();
+                if is_new(&links, a, b) && links[b].len() <= half {
+                    links[a].push((b, delay));
+                    links[b].push((a, delay));
+                }
+            }
+        }
+        let mut ends: Vec<usize> = (0..routers).flat_map(|n| vec![n; DEGREE - half]).collect();
         for at in (1..ends.len()).rev() {
             ends.swap(at, rng.random_range(0..=at));
         }
         for pair in ends.chunks_exact(2) {
             let (a, b) = (pair[0], pair[1]);
-            let is_new = a != b && links[a].iter().all(|&(to, _): &(usize, u64)| to != b);
-            if is_new {
+            if is_new(&links, a, b) {
                 let delay = rng.random_range(500..=100_000);
                 links[a].push((b, delay));
                 links[b].push((a, delay));
@@ -64,8 +79,9 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let routers: usize = arguments.next().map_or(10_000, |text| text.parse().unwrap());
     let seed: u64 = arguments.next().map_or(1, |text| text.parse().unwrap());
+    let near = arguments.next().is_some_and(|text| text == "near");
     println!("{routers} routers, {DEGREE} links each, {CHANGES} changes of random links, {RUNS} runs");
-    let mut runs: Vec<_> = (0..RUNS).map(|run| measure(routers, seed + run)).collect();
+    let mut runs: Vec<_> = (0..RUNS).map(|run| measure(routers, near, seed + run)).collect();
     runs.sort_by_key(|run| run.p99);
     let median = &runs[runs.len() / 2];
     println!("median run: {}", median.line());
@@ -95,9 +111,9 @@ impl Run {
     }
 }
 
-fn measure(routers: usize, seed: u64) -> Run {
+fn measure(routers: usize, near: bool, seed: u64) -> Run {
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut network = Network::random(routers, &mut rng);
+    let mut network = Network::random(routers, near, &mut rng);
     let mut trial = Trial::new(network.ids[0]);
     for router in 0..routers {
         trial.tell(network.ids[router], network.record(router));

@@ -187,7 +187,7 @@ impl Graph {
     }
 }
 
-/// Brings a table to this length. It grows by an eighth at a time: there may be as many of it as routers in a
+/// Brings a table to this length. It grows by a sixteenth at a time: there may be as many of it as routers in a
 /// simulation, each as long as there are routers.
 fn extend<T: Clone>(table: &mut Vec<T>, len: usize, value: T) {
     if len > table.len() {
@@ -199,6 +199,6 @@ fn extend<T: Clone>(table: &mut Vec<T>, len: usize, value: T) {
 fn reserve<T>(table: &mut Vec<T>, more: usize) {
     let wanted = table.len() + more;
     if wanted > table.capacity() {
-        table.reserve_exact(more + wanted / 8 + 4);
+        table.reserve_exact(more + wanted / 16 + 4);
     }
 }

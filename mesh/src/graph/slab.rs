@@ -2,7 +2,7 @@
 //!
 //! Searches run over these entries alone; labels and MTUs stay in the shared records and are looked up only for
 //! the few paths that are told. A router's entries lie together; a list that outgrows its room moves to the end,
-//! and when holes make up an eighth of the slab, everything moves together again.
+//! and when holes make up a sixteenth of the slab, everything moves together again.
 
 use crate::{Delay, Number};
 
@@ -122,7 +122,7 @@ impl Slab {
 
     /// Moves a full list to where there is room for one more entry; returns its new start.
     fn move_to_end(&mut self, from: Number) -> usize {
-        if self.holes * 8 > self.entries.len() + 512 {
+        if self.holes * 16 > self.entries.len() + 512 {
             self.compact();
         }
         let start = self.start[from.index()] as usize;
@@ -143,7 +143,7 @@ impl Slab {
     /// Puts the lists together, in the order of their routers.
     fn compact(&mut self) {
         let used = self.len.iter().map(|&len| room(usize::from(len))).sum::<usize>();
-        let mut entries = Vec::with_capacity(used + used / 8 + 16);
+        let mut entries = Vec::with_capacity(used + used / 16 + 16);
         for (start, &len) in self.start.iter_mut().zip(&self.len) {
             let old = &self.entries[*start as usize..][..usize::from(len)];
             *start = u32::try_from(entries.len()).unwrap_or(u32::MAX);

@@ -78,7 +78,12 @@ pub(crate) struct Work {
     seen: Bits,
     /// Whatever was looked at, as it was.
     was: Vec<(Number, Place)>,
+    /// Where in `was` each number is, if there are many; else they are sorted.
+    slots: Vec<u32>,
 }
+
+/// So many are found one by one.
+const FEW: usize = 128;
 
 impl Work {
     /// Forgets the changes of the last computation.
@@ -91,6 +96,7 @@ impl Work {
             self.queue = BinaryHeap::new();
         }
         self.seen.grow(numbers);
+        self.slots = Vec::new();
     }
 
     /// Where a router was at the beginning, if that was looked at. Only after [`sort`](Self::sort).
@@ -98,13 +104,25 @@ impl Work {
         if !self.seen.contains(number) {
             return None;
         }
-        let at = self.was.binary_search_by_key(&number, |(number, _)| *number);
-        at.ok().map(|at| self.was[at].1)
+        let at = match self.slots.get(number.index()) {
+            Some(slot) => *slot as usize,
+            None => self
+                .was
+                .binary_search_by_key(&number, |(number, _)| *number)
+                .ok()?,
+        };
+        Some(self.was.get(at)?.1)
     }
 
     /// Orders what was looked at, so that it is found.
     pub(crate) fn sort(&mut self) {
-        self.was.sort_unstable_by_key(|(number, _)| *number);
+        if self.was.len() <= FEW {
+            return self.was.sort_unstable_by_key(|(number, _)| *number);
+        }
+        self.slots = vec![0; self.seen.0.len() * 64];
+        for (slot, (number, _)) in (0..).zip(&self.was) {
+            self.slots[number.index()] = slot;
+        }
     }
 
     /// The routers whose place may have changed since the beginning, in no particular order, and their old ones.
