@@ -304,7 +304,7 @@
     verdict.textContent = data.ok ? "all held" : `${data.failures.length} failed`;
     if (!data.ok) verdict.classList.add("bad");
     const figure = (what, much) => { const box = make("div"); box.append(make("dt", what), make("dd", much)); return box; };
-    $("figures").append(figure("routers", String(count)), figure("virtual time", shortMs(end)), figure("seed", data.seed), ...data.figures.map(([what, much]) => figure(what, much)));
+    $("figures").append(figure("routers", String(count)), ...(data.figures.some(([what]) => what === "virtual time") ? [] : [figure("virtual time", shortMs(end))]), figure("seed", data.seed), ...data.figures.map(([what, much]) => figure(what, much)));
     data.events.forEach((event, number) => {
       const tr = make("tr"), what = make("td"), go = make("button", event.what);
       what.append(go);

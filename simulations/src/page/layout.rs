@@ -52,7 +52,7 @@ fn ways(near: &Near, from: usize) -> Vec<f64> {
         }
         far = far.max(way);
         for &(next, share) in &near[at] {
-            let longer = way + 1000 + (3000.0 * (1.0 - share)) as u64;
+            let longer = way + 1000 + (8000.0 * (1.0 - share)) as u64;
             if longer < found[next] {
                 found[next] = longer;
                 queue.push(Reverse((longer, next)));
@@ -201,7 +201,7 @@ fn force(at: usize, points: &[Point], near: &Near, cells: &Cells) -> Point {
     // A router with many links is not pulled harder than one with few: hubs stay where they are.
     let weight = 0.6 / (near[at].len() as f64).sqrt().max(1.0);
     for &(other, share) in &near[at] {
-        let weight = weight * share;
+        let weight = weight * share * share;
         let (x, y) = (points[other][0] - here[0], points[other][1] - here[1]);
         let length = (x * x + y * y).sqrt();
         sum[0] += x * length * weight;

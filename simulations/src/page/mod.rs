@@ -125,14 +125,18 @@ impl Page {
         let of_router = |life: &Vec<(u64, State)>| {
             Flat(life.iter().flat_map(|(at, state)| [*at, *state as u64]).collect())
         };
-        let last_event = self.events.iter().map(|event| event.at_ms).max().unwrap_or(0);
+        let told = self.events.iter().map(|event| event.at_ms);
+        let last_told = told
+            .chain(self.failures.iter().map(|failure| failure.at_ms))
+            .max()
+            .unwrap_or(0);
         Data {
             name: &self.name,
             about: &self.about,
             ok: self.failures.is_empty(),
             seed: self.seed.to_string(),
             trace_hash: &self.trace_hash,
-            length_ms: self.film.last_ms().max(last_event).max(1),
+            length_ms: self.film.last_ms().max(last_told).max(1),
             stopped_ms: self.film.stopped_ms(),
             routers: (0..count)
                 .map(|at| {
