@@ -4,6 +4,7 @@
 //! their records. A target whose router is linked is not dialled. Of two routers that discover each other the
 //! lower id dials at once and the higher a second later, so that they seldom collide.
 
+use crate::bucket::Bucket;
 use crate::graph::Graph;
 use crate::link::Links;
 use crate::outbox::Outbox;
@@ -32,6 +33,12 @@ const LEARNT: usize = 16;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause between the first few addresses of a router and the next few.
 const STAGGER: Duration = Duration::from_millis(500);
+/// Dials of discovered addresses beyond the first, at once and per minute. Each costs a few kilobytes: when most of a
+/// large mesh dies, the rest must not spend its days dialling the dead.
+const REPEAT_BURST: u32 = 24;
+const REPEATS_PER_MINUTE: u32 = 30;
+/// When to look again while that is used up.
+const REPEAT_PACE: Duration = Duration::from_secs(2);
 /// Head start of the lower id.
 const HEAD_START: Duration = Duration::from_secs(1);
 
@@ -70,6 +77,8 @@ pub(crate) struct Connector {
     changed: bool,
     next: Option<Instant>,
     stopped: bool,
+    /// How often discovered addresses may be dialled again: of the dead, of those behind a cut.
+    repeats: Bucket,
 }
 
 impl Connector {
@@ -94,6 +103,7 @@ impl Connector {
             changed: true,
             next: None,
             stopped: false,
+            repeats: Bucket::new(now, REPEAT_BURST, REPEATS_PER_MINUTE),
         };
         for id in targets
             .iter()
@@ -426,6 +436,11 @@ impl Connector {
                 || (dials > 0 || links + busy.len() < self.max_links) && busy.len() < MAX_DIALS;
             if !has_room || dials >= DIALS_PER_PEER || self.dials.contains_key(&id.text) {
                 continue;
+            }
+            let is_repeated = source == Source::Discovered && target.tries > 0;
+            if is_repeated && !self.repeats.take(now) {
+                next = Some(next.map_or(now + REPEAT_PACE, |next| next.min(now + REPEAT_PACE)));
+                break;
             }
             target.dialled(now);
             if let Some(peer) = target.peer {

@@ -55,6 +55,10 @@ impl Mesh {
             Merged::Refused(DropReason::BadSignature) => self.bad_signature(now, link, from),
             Merged::Refused(reason) => {
                 self.out.drop(reason);
+                if reason == DropReason::Unadmitted && key.kind != kind::PEER_INFO {
+                    // What admits its origin is on another way, or was missed.
+                    self.compare_soon(now, link, from);
+                }
                 if reason == DropReason::StaleRecord && key.origin == from {
                     self.show(link, &key);
                 }

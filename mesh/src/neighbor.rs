@@ -190,7 +190,7 @@ impl Mesh {
         self.introduce(id);
         // One comparison repairs both ends.
         if direction == Direction::Out || !first || was_challenged {
-            self.compare(id);
+            self.compare(now, id);
         }
         self.plan_round(now, peer);
         self.schedule.rush(now);

@@ -13,10 +13,17 @@ const EVERY_MS: u64 = 30_000;
 /// Bytes of records that are sent for one request; what is missing then comes with the next comparison.
 const MAX_REPLY: usize = 4 << 20;
 
+/// How long a comparison that is needed waits for what is on its way.
+const HURRY: Duration = Duration::from_millis(500);
+/// Least time between two such comparisons with one neighbour.
+const HURRY_PACE: Duration = Duration::from_secs(10);
+/// Routers that could not be reached for so long are not passed on.
+const PASSED_ON: Duration = Duration::from_secs(60);
+
 impl Mesh {
     /// Begins a comparison.
-    pub(crate) fn compare(&mut self, link: LinkId) {
-        let root = self.summary().root;
+    pub(crate) fn compare(&mut self, now: Instant, link: LinkId) {
+        let root = self.summary(now).root;
         self.out.send(link, Message::Root(root));
     }
 
@@ -24,6 +31,19 @@ impl Mesh {
     pub(crate) fn plan_round(&mut self, now: Instant, peer: PeerId) {
         let wait = self.rng.random_range(EVERY_MS * 4 / 5..=EVERY_MS * 6 / 5);
         self.rounds.insert(peer, now + Duration::from_millis(wait));
+    }
+
+    /// This neighbour holds something that is missing here: the next comparison comes soon, but not again and again.
+    pub(crate) fn compare_soon(&mut self, now: Instant, link: LinkId, peer: PeerId) {
+        let Some(link) = self.links.get_mut(link) else {
+            return;
+        };
+        if link.hurried.is_none_or(|last| now.since(last) >= HURRY_PACE) {
+            link.hurried = Some(now);
+            let soon = now + HURRY;
+            let round = self.rounds.entry(peer).or_insert(soon);
+            *round = soon.min(*round);
+        }
     }
 
     /// Begins the comparisons whose time has come.
@@ -37,7 +57,7 @@ impl Mesh {
         for peer in due {
             self.plan_round(now, peer);
             if let Some(link) = self.links.with(&peer).map(|link| link.id) {
-                self.compare(link);
+                self.compare(now, link);
             }
         }
     }
@@ -53,19 +73,19 @@ impl Mesh {
         }
         match message {
             Message::Root(theirs) => {
-                let ours = self.summary();
+                let ours = self.summary(now);
                 if ours.root != *theirs {
                     self.out.send(link, Message::Buckets(ours.buckets));
                 }
             }
             Message::Buckets(theirs) => {
-                let differing = self.summary().differing(theirs);
-                for keys in digest::list(&self.store, |id| self.covers(id), &differing) {
+                let differing = self.summary(now).differing(theirs);
+                for keys in digest::list(&self.store, |id| self.covers(now, id), &differing) {
                     self.out.send(link, Message::Keys(keys));
                 }
             }
             Message::Keys(theirs) => {
-                let (pull, push) = digest::compare(&self.store, |id| self.covers(id), theirs);
+                let (pull, push) = digest::compare(&self.store, |id| self.covers(now, id), theirs);
                 self.give(link, &push);
                 for keys in pull.chunks(MAX_KEYS) {
                     self.out.send(link, Message::Pull(keys.to_vec()));
@@ -91,12 +111,14 @@ impl Mesh {
         }
     }
 
-    fn summary(&self) -> Summary {
-        Summary::of(&self.store, |id| self.covers(id))
+    fn summary(&self, now: Instant) -> Summary {
+        Summary::of(&self.store, |id| self.covers(now, id))
     }
 
-    /// Records of routers that nobody reaches are not passed around.
-    fn covers(&self, id: &PeerId) -> bool {
-        self.is_reachable(id)
+    /// Records of routers that nobody reaches any more are not passed around. Those that could not be reached for a
+    /// short while are: a router that has just been heard of is not reached yet, and its records would be missed by
+    /// a neighbour that comes at this moment.
+    fn covers(&self, now: Instant, id: &PeerId) -> bool {
+        *id == self.own.id || self.store.unreachable_for(now, id) < PASSED_ON
     }
 }

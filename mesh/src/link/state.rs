@@ -60,6 +60,8 @@ pub(crate) struct Link {
     pub(crate) heard: Instant,
     pub(crate) rtt: Rtt,
     pub(crate) next_ping: Instant,
+    /// When it was last found that the other end holds something that is missing here.
+    pub(crate) hurried: Option<Instant>,
     pub(crate) signatures: Bucket,
     pub(crate) repairs: Bucket,
     pings: u64,
@@ -89,6 +91,7 @@ impl Link {
             heard: now,
             rtt: Rtt::default(),
             next_ping: now,
+            hurried: None,
             signatures: Bucket::new(now, SIGNATURE_BUDGET, SIGNATURE_BUDGET),
             repairs: Bucket::new(now, REPAIR_BURST, REPAIR_RATE),
             pings: 0,

@@ -285,6 +285,14 @@ impl Store {
         }
     }
 
+    /// How long there has been no way to a router; zero while there is one. For ever, if it is not known.
+    pub(crate) fn unreachable_for(&self, now: Instant, id: &PeerId) -> Duration {
+        let since = self.origins.get(id).map(|origin| origin.unreachable_since);
+        since.map_or(Duration::MAX, |since| {
+            since.map_or(Duration::ZERO, |since| now.since(since))
+        })
+    }
+
     /// Drops routers that were unreachable for too long, and floors that are old. Returns the routers.
     pub(crate) fn collect(&mut self, now: Instant) -> Vec<PeerId> {
         if now < self.next_collection {
