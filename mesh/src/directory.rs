@@ -38,6 +38,7 @@ pub struct Directory {
 
 impl Directory {
     /// An empty one. The seed only decides where things lie.
+    #[cfg(test)]
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             seed,

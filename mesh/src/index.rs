@@ -4,9 +4,6 @@
 //! two records of each, and a simulator runs ten thousand such routers. Nothing that is seen outside depends on
 //! the order of the slots.
 
-/// Positions are below this.
-pub(crate) const MAX_POSITION: u32 = EMPTY & POSITION;
-
 const EMPTY: u32 = u32::MAX;
 const POSITION: u32 = 0x00ff_ffff;
 const TAG_SHIFT: u32 = 24;
@@ -37,7 +34,7 @@ impl Index {
         }
     }
 
-    /// Enters a position, which must not be there yet and be below [`MAX_POSITION`]. `hash_of` tells the hashes of
+    /// Enters a position, which must not be there yet and be below `POSITION`. `hash_of` tells the hashes of
     /// others when they have to move.
     pub(crate) fn insert(&mut self, hash: u64, position: u32, hash_of: impl Fn(u32) -> u64) {
         // Three quarters at most: a search for what is not there looks at eight slots then.
@@ -91,6 +88,7 @@ impl Index {
     }
 
     /// All positions with their tags, in no order that means anything.
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u8, u32)> {
         let taken = self.slots.iter().filter(|slot| **slot != EMPTY);
         taken.map(|slot| (tag_of(*slot), slot & POSITION))

@@ -52,6 +52,7 @@ mod directory;
 mod drops;
 mod event;
 mod fdb;
+mod forge;
 mod gossip;
 mod graph;
 mod id;
@@ -88,6 +89,7 @@ pub use event::{Direction, Event, Input, Output, SecretIds, TimerReason};
 pub use fdb::{
     Fdb, FdbChange, LocalChange, MAX_CHUNK_ENTRIES, MAX_CHUNKS, MAX_ENTRY_ADDRESSES, MacsBody, Registry,
 };
+pub use forge::Forged;
 pub use graph::Trial;
 pub use id::{InvalidName, LinkId, LinkLabel, Mac, PeerId, PeerName, SecretId, ShortId, Vni};
 pub use mesh::Mesh;

@@ -138,6 +138,15 @@ impl Mesh {
             .collect()
     }
 
+    /// A number over all records of reachable routers: two routers that hold the same have the same.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let known = self.store.infos().map(|(id, _)| id);
+        let covered = known.filter(|id| **id == self.own.id || self.is_reachable(id));
+        let records = covered.flat_map(|id| self.store.records(id));
+        records.fold(0, |sum, record| sum.wrapping_add(record.mark()))
+    }
+
     /// All links of this router, in the order of their numbers.
     #[must_use]
     pub fn links(&self) -> Vec<LinkView> {

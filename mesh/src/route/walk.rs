@@ -66,7 +66,7 @@ impl Routes {
                     .map(|route| (peer, Some(route))),
             );
         }
-        changes.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        changes.sort_unstable_by_key(|(peer, _)| *peer);
         changes
     }
 
