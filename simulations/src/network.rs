@@ -252,23 +252,10 @@ impl Network {
         Some(Passage { at, again })
     }
 
-    /// Whether packets of that size can pass at all.
-    pub(crate) fn passes(&self, from: HostId, to: HostId, bytes: usize) -> bool {
-        let wire = self.wire(from, to);
-        !wire.blocked && bytes <= usize::from(wire.mtu)
-    }
-
     /// A round trip between two hosts, if nothing is lost and nothing waits.
     #[must_use]
     pub fn round_trip(&self, a: HostId, b: HostId) -> Duration {
         self.wire(a, b).mean() + self.wire(b, a).mean()
-    }
-
-    /// No packet between two hosts takes less.
-    pub(crate) fn least_latency(&self) -> Duration {
-        let usual = self.profile.as_ref().map_or(self.usual.latency, Profile::least);
-        let own = self.wires.values().map(|wire| wire.latency).min();
-        own.map_or(usual, |own| own.min(usual))
     }
 }
 

@@ -65,6 +65,8 @@ pub enum Line {
 pub struct Options {
     /// Whether it dials addresses found in records.
     pub discovery: bool,
+    /// As `--max-links`; `None`: as the daemon has it unless told otherwise.
+    pub max_links: Option<usize>,
     /// Subnets in which frames need no encryption.
     pub trusted: Vec<(std::net::IpAddr, u8)>,
     /// Where its core's inputs are recorded.
@@ -75,6 +77,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             discovery: true,
+            max_links: None,
             trusted: Vec::new(),
             recording: None,
         }
@@ -93,8 +96,10 @@ pub struct Router {
     pub drops: Arc<Drops>,
     /// What it keeps when it ends.
     pub disk: Disk,
-    /// What it said, with the world's time.
+    /// What it said last, with the world's time.
     pub log: VecDeque<(Instant, Line)>,
+    said: usize,
+    link_changes: usize,
     id: PeerId,
     /// The world's time at its launch.
     started: Instant,
@@ -162,6 +167,7 @@ impl Router {
         config.instance = random.fork("instance", 0).next_u64();
         config.drops = drops.clone();
         config.discovery = options.discovery;
+        config.max_links = options.max_links.unwrap_or(config.max_links);
         config.targets.clone_from(&disk.targets);
         let seed = random.fork("core", 0).bytes();
         let recording = options.recording.as_ref();
@@ -174,6 +180,8 @@ impl Router {
             drops,
             disk,
             log: VecDeque::new(),
+            said: 0,
+            link_changes: 0,
             id,
             started: now,
             now,
@@ -213,10 +221,19 @@ impl Router {
     /// Whether control messages reach another router.
     #[must_use]
     pub fn reaches(&self, peer: &PeerId) -> bool {
-        self.mesh
-            .peers()
-            .iter()
-            .any(|view| view.id == *peer && view.reachable)
+        self.mesh.is_reachable(peer)
+    }
+
+    /// Lines it said in this run; the last of them are in the log.
+    #[must_use]
+    pub fn said(&self) -> usize {
+        self.said
+    }
+
+    /// Links that came or went in this run.
+    #[must_use]
+    pub fn link_changes(&self) -> usize {
+        self.link_changes
     }
 
     /// Lets it know the world's time.
@@ -454,6 +471,12 @@ impl Router {
     }
 
     fn note(&mut self, line: Line) {
+        self.said += 1;
+        let is_link = matches!(
+            &line,
+            Line::Mesh(mesh::Event::LinkUp { .. } | mesh::Event::LinkDown { .. })
+        );
+        self.link_changes += usize::from(is_link);
         if self.log.len() >= MAX_LOG {
             self.log.pop_front();
         }
