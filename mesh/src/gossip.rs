@@ -160,8 +160,13 @@ impl Mesh {
 
     /// Shows a new neighbour who we are, so that it takes in what we say next.
     pub(crate) fn introduce(&mut self, link: LinkId) {
+        self.show_info(link, self.own.id);
+    }
+
+    /// Shows a neighbour who somebody is.
+    pub(crate) fn show_info(&mut self, link: LinkId, origin: PeerId) {
         let key = Key {
-            origin: self.own.id,
+            origin,
             kind: kind::PEER_INFO,
             subkey: 0,
         };

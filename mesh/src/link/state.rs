@@ -31,6 +31,11 @@ pub(crate) enum Phase {
         /// The ping it must answer.
         ping: u64,
     },
+    /// One end has all the links it takes: it names others to dial, and both close the connection then.
+    Full {
+        /// When.
+        until: Instant,
+    },
     /// In use.
     Up {
         /// Since when.

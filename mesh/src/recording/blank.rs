@@ -115,6 +115,7 @@ fn packet_and_hashes(packet: &Packet) -> (Packet, Vec<[u8; 16]>) {
         | Message::Ping(_)
         | Message::Pong(_)
         | Message::Goodbye
+        | Message::Full
         | Message::Root(_)
         | Message::Buckets(_)
         | Message::Keys(_)
