@@ -24,6 +24,9 @@ fn main() {
         .filter(|(name, _)| wanted(name))
         .map(|(_, text)| (*text).to_owned())
         .collect();
+    if args[1] == "swarm" {
+        texts = vec![simulations::swarm::draw(number(2)).unwrap().to_toml().unwrap()];
+    }
     if texts.is_empty() {
         texts.push(std::fs::read_to_string(&args[1]).unwrap());
     }

@@ -46,6 +46,7 @@ embedded!(
     "liar-flood",
     "liar-minted-origins",
     "join-crowd",
+    "bounded-links",
     "pause-60s",
 );
 

@@ -40,6 +40,22 @@ pub fn draw(seed: u64) -> Result<Scenario, ScenarioError> {
     }
     let end = CALM + FAULTS;
     scenario.event.push(event(end, Action::Heal(Heal::All(true))));
+    // From here on the wires lose nothing, so that nothing but the routers can be to blame.
+    let everywhere = [Select::all(), Select::all()];
+    let none = "0%".parse().ok();
+    scenario.event.push(event(
+        end,
+        Action::Wire(Change {
+            between: everywhere,
+            one_way: false,
+            to: Profile {
+                loss: none,
+                duplicate: none,
+                reorder: none,
+                ..Profile::default()
+            },
+        }),
+    ));
     // One event each, so that shrinking takes a restart away together with nothing else.
     for router in drawing.down {
         let (routers, disk) = (Select::one(router), DiskState::Kept);
