@@ -32,3 +32,7 @@ sim seeds="2000" first="1":
 scenarios seeds="20":
     for name in $(cargo run --quiet --release -- simulate --list | awk '{ print $1 }'); do \
       cargo run --quiet --release -- simulate $name --seeds {{seeds}} || exit 1; done
+
+# Breaks the core a line at a time; a scenario must notice each.
+mutations:
+    simulations/mutations/run

@@ -30,6 +30,7 @@ fn main() {
     if texts.is_empty() {
         texts.push(std::fs::read_to_string(&args[1]).unwrap());
     }
+    let mut ok = true;
     for text in texts {
         let scenario = match Scenario::parse(&text) {
             Ok(scenario) => scenario,
@@ -47,11 +48,15 @@ fn main() {
             let report = run(&scenario, settings, &mut Trace(std::env::var("TRACE").is_ok()))
                 .unwrap()
                 .report;
+            ok &= report.ok;
             if report.ok && args[1] == "all" {
                 println!("{:22} seed {seed} ok in {:.2?}", scenario.name, start.elapsed());
             } else {
                 println!("{}{:.2?}", report.table(), start.elapsed());
             }
         }
+    }
+    if !ok {
+        std::process::exit(1);
     }
 }
