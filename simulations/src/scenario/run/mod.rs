@@ -1,4 +1,4 @@
-//! Runs a scenario: what it says is done to a [`World`] at its time, what it expects is looked at, what became of
+//! Runs a scenario: what it says is done to a [`World`](crate::World) at its time, what it expects is looked at, what became of
 //! it is measured.
 //!
 //! ```text
