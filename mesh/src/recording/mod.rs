@@ -1,12 +1,12 @@
 //! What a core was told, written down so that another core can be told the same.
 //!
 //! A [`Recorder`] stands beside a router's core: it sees each input before the core does, each output after, and each
-//! answer of the [`Signer`](crate::Signer) in between. A [`Replay`] makes a core of the same settings and seed, gives
+//! answer of the [`Signer`] in between. A [`Replay`] makes a core of the same settings and seed, gives
 //! it the same inputs at the same times and the same answers, and compares what comes out.
 //!
 //! # What is left out
 //!
-//! A recording may be shown to others: nothing in it helps to join the mesh or to read its traffic ([`blank`]).
+//! A recording may be shown to others: nothing in it helps to join the mesh or to read its traffic (`blank`).
 //! Handshakes of sessions are blank, and so are data keys, proofs of the secret, signatures, and whatever this version
 //! cannot read; lengths stay. Signatures and proofs are not judged again in a replay: it has the verdicts. Blanked
 //! records hash to something else, so the hash of each one goes along, and the core compares and asks by that.
