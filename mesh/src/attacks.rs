@@ -150,7 +150,7 @@ proptest! {
 
 #[test]
 fn before_the_greeting_nothing_else_is_heard() {
-    for message in [batch(&[]), Message::Root([0; 32]), Message::Pull(Vec::new())] {
+    for message in [batch(&[]), Message::Root([0; 32]), Message::Buckets(Vec::new())] {
         let mut bench = Bench::new();
         bench.link(LinkId(2), 3);
         let outputs = bench.say(LinkId(2), &message);

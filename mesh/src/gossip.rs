@@ -4,9 +4,11 @@ use crate::link::Phase;
 use crate::record::{Key, Record, RecordError, kind};
 use crate::store::Merged;
 use crate::wire::{Batch, Message};
-use crate::{DropReason, Instant, LinkId, MAX_MESSAGE, MacsBody, Mesh, Output, PeerId, Vni};
+use crate::{DropReason, Instant, LinkId, MacsBody, Mesh, Output, PeerId, Vni};
 use std::sync::Arc;
 
+/// Bytes of records in one message: short enough that the next router passes on the first before it has the last.
+const BATCH: usize = 64 << 10;
 /// Room in a message for what is not records: the kind byte and the number of records.
 const ENVELOPE: usize = 16;
 /// Room for the length of one record.
@@ -198,7 +200,7 @@ pub(crate) fn pack<'a>(records: impl Iterator<Item = &'a Arc<Record>>) -> Vec<Me
             Some(last) if room >= size => last.push(Arc::clone(record)),
             _ => {
                 messages.push(vec![Arc::clone(record)]);
-                room = MAX_MESSAGE - ENVELOPE;
+                room = BATCH - ENVELOPE;
             }
         }
         room -= size;

@@ -7,14 +7,15 @@ use crate::linkstate::LinkStates;
 use crate::outbox::Outbox;
 use crate::own::Own;
 use crate::record::Record;
+use crate::repair::Turn;
 use crate::route::{Detours, Routes};
 use crate::routed::Limits;
 use crate::schedule::Schedule;
 use crate::store::Store;
 use crate::topology::{Recorded, Told};
 use crate::{
-    Config, DirectPath, DropReason, Input, Instant, Labels, LinkLabel, Output, PeerId, Registry, TimerReason,
-    Trees,
+    Config, DirectPath, DropReason, Input, Instant, Labels, LinkId, LinkLabel, Output, PeerId, Registry,
+    TimerReason, Trees,
 };
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -50,6 +51,8 @@ pub struct Mesh {
     pub(crate) rounds: BTreeMap<PeerId, Instant>,
     pub(crate) max_links: usize,
     pub(crate) leaving: bool,
+    /// How far the comparison over each link is.
+    pub(crate) turns: BTreeMap<LinkId, Turn>,
 }
 
 impl Mesh {
@@ -90,6 +93,7 @@ impl Mesh {
             rounds: BTreeMap::new(),
             max_links: config.max_links,
             leaving: false,
+            turns: BTreeMap::new(),
             own: Own::new(config),
         };
         let own = mesh.own.id;

@@ -96,19 +96,10 @@ impl Mesh {
     /// What this router knows.
     #[must_use]
     pub fn knowledge(&self) -> Knowledge {
-        let sum = |id: &PeerId| {
-            self.store
-                .records(id)
-                .fold(0, |sum: u64, record| sum.wrapping_add(record.mark()))
-        };
-        let reachable = self
-            .store
-            .infos()
-            .map(|(id, _)| id)
-            .filter(|id| self.is_reachable(id));
+        let own = self.store.records(&self.own.id);
         Knowledge {
-            all: reachable.fold(0, |all: u64, id| all.wrapping_add(sum(id))),
-            own: sum(&self.own.id),
+            all: self.store.reached(),
+            own: own.fold(0, |sum: u64, record| sum.wrapping_add(record.mark())),
         }
     }
 
@@ -141,10 +132,7 @@ impl Mesh {
     /// A number over all records of reachable routers: two routers that hold the same have the same.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        let known = self.store.infos().map(|(id, _)| id);
-        let covered = known.filter(|id| **id == self.own.id || self.is_reachable(id));
-        let records = covered.flat_map(|id| self.store.records(id));
-        records.fold(0, |sum, record| sum.wrapping_add(record.mark()))
+        self.store.reached()
     }
 
     /// All links of this router, in the order of their numbers.

@@ -3,8 +3,8 @@
 //! Bytes after the known fields are ignored, so that later versions can append. Whatever arrives, decoding
 //! neither panics nor allocates more than a small multiple of the message.
 
-use crate::record::{Key, Record, RecordError, Version};
-use crate::{PeerId, PeerName};
+use crate::record::{Record, RecordError};
+use crate::{PeerId, PeerName, ShortId};
 use postcard::ser_flavors::Size;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -32,14 +32,16 @@ pub(crate) enum Message {
     Records(Batch),
     /// Anti-entropy, step 1: hash over all records of reachable origins.
     Root([u8; 32]),
-    /// Step 2, when the roots differ: one hash per bucket.
+    /// Step 2: one sum per bucket; none if the roots are the same.
     Buckets(Vec<u64>),
-    /// Step 3: what the sender holds in the buckets that differ.
-    Keys(Keys),
-    /// Step 4: the receiver shall send the records of these keys.
-    Pull(Vec<Key>),
     /// Bytes for a router further away.
     Routed(Routed),
+    /// Step 3: what the sender holds in the buckets that differ.
+    Held(Held),
+    /// Step 4: what of that the receiver shall send, and what the sender holds instead.
+    Differ(Differ),
+    /// Step 5: what of that the receiver shall send.
+    Ask(Ask),
     /// In the place of a hello: the sender has all the links it takes. Records of others to dial follow.
     Full,
 }
@@ -81,15 +83,61 @@ pub(crate) struct Ping {
     pub(crate) reliable: bool,
 }
 
-/// What the sender holds in some buckets.
+/// Short names of records, eight bytes each: see [`Record::mark`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Marks(pub(crate) Vec<u64>);
+
+/// What the sender holds in some buckets: all of it whose marks are in a range. Buckets and marks are in ascending
+/// order, none twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Keys {
-    /// Which buckets.
+pub(crate) struct Held {
+    /// Which buckets; only one if the range is not all there is.
     pub(crate) buckets: Vec<u8>,
-    /// False: the list below was cut, so a key that is missing from it means nothing.
-    pub(crate) complete: bool,
-    /// Everything the sender holds in them.
-    pub(crate) held: Vec<(Key, Version)>,
+    /// First mark of the range.
+    pub(crate) from: u64,
+    /// Last mark of the range.
+    pub(crate) to: u64,
+    /// The marks.
+    pub(crate) marks: Marks,
+}
+
+/// The answer to a [`Held`], or a part of it: how the sender's records differ from that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Differ {
+    /// The buckets of the list.
+    pub(crate) buckets: Vec<u8>,
+    /// What was listed and is not here, in ascending order; in the last part.
+    pub(crate) want: Marks,
+    /// What is here and was not listed, in ascending order of marks.
+    pub(crate) have: Vec<Have>,
+    /// Another part follows.
+    pub(crate) more: bool,
+}
+
+/// The name and the version of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Have {
+    /// Its mark, as eight bytes.
+    pub(crate) mark: [u8; 8],
+    /// Whose.
+    pub(crate) origin: ShortId,
+    /// What it is about.
+    pub(crate) kind: u8,
+    /// Tells records of one kind apart.
+    pub(crate) subkey: u64,
+    /// The origin's epoch.
+    pub(crate) epoch: u64,
+    /// The origin's count.
+    pub(crate) counter: u64,
+}
+
+/// Records that the receiver said it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ask {
+    /// Their buckets, in ascending order.
+    pub(crate) buckets: Vec<u8>,
+    /// Their marks, in ascending order.
+    pub(crate) marks: Marks,
 }
 
 /// Bytes on their way along a path that their origin chose.
@@ -131,10 +179,11 @@ impl Message {
             Self::Records(body) => pack(5, &Blobs(&body.records)),
             Self::Root(body) => pack(6, body),
             Self::Buckets(body) => pack(7, body),
-            Self::Keys(body) => pack(8, body),
-            Self::Pull(body) => pack(9, body),
             Self::Routed(body) => pack(10, body),
             Self::Full => pack(11, &()),
+            Self::Held(body) => pack(14, body),
+            Self::Differ(body) => pack(15, body),
+            Self::Ask(body) => pack(16, body),
         }
     }
 
@@ -148,9 +197,10 @@ impl Message {
             Self::Records(body) => size(&Blobs(&body.records)),
             Self::Root(body) => size(body),
             Self::Buckets(body) => size(body),
-            Self::Keys(body) => size(body),
-            Self::Pull(body) => size(body),
             Self::Routed(body) => size(body),
+            Self::Held(body) => size(body),
+            Self::Differ(body) => size(body),
+            Self::Ask(body) => size(body),
         }
     }
 
@@ -165,10 +215,11 @@ impl Message {
             5 => Self::Records(Batch::read(unpack(body)?)),
             6 => Self::Root(unpack(body)?),
             7 => Self::Buckets(unpack(body)?),
-            8 => Self::Keys(unpack(body)?),
-            9 => Self::Pull(unpack(body)?),
             10 => Self::Routed(unpack(body)?),
             11 => Self::Full,
+            14 => Self::Held(unpack(body)?),
+            15 => Self::Differ(unpack(body)?),
+            16 => Self::Ask(unpack(body)?),
             _ => return Err(WireError::Unknown),
         })
     }
@@ -222,6 +273,19 @@ impl Serialize for Piece<'_> {
     }
 }
 
+impl Serialize for Marks {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|mark| mark.to_be_bytes()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Marks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let marks = Vec::<[u8; 8]>::deserialize(deserializer)?;
+        Ok(Self(marks.into_iter().map(u64::from_be_bytes).collect()))
+    }
+}
+
 fn unpack<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, WireError> {
     postcard::take_from_bytes(body)
         .map(|(value, _)| value)
@@ -269,13 +333,20 @@ mod tests {
         any::<[u8; 32]>().prop_map(PeerId)
     }
 
-    fn key() -> impl Strategy<Value = Key> {
-        (peer(), any::<u8>(), any::<u64>()).prop_map(|(origin, kind, subkey)| Key { origin, kind, subkey })
+    fn marks() -> impl Strategy<Value = Marks> {
+        prop::collection::vec(any::<u64>(), 0..40).prop_map(Marks)
     }
 
-    fn held() -> impl Strategy<Value = (Key, Version)> {
-        (key(), any::<u64>(), any::<u64>(), any::<[u8; 16]>())
-            .prop_map(|(key, epoch, counter, hash)| (key, Version { epoch, counter, hash }))
+    fn have() -> impl Strategy<Value = Have> {
+        let name = any::<([u8; 8], u8, u64)>();
+        (any::<[u8; 8]>(), name, any::<(u64, u64)>()).prop_map(|(mark, name, (epoch, counter))| Have {
+            mark,
+            origin: ShortId(name.0),
+            kind: name.1,
+            subkey: name.2,
+            epoch,
+            counter,
+        })
     }
 
     fn blob() -> impl Strategy<Value = Blob> {
@@ -328,16 +399,28 @@ mod tests {
             prop::collection::vec(record(), 0..9).prop_map(|records| Message::Records(records.into())),
             any::<[u8; 32]>().prop_map(Message::Root),
             prop::collection::vec(any::<u64>(), 0..300).prop_map(Message::Buckets),
-            (any::<(Vec<u8>, bool)>(), prop::collection::vec(held(), 0..9)).prop_map(
-                |((buckets, complete), held)| {
-                    Message::Keys(Keys {
+            (any::<(Vec<u8>, u64, u64)>(), marks()).prop_map(|((buckets, from, to), marks)| {
+                Message::Held(Held {
+                    buckets,
+                    from,
+                    to,
+                    marks,
+                })
+            }),
+            (
+                any::<(Vec<u8>, bool)>(),
+                marks(),
+                prop::collection::vec(have(), 0..9)
+            )
+                .prop_map(|((buckets, more), want, have)| {
+                    Message::Differ(Differ {
                         buckets,
-                        complete,
-                        held,
+                        want,
+                        have,
+                        more,
                     })
-                }
-            ),
-            prop::collection::vec(key(), 0..9).prop_map(Message::Pull),
+                }),
+            (any::<Vec<u8>>(), marks()).prop_map(|(buckets, marks)| Message::Ask(Ask { buckets, marks })),
             routed().prop_map(Message::Routed),
         ]
     }
@@ -352,7 +435,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(bytes in any::<Vec<u8>>(), kind in 0..12_u8) {
+        fn any_bytes_are_read_or_refused(bytes in any::<Vec<u8>>(), kind in 0..18_u8) {
             let _ = Message::decode(&bytes);
             let _ = Message::decode(&[&[kind], &bytes[..]].concat());
         }
@@ -369,7 +452,7 @@ mod tests {
 
     #[test]
     fn a_length_that_lies_allocates_nothing_of_that_size() {
-        for kind in 0..12 {
+        for kind in 0..18 {
             let bytes = [&[kind][..], &[0xff; 9], &[1]].concat();
             assert!(Message::decode(&bytes).is_err() || [3, 4, 11].contains(&kind));
         }

@@ -118,8 +118,9 @@ fn packet_and_hashes(packet: &Packet) -> (Packet, Vec<[u8; 16]>) {
         | Message::Full
         | Message::Root(_)
         | Message::Buckets(_)
-        | Message::Keys(_)
-        | Message::Pull(_) => message.encode(),
+        | Message::Held(_)
+        | Message::Differ(_)
+        | Message::Ask(_) => message.encode(),
     };
     (Packet::from(resized(blank, bytes.len())), hashes)
 }

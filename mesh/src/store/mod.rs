@@ -6,13 +6,16 @@
 //! `PeerInfo` that proves knowledge of the secret. An origin that could not be reached for ten minutes is
 //! collected; what it had reached by then is remembered for a day, so that nobody can play back older records.
 
+pub(crate) mod sums;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use sums::Sums;
 
 use crate::fdb::MacsBody;
 use crate::record::{Key, Record, Version, kind};
 use crate::{Adjacency, DropReason, Instant, PeerId, PeerInfo, ShortId, Signer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +31,8 @@ pub(crate) const MAX_ORIGIN_BYTES: usize = 4 << 20;
 pub(crate) const MAX_BYTES: usize = 256 << 20;
 /// Time without a way to a router after which it is collected.
 pub(crate) const COLLECT_AFTER: Duration = Duration::from_secs(600);
+/// Routers that could not be reached for so long are not passed on.
+pub(crate) const PASSED_ON: Duration = Duration::from_secs(60);
 /// How long a collected router's versions are remembered.
 pub(crate) const FLOOR_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Time between two looks for routers to collect.
@@ -53,6 +58,8 @@ struct Origin {
     records: BTreeMap<(u8, u64), Arc<Record>>,
     bytes: usize,
     unreachable_since: Option<Instant>,
+    /// Its records are compared with neighbours and passed on.
+    is_covered: bool,
 }
 
 /// The versions of a collected router.
@@ -70,6 +77,16 @@ pub(crate) struct Store {
     bytes: usize,
     evicted: Vec<PeerId>,
     next_collection: Instant,
+    own: Option<PeerId>,
+    sums: Sums,
+    /// Sum of the marks of the records of all reachable routers.
+    reached: u64,
+    /// Routers without a way to them, by the time since when.
+    away: BTreeSet<(Instant, PeerId)>,
+    /// Those of them that are still covered.
+    fading: BTreeSet<(Instant, PeerId)>,
+    /// When floors end.
+    floor_ends: BTreeSet<(Instant, PeerId)>,
 }
 
 impl Store {
@@ -87,7 +104,10 @@ impl Store {
 
     /// Stores a record of our own making.
     pub(crate) fn put_own(&mut self, now: Instant, record: Arc<Record>) {
+        let id = record.key.origin;
         self.insert(now, record);
+        self.note_reachable(now, &id, true);
+        self.own = Some(id);
     }
 
     /// `Err`: not to be stored.
@@ -144,11 +164,7 @@ impl Store {
         let size = record.bytes().len();
         let Some(origin) = self.origins.get(&record.key.origin) else {
             if self.origins.len() >= MAX_ORIGINS || self.bytes + size > MAX_BYTES {
-                let longest_away = self
-                    .origins
-                    .iter()
-                    .filter_map(|(id, o)| Some((o.unreachable_since?, *id)));
-                let (_, id) = longest_away.min().ok_or(DropReason::StoreFull)?;
+                let (_, id) = *self.away.first().ok_or(DropReason::StoreFull)?;
                 self.remove(&id);
                 self.evicted.push(id);
             }
@@ -172,10 +188,15 @@ impl Store {
         if record.info().is_none() && !self.origins.contains_key(&id) {
             return Vec::new();
         }
-        let origin = self.origins.entry(id).or_insert_with(|| Origin {
-            records: BTreeMap::new(),
-            bytes: 0,
-            unreachable_since: Some(now),
+        let origin = self.origins.entry(id).or_insert_with(|| {
+            self.away.insert((now, id));
+            self.fading.insert((now, id));
+            Origin {
+                records: BTreeMap::new(),
+                bytes: 0,
+                unreachable_since: Some(now),
+                is_covered: true,
+            }
         });
         let newest = record
             .info()
@@ -187,15 +208,19 @@ impl Store {
             .filter(|(_, old)| old.version.epoch < epoch)
             .map(|(slot, _)| *slot)
             .collect();
-        let mut gone = 0;
-        for slot in &outdated {
-            gone += origin.records.remove(slot).map_or(0, |old| old.bytes().len());
-        }
+        let counts = u64::from(origin.unreachable_since.is_none());
         let size = record.bytes().len();
-        gone += origin
-            .records
-            .insert(slot, record)
-            .map_or(0, |old| old.bytes().len());
+        self.sums.add(&record, origin.is_covered);
+        self.reached = self.reached.wrapping_add(record.mark() * counts);
+        let replaced = origin.records.insert(slot, record);
+        let others = outdated.iter().filter(|old| **old != slot);
+        let others: Vec<_> = others.filter_map(|old| origin.records.remove(old)).collect();
+        let mut gone = 0;
+        for old in others.iter().chain(&replaced) {
+            gone += old.bytes().len();
+            self.sums.remove(old, origin.is_covered);
+            self.reached = self.reached.wrapping_sub(old.mark() * counts);
+        }
         origin.bytes = origin.bytes + size - gone;
         self.bytes = self.bytes + size - gone;
         outdated.into_iter().filter(|old| *old != slot).collect()
@@ -207,6 +232,16 @@ impl Store {
             return false;
         };
         self.bytes -= origin.bytes;
+        for record in origin.records.values() {
+            self.sums.remove(record, origin.is_covered);
+        }
+        match origin.unreachable_since {
+            Some(since) => {
+                self.away.remove(&(since, *id));
+                self.fading.remove(&(since, *id));
+            }
+            None => self.reached = self.reached.wrapping_sub(origin.marks()),
+        }
         true
     }
 
@@ -275,42 +310,78 @@ impl Store {
         self.of_kind(id, kind::MACS, subkey)?.macs()
     }
 
-    /// Tells that there is a way to a router now, or none any more.
+    /// Tells that there is a way to a router now, or none any more. To this router there always is one.
     pub(crate) fn note_reachable(&mut self, now: Instant, id: &PeerId, is_reachable: bool) {
-        if let Some(origin) = self.origins.get_mut(id) {
-            origin.unreachable_since = match is_reachable {
-                true => None,
-                false => origin.unreachable_since.or(Some(now)),
-            };
+        let Some(origin) = self.origins.get_mut(id).filter(|_| self.own != Some(*id)) else {
+            return;
+        };
+        match (origin.unreachable_since, is_reachable) {
+            (Some(since), true) => {
+                origin.unreachable_since = None;
+                self.away.remove(&(since, *id));
+                self.fading.remove(&(since, *id));
+                self.reached = self.reached.wrapping_add(origin.marks());
+                if !std::mem::replace(&mut origin.is_covered, true) {
+                    origin.records.values().for_each(|record| self.sums.cover(record));
+                }
+            }
+            (None, false) => {
+                origin.unreachable_since = Some(now);
+                self.away.insert((now, *id));
+                self.fading.insert((now, *id));
+                self.reached = self.reached.wrapping_sub(origin.marks());
+            }
+            _ => {}
         }
     }
 
-    /// How long there has been no way to a router; zero while there is one. For ever, if it is not known.
-    pub(crate) fn unreachable_for(&self, now: Instant, id: &PeerId) -> Duration {
-        let since = self.origins.get(id).map(|origin| origin.unreachable_since);
-        since.map_or(Duration::MAX, |since| {
-            since.map_or(Duration::ZERO, |since| now.since(since))
-        })
+    /// What is compared with neighbours: the records of all routers but those that nobody reaches any more. Those
+    /// that could not be reached for a short while are among them: a router that has just been heard of is not
+    /// reached yet, and its records would be missed by a neighbour that comes at this moment.
+    pub(crate) fn sums(&self) -> &Sums {
+        &self.sums
     }
 
-    /// Drops routers that were unreachable for too long, and floors that are old. Returns the routers.
+    /// One hash over all of that.
+    pub(crate) fn root(&mut self) -> [u8; 32] {
+        self.sums.root()
+    }
+
+    /// Leaves out of it who could not be reached for too long.
+    pub(crate) fn fade(&mut self, now: Instant) {
+        while let Some((since, id)) = self.fading.first().copied() {
+            if now.since(since) < PASSED_ON {
+                break;
+            }
+            self.fading.pop_first();
+            if let Some(origin) = self.origins.get_mut(&id) {
+                origin.is_covered = false;
+                origin
+                    .records
+                    .values()
+                    .for_each(|record| self.sums.uncover(record));
+            }
+        }
+    }
+
+    /// Sum of the marks of the records of all reachable routers, this one included.
+    pub(crate) fn reached(&self) -> u64 {
+        self.reached
+    }
+
+    /// Drops routers that were unreachable for too long, and floors that are old. Returns the routers, in order.
     pub(crate) fn collect(&mut self, now: Instant) -> Vec<PeerId> {
         if now < self.next_collection {
             return Vec::new();
         }
         self.next_collection = now + COLLECT_EVERY;
-        self.floors.retain(|_, floor| floor.until > now);
-        let is_dead = |origin: &Origin| {
-            origin
-                .unreachable_since
-                .is_some_and(|since| now.since(since) >= COLLECT_AFTER)
-        };
-        let dead: Vec<_> = self
-            .origins
-            .iter()
-            .filter(|(_, o)| is_dead(o))
-            .map(|(id, _)| *id)
-            .collect();
+        while let Some((_, id)) = self.floor_ends.first().filter(|(end, _)| *end <= now).copied() {
+            self.floor_ends.pop_first();
+            self.floors.remove(&id);
+        }
+        let is_dead = |(since, _): &&(Instant, PeerId)| now.since(*since) >= COLLECT_AFTER;
+        let mut dead: Vec<_> = self.away.iter().take_while(is_dead).map(|(_, id)| *id).collect();
+        dead.sort_unstable();
         for id in &dead {
             self.keep_floor(now, id);
             self.remove(id);
@@ -322,11 +393,11 @@ impl Store {
         let Some(origin) = self.origins.get(id) else {
             return;
         };
-        let mut versions = self
-            .floors
-            .remove(id)
-            .map(|floor| floor.versions)
-            .unwrap_or_default();
+        let old = self.floors.remove(id);
+        if let Some(floor) = &old {
+            self.floor_ends.remove(&(floor.until, *id));
+        }
+        let mut versions = old.map(|floor| floor.versions).unwrap_or_default();
         for (slot, record) in &origin.records {
             let version = (record.version.epoch, record.version.counter);
             let floor = versions.entry(*slot).or_insert(version);
@@ -335,28 +406,27 @@ impl Store {
         if versions.len() > MAX_ORIGIN_RECORDS || self.floors.len() >= MAX_ORIGINS {
             return;
         }
-        self.floors.insert(
-            *id,
-            Floor {
-                versions,
-                until: now + FLOOR_KEPT,
-            },
-        );
+        let until = now + FLOOR_KEPT;
+        self.floor_ends.insert((until, *id));
+        self.floors.insert(*id, Floor { versions, until });
     }
 
     /// When [`collect`](Self::collect) may have something to do; `None` while every router is reachable.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        let away = self
-            .origins
-            .values()
-            .filter_map(|origin| origin.unreachable_since)
-            .min();
-        let collection = away.map(|since| since + COLLECT_AFTER);
-        let expiry = self.floors.values().map(|floor| floor.until).min();
+        let collection = self.away.first().map(|(since, _)| *since + COLLECT_AFTER);
+        let expiry = self.floor_ends.first().map(|(end, _)| *end);
         [collection, expiry]
             .into_iter()
             .flatten()
             .min()
             .map(|at| at.max(self.next_collection))
+    }
+}
+
+impl Origin {
+    /// Sum of the marks of its records.
+    fn marks(&self) -> u64 {
+        let marks = self.records.values().map(|record| record.mark());
+        marks.fold(0, u64::wrapping_add)
     }
 }

@@ -73,6 +73,84 @@ proptest! {
     }
 }
 
+/// What the sums should be, from nothing.
+fn assert_sums(store: &mut Store, now: Instant) {
+    store.fade(now);
+    let (mut sums, mut reached) = (Sums::default(), 0_u64);
+    for (id, origin) in &store.origins {
+        let away = origin.unreachable_since;
+        let is_covered = away.is_none_or(|since| now.since(since) < PASSED_ON);
+        assert_eq!(origin.is_covered, is_covered);
+        assert_eq!(
+            store.away.contains(&(away.unwrap_or_default(), *id)),
+            away.is_some()
+        );
+        for record in origin.records.values() {
+            sums.add(record, is_covered);
+            reached = reached.wrapping_add(if away.is_none() { record.mark() } else { 0 });
+        }
+    }
+    assert_eq!((store.reached(), store.root()), (reached, sums.root()));
+    for bucket in 0..=255 {
+        let sorted = |records: &[Arc<Record>]| {
+            let mut marks: Vec<_> = records.iter().map(|record| record.mark()).collect();
+            marks.sort_unstable();
+            marks
+        };
+        assert_eq!(sorted(store.sums().covered(bucket)), sorted(sums.covered(bucket)));
+        assert_eq!(sorted(store.sums().all(bucket)), sorted(sums.all(bucket)));
+    }
+    let away = store
+        .origins
+        .values()
+        .filter(|origin| origin.unreachable_since.is_some());
+    assert_eq!(store.away.len(), away.count());
+    assert!(store.fading.is_subset(&store.away));
+    let ends: BTreeSet<_> = store
+        .floors
+        .iter()
+        .map(|(id, floor)| (floor.until, *id))
+        .collect();
+    assert_eq!(store.floor_ends, ends);
+}
+
+proptest! {
+    #[test]
+    fn sums_are_those_of_what_is_there_whatever_happened(
+        steps in prop::collection::vec((some_records(), 1..4_u8, 0..6_u8, 0..90_u64), 0..30),
+    ) {
+        let (mut store, mut now) = (Store::default(), Instant(0));
+        for (records, n, what, seconds) in steps {
+            now = now + Duration::from_secs(seconds);
+            match what {
+                0 | 1 => records.into_iter().for_each(|record| drop(store.merge(now, record, &JUDGE))),
+                2 => drop(store.remove(&id(n))),
+                3 | 4 => store.note_reachable(now, &id(n), what == 3),
+                _ => {
+                    now = now + COLLECT_AFTER * u32::from(seconds > 60);
+                    store.collect(now);
+                }
+            }
+            assert_sums(&mut store, now);
+        }
+    }
+}
+
+#[test]
+fn a_router_always_counts_itself_in() {
+    let mut store = Store::default();
+    store.put_own(Instant(0), info_record(1, 1, 1));
+    let later = Instant(0) + COLLECT_AFTER;
+    store.note_reachable(later, &id(1), false);
+    assert_sums(&mut store, later + COLLECT_AFTER);
+    assert_eq!(store.reached(), info_record(1, 1, 1).mark());
+    assert_eq!(
+        (store.next_timeout(), store.collect(later + COLLECT_AFTER)),
+        (None, Vec::new())
+    );
+    assert_ne!(store.root(), Store::default().root());
+}
+
 fn merged(store: &mut Store, record: Arc<Record>) -> Merged {
     store.merge(Instant(0), record, &JUDGE)
 }
