@@ -1,0 +1,223 @@
+//! Over which links records spread at once: along one tree that all routers of a component share.
+//!
+//! Everybody computes the same shortest paths from the router of lowest id; a router tells the neighbour that is
+//! its parent in them so ([`Message::Parent`](crate::wire::Message)), and both pass all records on to each other.
+//! Its own records a router gives to every neighbour: the two ends of a change flood it. What the tree loses
+//! (it was changing, its link was dying, somebody lies) is repaired lazily, after Plumtree: the marks of recent
+//! records ride on the keepalives ([`recent`]), and what stays unknown for a moment is asked for ([`missing`]).
+//!
+//! A link counts like one of the tree, too,
+//! - while it is young: its ends have yet to find their places in the tree;
+//! - for a moment after it ceased to be one: the new parent must have heard of us first;
+//! - for two seconds after this router lost a link of the tree: then any link;
+//! - for a while when records that its other end has keep coming by being asked for: who is cut off by a parent
+//!   that is slow, wrong or lying takes a second one (a graft).
+
+pub(crate) mod missing;
+pub(crate) mod recent;
+
+use crate::{Instant, LinkId, PeerId};
+use missing::Missing;
+use recent::{Recent, Slot};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// How long everything goes over every link after one of the tree was lost.
+const FLOOD: Duration = Duration::from_secs(2);
+/// How long a link is young.
+const YOUNG: Duration = Duration::from_secs(2);
+/// How long a former parent still counts.
+const LINGER: Duration = Duration::from_millis(500);
+/// Times that something had to be asked for …
+const HITS: usize = 3;
+/// … within this time, before a graft; answers that come together count once.
+const HITS_WITHIN: Duration = Duration::from_secs(30);
+const TOGETHER: Duration = Duration::from_millis(500);
+/// How long a graft holds: the first, and at most, doubling with each that follows while the parent stays the same.
+const GRAFT: Duration = Duration::from_secs(30);
+const MAX_GRAFT: Duration = Duration::from_secs(600);
+
+/// A neighbour, as far as spreading goes.
+#[derive(Debug)]
+struct Near {
+    link: LinkId,
+    since: Instant,
+    /// It said that we are its parent.
+    is_child: bool,
+    /// What we told it last: that it is our parent.
+    told: bool,
+    /// It is a parent until then, whatever the tree says.
+    until: Instant,
+    slot: Option<Slot>,
+    /// Marks up to this number need not be shown to it any more.
+    shown: u64,
+    /// What the last keepalive showed: its number, and that of the mark after the last.
+    flying: Option<(u64, u64)>,
+}
+
+/// The state of spreading.
+#[derive(Debug, Default)]
+pub(crate) struct Spread {
+    parent: Option<PeerId>,
+    neighbors: BTreeMap<PeerId, Near>,
+    flood_until: Instant,
+    hits: VecDeque<Instant>,
+    grafts: u32,
+    /// Something changed that neighbours may have to be told.
+    stir: bool,
+    pub(crate) recent: Recent,
+    pub(crate) missing: Missing,
+}
+
+impl Spread {
+    /// This link with a neighbour is used from now on.
+    pub(crate) fn linked(&mut self, now: Instant, peer: PeerId, link: LinkId) {
+        let slot = match self.neighbors.remove(&peer) {
+            Some(old) => old.slot,
+            None => self.recent.take_slot(),
+        };
+        let near = Near {
+            link,
+            since: now,
+            is_child: false,
+            told: false,
+            until: Instant(0),
+            slot,
+            shown: self.recent.end(),
+            flying: None,
+        };
+        self.neighbors.insert(peer, near);
+        self.stir = true;
+    }
+
+    /// No link with it is left.
+    pub(crate) fn lost(&mut self, now: Instant, peer: &PeerId) {
+        let Some(near) = self.neighbors.remove(peer) else {
+            return;
+        };
+        if let Some(slot) = near.slot {
+            self.recent.free_slot(slot);
+        }
+        if near.is_child || near.told || self.parent == Some(*peer) {
+            self.flood_until = now + FLOOD;
+        }
+        if self.parent == Some(*peer) {
+            self.set_parent(now, None);
+        }
+    }
+
+    /// The tree says that this neighbour is our parent; `None`: we are the root, or out of it.
+    pub(crate) fn set_parent(&mut self, now: Instant, parent: Option<PeerId>) {
+        if self.parent == parent {
+            return;
+        }
+        if let Some(old) = self.parent.and_then(|old| self.neighbors.get_mut(&old)) {
+            old.until = old.until.max(now + LINGER);
+        }
+        self.parent = parent;
+        self.hits.clear();
+        self.grafts = 0;
+        self.stir = true;
+    }
+
+    /// A neighbour says whether we are its parent.
+    pub(crate) fn parent_of(&mut self, peer: &PeerId, link: LinkId, is_child: bool) {
+        if let Some(near) = self.neighbors.get_mut(peer).filter(|near| near.link == link) {
+            near.is_child = is_child;
+        }
+    }
+
+    /// What has to be told over which links: whether their other ends are parents of ours.
+    pub(crate) fn to_tell(&mut self, now: Instant) -> Vec<(LinkId, bool)> {
+        if !std::mem::take(&mut self.stir) && self.next_end().is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        let parent = self.parent;
+        let mut tell = Vec::new();
+        for (peer, near) in &mut self.neighbors {
+            let is_parent = parent == Some(*peer) || near.until > now;
+            if near.told != is_parent {
+                near.told = is_parent;
+                tell.push((near.link, is_parent));
+            }
+        }
+        tell
+    }
+
+    /// True if records that came from elsewhere are passed on to this neighbour at once.
+    pub(crate) fn is_eager(&self, now: Instant, peer: &PeerId) -> bool {
+        self.neighbors.get(peer).is_some_and(|near| {
+            let is_tree = near.is_child || near.told || self.parent == Some(*peer);
+            is_tree || now < self.flood_until || now.since(near.since) < YOUNG
+        })
+    }
+
+    /// True if what was asked of `source` in bulk is passed on to `peer`, too: not if its link is the younger one,
+    /// because then it is, or just was, compared by itself.
+    pub(crate) fn is_eager_for_bulk(&self, now: Instant, peer: &PeerId, source: &PeerId) -> bool {
+        let since = |peer| self.neighbors.get(peer).map(|near| near.since);
+        let (Some(ours), Some(theirs)) = (since(peer), since(source)) else {
+            return false;
+        };
+        self.is_eager(now, peer) && (ours < theirs || now.since(ours) >= 5 * YOUNG)
+    }
+
+    /// This neighbour has this record: it gave or showed it to us, or we sent it.
+    pub(crate) fn had_by(&mut self, peer: &PeerId, mark: u64) {
+        if let Some(near) = self.neighbors.get(peer) {
+            self.recent.had_by(mark, near.slot);
+        }
+    }
+
+    /// What a keepalive of this number, to this neighbour, shall show. True: there is more.
+    pub(crate) fn show(&mut self, peer: &PeerId, number: u64, most: usize) -> (Vec<u64>, bool) {
+        let Some(near) = self.neighbors.get_mut(peer) else {
+            return (Vec::new(), false);
+        };
+        near.flying = Some((number, self.recent.end()));
+        self.recent.to_show(near.shown, near.slot, most)
+    }
+
+    /// The keepalive of this number was answered.
+    pub(crate) fn saw(&mut self, peer: &PeerId, number: u64) {
+        if let Some(near) = self.neighbors.get_mut(peer)
+            && let Some((_, end)) = near.flying.take_if(|(flying, _)| *flying == number)
+        {
+            near.shown = end;
+        }
+    }
+
+    /// A record came only after it was asked for, and the tree should have brought it. Happens that often, the one
+    /// that had it becomes a second parent.
+    pub(crate) fn hit(&mut self, now: Instant, from: PeerId) {
+        if self.parent.is_none_or(|parent| parent == from) && self.grafts == 0 && self.neighbors.len() < 2 {
+            return;
+        }
+        if self.hits.back().is_some_and(|at| now.since(*at) < TOGETHER) {
+            return;
+        }
+        self.hits.retain(|at| now.since(*at) < HITS_WITHIN);
+        self.hits.push_back(now);
+        if self.hits.len() < HITS {
+            return;
+        }
+        self.hits.clear();
+        let holds = GRAFT.saturating_mul(1 << self.grafts.min(8)).min(MAX_GRAFT);
+        if let Some(near) = self.neighbors.get_mut(&from) {
+            near.until = near.until.max(now + holds);
+            self.grafts += 1;
+            self.stir = true;
+        }
+    }
+
+    fn next_end(&self) -> Option<Instant> {
+        let told = self.neighbors.iter().filter(|(_, near)| near.told);
+        let ending = told.filter(|(peer, _)| self.parent != Some(**peer));
+        ending.map(|(_, near)| near.until).min()
+    }
+
+    /// When there is something to tell, or to ask for.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.next_end().into_iter().chain(self.missing.next_timeout()).min()
+    }
+}
