@@ -2,7 +2,7 @@
 //! itself is thereby checked against a second opinion.
 
 use mesh::{
-    Adjacency, Admission, LinkLabel, Mac, MacsBody, PeerId, PeerInfo, PeerName, SecretId, Signer, Vni,
+    Adjacency, Admission, Delay, LinkLabel, Mac, MacsBody, PeerId, PeerInfo, PeerName, SecretId, Signer, Vni,
 };
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -120,9 +120,9 @@ pub fn info(peer: PeerId, epoch: u64) -> PeerInfo {
 #[must_use]
 pub fn links(neighbors: &[(PeerId, u16)]) -> Vec<u8> {
     let link = |&(neighbor, label): &(PeerId, u16)| Adjacency {
-        neighbor,
+        neighbor: neighbor.short(),
         label: LinkLabel(label),
-        delay_us: 1000,
+        delay: Delay::from_us(1000),
         mtu: 1400,
     };
     let body: Vec<_> = neighbors.iter().map(link).collect();

@@ -106,7 +106,7 @@ impl Router {
         self.sent.clear();
         self.input(Input::Message {
             link: LINK,
-            bytes: bytes.to_vec(),
+            packet: bytes.to_vec().into(),
         });
     }
 
@@ -115,8 +115,8 @@ impl Router {
         self.mesh.handle_input(self.now, input);
         let mut bytes = 0;
         while let Some(output) = self.mesh.poll_output() {
-            if let Output::Send { bytes: message, .. } = &output {
-                bytes += message.len();
+            if let Output::Send { packet, .. } = &output {
+                bytes += packet.len();
             }
             self.output(output);
         }
@@ -125,7 +125,9 @@ impl Router {
 
     fn output(&mut self, output: Output) {
         match output {
-            Output::Send { link, bytes, .. } => {
+            Output::Send { link, packet, .. } => {
+                let bytes = packet.bytes().to_vec();
+                assert_eq!(packet.len(), bytes.len());
                 assert!(self.open.contains(&link) && bytes.len() <= MAX_MESSAGE && !bytes.is_empty());
                 self.sent.push((link, bytes));
                 return;

@@ -141,8 +141,9 @@ mod tests {
     use crate::record::Record;
     use crate::testing::{FakeSigner, id, info_record, record};
     use proptest::prelude::*;
+    use std::sync::Arc;
 
-    fn store(records: &[Record]) -> Store {
+    fn store(records: &[Arc<Record>]) -> Store {
         let mut store = Store::default();
         for record in records {
             store.merge(Instant(0), record.clone(), &FakeSigner(id(0)));

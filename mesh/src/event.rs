@@ -3,7 +3,7 @@
 //! The driver (daemon or simulator) feeds [`Input`]s to [`Mesh::handle_input`](crate::Mesh::handle_input) and
 //! drains [`Output`]s after each. Frames never pass here.
 
-use crate::{Fdb, LinkId, LinkLabel, Mac, PeerId, PeerInfo, PeerName, Route, SecretId, Tree, Vni};
+use crate::{Fdb, LinkId, LinkLabel, Mac, Packet, PeerId, PeerInfo, PeerName, Route, SecretId, Tree, Vni};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -46,7 +46,7 @@ pub enum Input {
         /// On which link.
         link: LinkId,
         /// The message, at most [`MAX_MESSAGE`](crate::MAX_MESSAGE) bytes.
-        bytes: Vec<u8>,
+        packet: Packet,
     },
     /// The driver skipped a message that was larger than allowed.
     Oversized {
@@ -156,7 +156,7 @@ pub enum Output {
         /// Over which link.
         link: LinkId,
         /// The message.
-        bytes: Vec<u8>,
+        packet: Packet,
         /// True: on the ordered stream. False: as a datagram that may be lost (keepalives).
         reliable: bool,
     },

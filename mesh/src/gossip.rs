@@ -3,8 +3,9 @@
 use crate::link::Phase;
 use crate::record::{Key, Record, RecordError, kind};
 use crate::store::Merged;
-use crate::wire::{Blob, Message};
+use crate::wire::{Batch, Message};
 use crate::{DropReason, Instant, LinkId, MAX_MESSAGE, MacsBody, Mesh, Output, PeerId, Vni};
+use std::sync::Arc;
 
 /// Room in a message for what is not records: the kind byte and the number of records.
 const ENVELOPE: usize = 16;
@@ -13,18 +14,17 @@ const PREFIX: usize = 4;
 
 impl Mesh {
     /// Records came from a neighbour.
-    pub(crate) fn records(&mut self, now: Instant, link: LinkId, from: PeerId, blobs: Vec<Blob>) {
-        let mut records: Vec<Record> = Vec::new();
-        for blob in blobs {
-            match Record::parse(blob.0) {
-                Ok(record) => records.push(record),
-                Err(RecordError::Oversized) => self.out.drop(DropReason::OversizedRecord),
-                Err(RecordError::Malformed) => self.out.drop(DropReason::MalformedRecord),
-            }
+    pub(crate) fn records(&mut self, now: Instant, link: LinkId, from: PeerId, batch: &Batch) {
+        for refused in &batch.refused {
+            self.out.drop(match refused {
+                RecordError::Oversized => DropReason::OversizedRecord,
+                RecordError::Malformed => DropReason::MalformedRecord,
+            });
         }
         // What admits an origin comes before all else it says.
-        records.sort_by_key(|record| record.key.kind != kind::PEER_INFO);
-        for record in records {
+        let is_info = |record: &&Arc<Record>| record.key.kind == kind::PEER_INFO;
+        let infos = batch.records.iter().filter(is_info);
+        for record in infos.chain(batch.records.iter().filter(|record| !is_info(record))) {
             if self
                 .links
                 .get(link)
@@ -33,22 +33,22 @@ impl Mesh {
                 return;
             }
             if record.key.origin == self.own.id {
-                self.own_record(now, link, from, &record);
+                self.own_record(now, link, from, record);
             } else {
                 self.record(now, link, from, record);
             }
         }
     }
 
-    fn record(&mut self, now: Instant, link: LinkId, from: PeerId, record: Record) {
-        let (key, bytes) = (record.key, record.bytes().to_vec());
-        let merged = self.store.merge(now, record, &*self.own.signer());
+    fn record(&mut self, now: Instant, link: LinkId, from: PeerId, record: &Arc<Record>) {
+        let key = record.key;
+        let merged = self.store.merge(now, Arc::clone(record), &*self.own.signer());
         for peer in self.store.take_evicted() {
             self.forget_origin(now, &peer);
         }
         match merged {
             Merged::New(outdated) => {
-                self.flood.push((Some(from), bytes));
+                self.flood.push((Some(from), Arc::clone(record)));
                 self.learn(now, &key, &outdated);
             }
             Merged::Known => {}
@@ -65,8 +65,8 @@ impl Mesh {
     /// A neighbour that lags behind with its own records shall know at once.
     fn show(&mut self, link: LinkId, key: &Key) {
         if let Some(record) = self.store.get(key) {
-            self.out
-                .send(link, &Message::Records(vec![Blob(record.bytes().to_vec())]));
+            let batch = Batch::from(vec![Arc::clone(record)]);
+            self.out.send(link, Message::Records(batch));
         }
     }
 
@@ -99,7 +99,7 @@ impl Mesh {
             );
         }
         if key.kind == kind::LINK_STATE || outdated.iter().any(|(kind, _)| *kind == kind::LINK_STATE) {
-            let adjacencies = self.store.adjacencies(&origin);
+            let adjacencies = self.store.links(&origin).to_vec();
             if self.topology.set(origin, adjacencies) {
                 self.schedule.request(now);
             }
@@ -113,7 +113,9 @@ impl Mesh {
             }
             kind::MACS => {
                 if let Some(body) = self.store.macs(&origin, key.subkey) {
-                    self.learn_macs(origin, key.subkey, &body);
+                    for change in self.registry.learn(origin, key.subkey, body) {
+                        self.out.push(Output::Fdb(change));
+                    }
                 }
             }
             _ => {}
@@ -172,27 +174,30 @@ impl Mesh {
         }
         for (peer, link) in self.links.neighbors() {
             let records = news.iter().filter(|(from, _)| from.as_ref() != Some(peer));
-            for message in pack(records.map(|(_, bytes)| bytes.as_slice())) {
-                self.out.send(link.id, &message);
+            for message in pack(records.map(|(_, record)| record)) {
+                self.out.send(link.id, message);
             }
         }
     }
 }
 
 /// Puts records into as few messages as they fit in.
-pub(crate) fn pack<'a>(records: impl Iterator<Item = &'a [u8]>) -> Vec<Message> {
-    let mut messages: Vec<Vec<Blob>> = Vec::new();
+pub(crate) fn pack<'a>(records: impl Iterator<Item = &'a Arc<Record>>) -> Vec<Message> {
+    let mut messages: Vec<Vec<Arc<Record>>> = Vec::new();
     let mut room = 0;
     for record in records {
-        let size = record.len() + PREFIX;
+        let size = record.bytes().len() + PREFIX;
         match messages.last_mut() {
-            Some(last) if room >= size => last.push(Blob(record.to_vec())),
+            Some(last) if room >= size => last.push(Arc::clone(record)),
             _ => {
-                messages.push(vec![Blob(record.to_vec())]);
+                messages.push(vec![Arc::clone(record)]);
                 room = MAX_MESSAGE - ENVELOPE;
             }
         }
         room -= size;
     }
-    messages.into_iter().map(Message::Records).collect()
+    messages
+        .into_iter()
+        .map(|records| Message::Records(records.into()))
+        .collect()
 }

@@ -28,7 +28,7 @@
 //! |---|---|
 //! | `mesh`, `event`, `config`, `status` | the core's face: inputs, outputs, settings, views |
 //! | `id`, `time`, `drops`, `bucket`, `outbox` | small things used everywhere |
-//! | `wire` | messages between neighbours |
+//! | `wire`, `packet` | messages between neighbours |
 //! | `link/`, `neighbor` | links: greeting, keepalives, rivals; what the core does when they change |
 //! | `connector`, `target` | what is dialled, and when |
 //! | `record/`, `store` | signed records and their merge |
@@ -57,6 +57,7 @@ mod mesh;
 mod neighbor;
 mod outbox;
 mod own;
+mod packet;
 mod reach;
 mod record;
 mod repair;
@@ -81,6 +82,7 @@ pub use fdb::{
 };
 pub use id::{InvalidName, LinkId, LinkLabel, Mac, PeerId, PeerName, SecretId, ShortId, Vni};
 pub use mesh::Mesh;
+pub use packet::Packet;
 pub use record::{Admission, PeerInfo, Signer};
 pub use route::{
     BroadcastLinks, BroadcastTree, DirectPath, LABEL_REST, Labels, MAX_LABELS, RELAY_COST_US, Route, Routes,
@@ -88,7 +90,7 @@ pub use route::{
 };
 pub use status::{LinkStatus, LinkView, PeerView, TargetState, TargetView};
 pub use time::Instant;
-pub use topology::{Adjacency, Topology};
+pub use topology::{Adjacency, Delay, Topology};
 pub use trees::{MAX_TREE_DEPTH, MAX_TREE_SOURCES, TREE_ABOVE, Tree, TreeChange, TreeRoot, Trees};
 
 /// Largest control message in bytes. Drivers skip larger ones and say so with [`Input::Oversized`].

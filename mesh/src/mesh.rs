@@ -5,6 +5,7 @@ use crate::link::{Greeter, Links};
 use crate::linkstate::LinkStates;
 use crate::outbox::Outbox;
 use crate::own::Own;
+use crate::record::Record;
 use crate::routed::Limits;
 use crate::schedule::Schedule;
 use crate::store::Store;
@@ -15,6 +16,7 @@ use crate::{
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The control plane of one router. See the crate's documentation for the way an update takes through it.
 pub struct Mesh {
@@ -39,7 +41,7 @@ pub struct Mesh {
     pub(crate) states: LinkStates,
     pub(crate) limits: Limits,
     /// Records to pass on, with the neighbour each came from.
-    pub(crate) flood: Vec<(Option<PeerId>, Vec<u8>)>,
+    pub(crate) flood: Vec<(Option<PeerId>, Arc<Record>)>,
     /// When to compare records with each neighbour.
     pub(crate) rounds: BTreeMap<PeerId, Instant>,
     pub(crate) max_links: usize,
@@ -106,7 +108,7 @@ impl Mesh {
                 self.link_up(now, (link, peer, address), direction, target);
             }
             Input::LinkDown { link, reason } => self.links.closed(now, link, &reason),
-            Input::Message { link, bytes } => self.message(now, link, &bytes),
+            Input::Message { link, packet } => self.message(now, link, &packet),
             Input::Oversized { .. } => self.out.drop(DropReason::OversizedMessage),
             Input::Alive { peer } => self.links.alive(now, &peer),
             Input::DialFailed { target, error, own } => {

@@ -3,7 +3,7 @@
 use crate::link::{Happened, MAX_LINKS, Phase};
 use crate::routed;
 use crate::wire::{Message, WireError};
-use crate::{Direction, DropReason, Event, Instant, LinkId, MAX_MESSAGE, Mesh, Output, PeerId};
+use crate::{Direction, DropReason, Event, Instant, LinkId, MAX_MESSAGE, Mesh, Output, Packet, PeerId};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -49,27 +49,27 @@ impl Mesh {
     }
 
     /// A control message came.
-    pub(crate) fn message(&mut self, now: Instant, id: LinkId, bytes: &[u8]) {
+    pub(crate) fn message(&mut self, now: Instant, id: LinkId, packet: &Packet) {
         let Some((peer, phase)) = self.links.get(id).map(|link| (link.peer, link.phase)) else {
             return;
         };
         if phase == Phase::Closing {
             return;
         }
-        if bytes.len() > MAX_MESSAGE {
+        if packet.len() > MAX_MESSAGE {
             return self.out.drop(DropReason::OversizedMessage);
         }
         self.links.heard(now, id);
-        match Message::decode(bytes) {
-            Ok(Message::Hello(hello)) => self.links.greeted(now, id, hello, &mut self.out),
-            Ok(Message::Ping(ping)) => self.links.pinged(id, ping, &mut self.out),
-            Ok(Message::Pong(number)) => self.links.ponged(now, id, number, &mut self.out),
+        match packet.message() {
+            Ok(Message::Hello(hello)) => self.links.greeted(now, id, hello.clone(), &mut self.out),
+            Ok(Message::Ping(ping)) => self.links.pinged(id, *ping, &mut self.out),
+            Ok(Message::Pong(number)) => self.links.ponged(now, id, *number, &mut self.out),
             Ok(Message::Goodbye) => self
                 .links
                 .close(now, id, "the other router stopped", &mut self.out),
             _ if matches!(phase, Phase::Challenged { .. }) => {
                 if let Some(link) = self.links.get_mut(id) {
-                    link.hold(bytes);
+                    link.hold(packet);
                 }
             }
             Ok(message) if phase != Phase::Greeting => self.neighbor_message(now, id, peer, message),
@@ -86,15 +86,15 @@ impl Mesh {
         }
     }
 
-    fn neighbor_message(&mut self, now: Instant, id: LinkId, peer: PeerId, message: Message) {
+    fn neighbor_message(&mut self, now: Instant, id: LinkId, peer: PeerId, message: &Message) {
         match message {
-            Message::Records(blobs) => self.records(now, id, peer, blobs),
+            Message::Records(batch) => self.records(now, id, peer, batch),
             Message::Routed(message) => {
                 let (links, own) = (&self.links, self.own.id);
                 let link_to = |next: &PeerId| links.with(next).map(|link| link.id);
                 routed::receive(now, own, peer, message, &mut self.limits, link_to, &mut self.out);
             }
-            message => self.repair_message(now, id, &message),
+            message => self.repair_message(now, id, message),
         }
     }
 
@@ -195,8 +195,8 @@ impl Mesh {
         self.plan_round(now, peer);
         self.schedule.rush(now);
         let held = self.links.get_mut(id).map(|link| std::mem::take(&mut link.held));
-        for bytes in held.unwrap_or_default() {
-            self.message(now, id, &bytes);
+        for packet in held.unwrap_or_default() {
+            self.message(now, id, &packet);
         }
     }
 
@@ -230,7 +230,7 @@ impl Mesh {
         self.pass_on();
         let ids: Vec<_> = self.links.iter().map(|link| link.id).collect();
         for id in ids {
-            self.out.send(id, &Message::Goodbye);
+            self.out.send(id, Message::Goodbye);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Ways to other routers: for data (routes), for control messages (paths over links) and for broadcast (trees).
 
-use crate::linkstate::{differs, quantise};
-use crate::{DirectPath, DropReason, Instant, Mesh, Output, PeerId, control_paths, routed};
+use crate::linkstate::differs;
+use crate::{Delay, DirectPath, DropReason, Instant, Mesh, Output, PeerId, control_paths, routed};
 use std::time::Duration;
 
 /// Direct data paths that are remembered.
@@ -30,7 +30,7 @@ impl Mesh {
         }
         let delay = u64::try_from(rtt.as_micros() / 2).unwrap_or(u64::MAX);
         let path = DirectPath {
-            delay_us: quantise(delay),
+            delay_us: Delay::from_us(delay).us(),
             mtu,
         };
         match self.direct.get(&peer) {

@@ -17,7 +17,7 @@ impl Mesh {
     /// Begins a comparison.
     pub(crate) fn compare(&mut self, link: LinkId) {
         let root = self.summary().root;
-        self.out.send(link, &Message::Root(root));
+        self.out.send(link, Message::Root(root));
     }
 
     /// Plans the next comparison with a neighbour.
@@ -55,20 +55,20 @@ impl Mesh {
             Message::Root(theirs) => {
                 let ours = self.summary();
                 if ours.root != *theirs {
-                    self.out.send(link, &Message::Buckets(ours.buckets));
+                    self.out.send(link, Message::Buckets(ours.buckets));
                 }
             }
             Message::Buckets(theirs) => {
                 let differing = self.summary().differing(theirs);
                 for keys in digest::list(&self.store, |id| self.covers(id), &differing) {
-                    self.out.send(link, &Message::Keys(keys));
+                    self.out.send(link, Message::Keys(keys));
                 }
             }
             Message::Keys(theirs) => {
                 let (pull, push) = digest::compare(&self.store, |id| self.covers(id), theirs);
                 self.give(link, &push);
                 for keys in pull.chunks(MAX_KEYS) {
-                    self.out.send(link, &Message::Pull(keys.to_vec()));
+                    self.out.send(link, Message::Pull(keys.to_vec()));
                 }
             }
             Message::Pull(keys) => self.give(link, keys),
@@ -79,17 +79,15 @@ impl Mesh {
     /// Sends the records of these keys, as far as they are here.
     fn give(&mut self, link: LinkId, keys: &[Key]) {
         let mut room = MAX_REPLY;
-        let records = keys
-            .iter()
-            .filter_map(|key| self.store.get(key))
-            .map(crate::record::Record::bytes);
-        let records = records.take_while(|bytes| {
-            let fits = bytes.len() <= room;
-            room = room.saturating_sub(bytes.len());
+        let records = keys.iter().filter_map(|key| self.store.get(key));
+        let records = records.take_while(|record| {
+            let size = record.bytes().len();
+            let fits = size <= room;
+            room = room.saturating_sub(size);
             fits
         });
         for message in pack(records) {
-            self.out.send(link, &message);
+            self.out.send(link, message);
         }
     }
 

@@ -96,7 +96,10 @@ impl Mesh {
 
     fn links_of(&self, id: &PeerId) -> Vec<(PeerId, u64)> {
         let told = self.topology.adjacencies(id).iter();
-        let told = told.map(|adjacency| (adjacency.neighbor, u64::from(adjacency.delay_us) * 2));
+        let told = told.filter_map(|adjacency| {
+            let neighbor = self.topology.named(adjacency.neighbor)?;
+            Some((neighbor, u64::from(adjacency.delay_us()) * 2))
+        });
         if *id != self.own.id {
             return told.collect();
         }

@@ -3,12 +3,14 @@
 //! Bytes after the known fields are ignored, so that later versions can append. Whatever arrives, decoding
 //! neither panics nor allocates more than a small multiple of the message.
 
-use crate::record::{Key, Version};
+use crate::record::{Key, Record, RecordError, Version};
 use crate::{PeerId, PeerName};
+use postcard::ser_flavors::Size;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Lowest protocol version this program speaks.
 pub(crate) const VERSION_MIN: u16 = 1;
@@ -27,7 +29,7 @@ pub(crate) enum Message {
     /// The sender stops: drop the link and tell everybody.
     Goodbye,
     /// Signed records, each as its origin made it.
-    Records(Vec<Blob>),
+    Records(Batch),
     /// Anti-entropy, step 1: hash over all records of reachable origins.
     Root([u8; 32]),
     /// Step 2, when the roots differ: one hash per bucket.
@@ -38,6 +40,15 @@ pub(crate) enum Message {
     Pull(Vec<Key>),
     /// Bytes for a router further away.
     Routed(Routed),
+}
+
+/// Records that travel together.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Batch {
+    /// Those that are records.
+    pub(crate) records: Vec<Arc<Record>>,
+    /// What was wrong with others that came along; never sent.
+    pub(crate) refused: Vec<RecordError>,
 }
 
 /// Introduces one end of a link to the other.
@@ -115,12 +126,28 @@ impl Message {
             Self::Ping(body) => pack(2, body),
             Self::Pong(body) => pack(3, body),
             Self::Goodbye => pack(4, &()),
-            Self::Records(body) => pack(5, body),
+            Self::Records(body) => pack(5, &Blobs(&body.records)),
             Self::Root(body) => pack(6, body),
             Self::Buckets(body) => pack(7, body),
             Self::Keys(body) => pack(8, body),
             Self::Pull(body) => pack(9, body),
             Self::Routed(body) => pack(10, body),
+        }
+    }
+
+    /// How many bytes [`encode`](Self::encode) makes.
+    pub(crate) fn size(&self) -> usize {
+        1 + match self {
+            Self::Hello(body) => size(body),
+            Self::Ping(body) => size(body),
+            Self::Pong(body) => size(body),
+            Self::Goodbye => 0,
+            Self::Records(body) => size(&Blobs(&body.records)),
+            Self::Root(body) => size(body),
+            Self::Buckets(body) => size(body),
+            Self::Keys(body) => size(body),
+            Self::Pull(body) => size(body),
+            Self::Routed(body) => size(body),
         }
     }
 
@@ -132,7 +159,7 @@ impl Message {
             2 => Self::Ping(unpack(body)?),
             3 => Self::Pong(unpack(body)?),
             4 => Self::Goodbye,
-            5 => Self::Records(unpack(body)?),
+            5 => Self::Records(Batch::read(unpack(body)?)),
             6 => Self::Root(unpack(body)?),
             7 => Self::Buckets(unpack(body)?),
             8 => Self::Keys(unpack(body)?),
@@ -146,6 +173,49 @@ impl Message {
 fn pack<T: Serialize>(kind: u8, body: &T) -> Vec<u8> {
     // Encoding fails only for types of unknown length, and none of ours is one.
     postcard::to_extend(body, vec![kind]).unwrap_or_default()
+}
+
+fn size<T: Serialize + ?Sized>(body: &T) -> usize {
+    postcard::serialize_with_flavor(body, Size::default()).unwrap_or_default()
+}
+
+impl Batch {
+    fn read(blobs: Vec<&[u8]>) -> Self {
+        let mut batch = Self::default();
+        for blob in blobs {
+            match Record::parse(blob) {
+                Ok(record) => batch.records.push(Arc::new(record)),
+                Err(error) => batch.refused.push(error),
+            }
+        }
+        batch
+    }
+}
+
+impl From<Vec<Arc<Record>>> for Batch {
+    fn from(records: Vec<Arc<Record>>) -> Self {
+        Self {
+            records,
+            refused: Vec::new(),
+        }
+    }
+}
+
+/// Records as they are written: each as one piece.
+struct Blobs<'a>(&'a [Arc<Record>]);
+
+impl Serialize for Blobs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|record| Piece(record.bytes())))
+    }
+}
+
+struct Piece<'a>(&'a [u8]);
+
+impl Serialize for Piece<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
 }
 
 fn unpack<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, WireError> {
@@ -208,6 +278,15 @@ mod tests {
         prop::collection::vec(any::<u8>(), 0..99).prop_map(Blob)
     }
 
+    fn record() -> impl Strategy<Value = Arc<Record>> {
+        (
+            any::<u8>(),
+            any::<(u8, u64)>(),
+            prop::collection::vec(any::<u8>(), 0..99),
+        )
+            .prop_map(|(n, slot, body)| crate::testing::record(n, slot, (1, 2), &body))
+    }
+
     fn hello() -> impl Strategy<Value = Hello> {
         let address = (any::<std::net::IpAddr>(), any::<u16>()).prop_map(SocketAddr::from);
         ("[!-~]{1,63}", any::<(u16, u16, u64, u64, u64)>(), address).prop_map(|(name, numbers, observed)| {
@@ -241,7 +320,7 @@ mod tests {
             any::<(u64, bool)>().prop_map(|(number, reliable)| Message::Ping(Ping { number, reliable })),
             any::<u64>().prop_map(Message::Pong),
             Just(Message::Goodbye),
-            prop::collection::vec(blob(), 0..9).prop_map(Message::Records),
+            prop::collection::vec(record(), 0..9).prop_map(|records| Message::Records(records.into())),
             any::<[u8; 32]>().prop_map(Message::Root),
             prop::collection::vec(any::<u64>(), 0..300).prop_map(Message::Buckets),
             (any::<(Vec<u8>, bool)>(), prop::collection::vec(held(), 0..9)).prop_map(
@@ -262,6 +341,7 @@ mod tests {
         #[test]
         fn messages_round_trip_whatever_is_appended(message in message(), more in any::<Vec<u8>>()) {
             let mut bytes = message.encode();
+            prop_assert_eq!(message.size(), bytes.len());
             bytes.extend(more);
             prop_assert_eq!(Message::decode(&bytes), Ok(message));
         }

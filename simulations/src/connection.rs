@@ -43,7 +43,7 @@ pub(crate) enum Packet {
     /// A message of the proof of the secret.
     Proof(Vec<u8>),
     /// A control message.
-    Message(Vec<u8>),
+    Message(mesh::Packet),
 }
 
 impl Packet {
@@ -51,7 +51,8 @@ impl Packet {
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Self::Initial | Self::Welcome => &[],
-            Self::Proof(bytes) | Self::Message(bytes) => bytes,
+            Self::Proof(bytes) => bytes,
+            Self::Message(packet) => packet.bytes(),
         }
     }
 
@@ -59,7 +60,8 @@ impl Packet {
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Initial | Self::Welcome => FIRST_PACKET,
-            Self::Proof(bytes) | Self::Message(bytes) => (bytes.len() + OVERHEAD).min(FIRST_PACKET),
+            Self::Proof(bytes) => (bytes.len() + OVERHEAD).min(FIRST_PACKET),
+            Self::Message(packet) => (packet.len() + OVERHEAD).min(FIRST_PACKET),
         }
     }
 }

@@ -53,23 +53,23 @@ impl World {
     }
 
     /// A router sends over a link.
-    pub(crate) fn send_over(&mut self, host: HostId, link: LinkId, bytes: Vec<u8>, reliable: bool) {
+    pub(crate) fn send_over(&mut self, host: HostId, link: LinkId, packet: mesh::Packet, reliable: bool) {
         let Some(&(number, end)) = self.hosts[host.0].links.get(&link) else {
             return;
         };
         if reliable {
-            return self.transmit(number, end, Packet::Message(bytes));
+            return self.transmit(number, end, Packet::Message(packet));
         }
         let Some((from, to)) = self.parties(number, end) else {
             return;
         };
-        let size = bytes.len() + OVERHEAD;
+        let size = packet.len() + OVERHEAD;
         let latency = self.network.carry(from, to, size, &mut self.chance);
         if let Some(latency) = latency.filter(|_| self.is_there(number, 1 - end)) {
             let event = Event::Lossy {
                 number,
                 end: 1 - end,
-                bytes,
+                packet,
             };
             self.clock.plan(self.clock.now() + latency, event);
         }
@@ -123,9 +123,9 @@ impl World {
         }
         there.heard = now;
         match packet {
-            Packet::Message(bytes) => {
+            Packet::Message(packet) => {
                 if let Some(link) = there.link() {
-                    self.router_input(host, mesh::Input::Message { link, bytes });
+                    self.router_input(host, mesh::Input::Message { link, packet });
                 }
             }
             Packet::Initial => {
@@ -140,7 +140,7 @@ impl World {
     }
 
     /// A message that may be lost arrives.
-    pub(crate) fn lossy(&mut self, number: Number, end: usize, bytes: Vec<u8>) {
+    pub(crate) fn lossy(&mut self, number: Number, end: usize, packet: mesh::Packet) {
         let now = self.clock.now();
         let Some(there) = self
             .connections
@@ -151,7 +151,7 @@ impl World {
         };
         there.heard = now;
         if let (Some(link), host) = (there.link(), there.host) {
-            self.router_input(host, mesh::Input::Message { link, bytes });
+            self.router_input(host, mesh::Input::Message { link, packet });
         }
     }
 

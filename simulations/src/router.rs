@@ -7,7 +7,7 @@ use crate::shore::{News, Shore};
 use crate::signer::Keys;
 use crate::{Disk, Port, Random};
 use crypto::{Cipher, Keyring};
-use mesh::{Drops, Input, Instant, LinkId, Mesh, Output, PeerId, Vni};
+use mesh::{Drops, Input, Instant, LinkId, Mesh, Output, Packet, PeerId, Vni};
 use rand_core::RngCore;
 use sleeve::{Plane, PlaneConfig, Scratch, Sleeve};
 use std::collections::{BTreeMap, VecDeque};
@@ -34,7 +34,7 @@ pub(crate) enum Act {
     },
     Send {
         link: LinkId,
-        bytes: Vec<u8>,
+        packet: Packet,
         reliable: bool,
     },
     Datagram {
@@ -383,11 +383,11 @@ impl Router {
             Output::Close { link, reason } => self.acts.push(Act::Close { link, reason }),
             Output::Send {
                 link,
-                bytes,
+                packet,
                 reliable,
             } => self.acts.push(Act::Send {
                 link,
-                bytes,
+                packet,
                 reliable,
             }),
             Output::Deliver { from, payload } => self.feed_sleeve(sleeve::Input::Control { from, payload }),

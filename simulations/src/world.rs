@@ -40,7 +40,7 @@ pub(crate) enum Event {
     Lossy {
         number: Number,
         end: usize,
-        bytes: Vec<u8>,
+        packet: mesh::Packet,
     },
     Retry {
         number: Number,
@@ -200,9 +200,9 @@ impl World {
                 self.note("packet", [number as usize, end], packet.bytes());
                 self.packet(number, end, packet);
             }
-            Event::Lossy { number, end, bytes } => {
-                self.note("lossy", [number as usize, end], &bytes);
-                self.lossy(number, end, bytes);
+            Event::Lossy { number, end, packet } => {
+                self.note("lossy", [number as usize, end], packet.bytes());
+                self.lossy(number, end, packet);
             }
             Event::Retry { number, end } => self.retry(number, end),
             Event::Closed {
@@ -310,9 +310,9 @@ impl World {
             Act::Close { link, reason } => self.close_link(host, link, reason),
             Act::Send {
                 link,
-                bytes,
+                packet,
                 reliable,
-            } => self.send_over(host, link, bytes, reliable),
+            } => self.send_over(host, link, packet, reliable),
             Act::Datagram { to, bytes } => self.send_datagram(host, to, bytes),
             Act::Frame { vni, bytes } => {
                 self.note("frame", [host.0, bytes.len()], &bytes);

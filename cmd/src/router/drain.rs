@@ -45,14 +45,14 @@ impl Router {
             }
             Output::Send {
                 link,
-                bytes,
+                packet,
                 reliable,
             } => {
                 if let Some(handle) = self.links.get(&link) {
                     if reliable {
-                        handle.send(bytes);
+                        handle.send(packet.bytes().to_vec());
                     } else {
-                        handle.send_datagram(bytes);
+                        handle.send_datagram(packet.bytes().to_vec());
                     }
                 }
             }

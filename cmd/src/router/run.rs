@@ -137,7 +137,10 @@ impl Router {
                 self.know_linked();
                 self.feed(Input::LinkDown { link, reason });
             }
-            link::Event::Message { link, bytes } => self.feed(Input::Message { link, bytes }),
+            link::Event::Message { link, bytes } => {
+                let packet = bytes.into();
+                self.feed(Input::Message { link, packet });
+            }
             link::Event::Oversized { link } => self.feed(Input::Oversized { link }),
             link::Event::DialFailed { target, error, own } => {
                 let elsewhere = own && self.is_elsewhere(&target);

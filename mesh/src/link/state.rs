@@ -4,7 +4,7 @@ use super::rtt::Rtt;
 use crate::bucket::Bucket;
 use crate::outbox::Outbox;
 use crate::wire::{Hello, Message, Ping};
-use crate::{Direction, Instant, LinkId, MAX_MESSAGE, PeerId};
+use crate::{Direction, Instant, LinkId, MAX_MESSAGE, Packet, PeerId};
 use std::net::SocketAddr;
 
 /// Invalid signatures a neighbour may forward per minute.
@@ -54,7 +54,7 @@ pub(crate) struct Link {
     /// It had to wait for an older run's link to fail.
     pub(crate) was_challenged: bool,
     /// What came meanwhile, to be read if it is no impostor's.
-    pub(crate) held: Vec<Vec<u8>>,
+    pub(crate) held: Vec<Packet>,
     pub(crate) hello: Option<Hello>,
     pub(crate) opened: Instant,
     pub(crate) heard: Instant,
@@ -96,10 +96,10 @@ impl Link {
     }
 
     /// Keeps a message for later. One too many is lost; the comparison after the challenge makes up for it.
-    pub(crate) fn hold(&mut self, bytes: &[u8]) {
-        let held: usize = self.held.iter().map(Vec::len).sum();
-        if self.held.len() < MAX_HELD && held + bytes.len() <= MAX_MESSAGE {
-            self.held.push(bytes.to_vec());
+    pub(crate) fn hold(&mut self, packet: &Packet) {
+        let held: usize = self.held.iter().map(Packet::len).sum();
+        if self.held.len() < MAX_HELD && held + packet.len() <= MAX_MESSAGE {
+            self.held.push(packet.clone());
         }
     }
 
@@ -141,9 +141,9 @@ impl Link {
             reliable,
         });
         if reliable {
-            out.send(self.id, &message);
+            out.send(self.id, message);
         } else {
-            out.send_lossy(self.id, &message);
+            out.send_lossy(self.id, message);
         }
         self.rtt.sent(now, self.pings);
         self.pings

@@ -107,7 +107,7 @@ impl Links {
             observed: address,
             number: self.count,
         };
-        out.send(id, &Message::Hello(hello));
+        out.send(id, Message::Hello(hello));
         self.links
             .insert(id, Link::new(now, ids, direction, target, self.count));
     }
@@ -170,8 +170,8 @@ impl Links {
     pub(crate) fn pinged(&self, id: LinkId, ping: Ping, out: &mut Outbox) {
         let pong = Message::Pong(ping.number);
         match self.links.get(&id) {
-            Some(_) if ping.reliable => out.send(id, &pong),
-            Some(_) => out.send_lossy(id, &pong),
+            Some(_) if ping.reliable => out.send(id, pong),
+            Some(_) => out.send_lossy(id, pong),
             None => {}
         }
     }

@@ -132,7 +132,7 @@ impl World {
     fn drain(&mut self, n: usize) {
         while let Some(output) = self.nodes[n].out.pop() {
             let (link, bytes) = match output {
-                Output::Send { link, bytes, .. } => (link, Some(bytes)),
+                Output::Send { link, packet, .. } => (link, Some(packet.bytes().to_vec())),
                 Output::Close { link, .. } => (link, None),
                 _ => continue,
             };

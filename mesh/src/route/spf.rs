@@ -92,11 +92,11 @@ impl Graph {
         keep: impl Fn(&Adjacency, &Adjacency) -> bool,
     ) -> Self {
         let edge = |(ours, theirs): (&Adjacency, &Adjacency)| {
-            let to = ids.binary_search(&ours.neighbor).ok()?;
+            let to = ids.binary_search_by_key(&ours.neighbor, PeerId::short).ok()?;
             let mtu = ours.mtu.min(theirs.mtu);
             keep(ours, theirs).then_some(Edge {
                 to,
-                delay_us: ours.delay_us,
+                delay_us: ours.delay_us(),
                 mtu,
                 label: ours.label,
             })

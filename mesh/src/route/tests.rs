@@ -1,7 +1,7 @@
 //! Routes against brute force, and what a relay makes of their labels.
 
 use super::*;
-use crate::Adjacency;
+use crate::{Adjacency, Delay};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -19,9 +19,9 @@ fn label(from: u8, to: u8) -> u16 {
 
 fn adjacency(from: u8, to: u8, delay_us: u32, mtu: u16) -> Adjacency {
     Adjacency {
-        neighbor: peer(to),
+        neighbor: peer(to).short(),
         label: LinkLabel(label(from, to)),
-        delay_us,
+        delay: Delay::from_us(delay_us.into()),
         mtu,
     }
 }
@@ -81,7 +81,7 @@ fn edge(topology: &Topology, direct: &Direct, from: u8, to: u8) -> Option<u64> {
         topology.link(&peer(from), &peer(to))?,
         topology.link(&peer(to), &peer(from))?,
     ];
-    (ours.mtu > 0 && theirs.mtu > 0).then_some(ours.delay_us.into())
+    (ours.mtu > 0 && theirs.mtu > 0).then_some(ours.delay_us().into())
 }
 
 /// Floyd and Warshall: the cost of the cheapest path for each pair, with 1 ms for each hop.
@@ -146,10 +146,10 @@ fn walk(topology: &Topology, direct: &Direct, route: &Route) -> Option<PeerId> {
             .adjacencies(&at)
             .iter()
             .find(|adjacency| adjacency.label == *label)?;
-        let back = topology.link(&link.neighbor, &at)?;
+        let back = topology.link(&topology.named(link.neighbor)?, &at)?;
         mtu = mtu.min(link.mtu).min(back.mtu);
-        cost += u64::from(link.delay_us) + 1000;
-        at = link.neighbor;
+        cost += u64::from(link.delay_us()) + 1000;
+        at = topology.named(link.neighbor)?;
         visited.insert(at).then_some(())?;
     }
     let honest = route.mtu > 0 && route.mtu <= mtu && route.cost_us == cost;
@@ -217,7 +217,8 @@ proptest! {
         let reached = paths.keys().copied().chain([peer(OWN)]);
         let next_to_reached = reached.flat_map(|from| topology.links(from));
         for (link, _) in next_to_reached {
-            prop_assert!(link.neighbor == peer(OWN) || paths.contains_key(&link.neighbor));
+            let neighbor = topology.named(link.neighbor).unwrap();
+            prop_assert!(neighbor == peer(OWN) || paths.contains_key(&neighbor));
         }
     }
 
@@ -245,11 +246,11 @@ proptest! {
     }
 }
 
-/// 0 – 1 – 2 – … – `last`, each hop 1 ms; the first is direct.
+/// 0 – 1 – 2 – … – `last`, each hop 1.024 ms; the first is direct.
 fn line(last: u8) -> (Vec<(u8, u8, u32, u16)>, Direct) {
     (
-        (0..last).map(|n| (n, n + 1, 1000, 1400)).collect(),
-        direct(&[(1, 1000, 1400)]),
+        (0..last).map(|n| (n, n + 1, 1024, 1400)).collect(),
+        direct(&[(1, 1024, 1400)]),
     )
 }
 
@@ -260,7 +261,7 @@ fn a_header_holds_thirteen_labels() {
     routes.recompute(Instant(0), &topology(&links), &first);
     let longest = routes.get(&peer(14)).unwrap();
     assert_eq!((longest.path.len(), longest.labels.len()), (14, MAX_LABELS));
-    assert_eq!(longest.cost_us, 14 * 1000 + 13 * 1000);
+    assert_eq!(longest.cost_us, 14 * 1024 + 13 * 1000);
     assert!(routes.get(&peer(15)).is_none() && routes.get(&peer(16)).is_none());
     assert_eq!(control_paths(peer(0), &topology(&links))[&peer(16)].len(), 16);
 }
@@ -281,10 +282,10 @@ fn a_cheaper_path_that_is_too_long_does_not_hide_one_that_fits() {
 #[test]
 fn equal_costs_go_by_hops_and_then_by_ids() {
     let even = topology(&[
-        (1, 4, 1000, 1400),
-        (2, 4, 1000, 1400),
-        (3, 5, 0, 1400),
-        (5, 4, 0, 1400),
+        (1, 4, 1024, 1400),
+        (2, 4, 1024, 1400),
+        (3, 5, 12, 1400),
+        (5, 4, 12, 1400),
     ]);
     let first = direct(&[(1, 1000, 1400), (2, 1000, 1400), (3, 1000, 1400)]);
     let mut routes = Routes::new(peer(0));
@@ -299,9 +300,9 @@ fn a_broken_path_is_left_at_once_and_a_working_one_kept() {
         let mut world = topology(&[(1, 3, cost, mtu), (2, 3, 3000, 1400)]);
         if let Some(label) = new_label {
             let link = Adjacency {
-                neighbor: peer(3),
+                neighbor: peer(3).short(),
                 label: LinkLabel(label),
-                delay_us: cost,
+                delay: Delay::from_us(cost.into()),
                 mtu,
             };
             world.set(peer(1), vec![link]);
@@ -314,14 +315,14 @@ fn a_broken_path_is_left_at_once_and_a_working_one_kept() {
     routes.recompute(Instant(1), &worlds(3000, 1400, None), &first);
     assert_eq!(path(&routes), Some(vec![1, 3]));
     // A little worse: kept, with its new cost. The hops are what they were.
-    let changes = routes.recompute(Instant(2), &worlds(3500, 1400, None), &first);
+    let changes = routes.recompute(Instant(2), &worlds(3584, 1400, None), &first);
     assert_eq!((changes.len(), path(&routes)), (1, Some(vec![1, 3])));
     assert_eq!(
         (routes.get(&peer(3)).unwrap().cost_us, routes.since(&peer(3))),
-        (7500, Some(Instant(1)))
+        (7584, Some(Instant(1)))
     );
     // Another label: as good as gone, and so the best one is taken.
-    routes.recompute(Instant(3), &worlds(3500, 1400, Some(9)), &first);
+    routes.recompute(Instant(3), &worlds(3584, 1400, Some(9)), &first);
     assert_eq!(
         (path(&routes), routes.since(&peer(3))),
         (Some(vec![2, 3]), Some(Instant(3)))

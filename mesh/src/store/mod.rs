@@ -10,9 +10,10 @@
 mod tests;
 
 use crate::fdb::MacsBody;
-use crate::record::{Key, LinkStateBody, Record, Version, kind};
-use crate::{Adjacency, DropReason, Instant, PeerId, PeerInfo, Signer};
+use crate::record::{Key, Record, Version, kind};
+use crate::{Adjacency, DropReason, Instant, PeerId, PeerInfo, ShortId, Signer};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Routers that are remembered.
@@ -32,6 +33,9 @@ pub(crate) const FLOOR_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Time between two looks for routers to collect.
 const COLLECT_EVERY: Duration = Duration::from_secs(30);
 
+/// Where a router's `PeerInfo` is among its records.
+const INFO: (u8, u64) = (kind::PEER_INFO, 0);
+
 /// What became of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Merged {
@@ -46,8 +50,7 @@ pub(crate) enum Merged {
 /// What is known of one router.
 #[derive(Debug)]
 struct Origin {
-    records: BTreeMap<(u8, u64), Record>,
-    info: PeerInfo,
+    records: BTreeMap<(u8, u64), Arc<Record>>,
     bytes: usize,
     unreachable_since: Option<Instant>,
 }
@@ -72,27 +75,23 @@ pub(crate) struct Store {
 impl Store {
     /// Takes in a record, if it is newer than what is there, well-formed, rightly signed, and of a router that
     /// knows the secret.
-    pub(crate) fn merge(&mut self, now: Instant, record: Record, signer: &dyn Signer) -> Merged {
-        match self.judge(&record, signer) {
-            Ok(info) => {
-                if let Err(full) = self.make_room(&record) {
-                    return Merged::Refused(full);
-                }
-                Merged::New(self.insert(now, record, info))
-            }
-            Err(verdict) => verdict,
+    pub(crate) fn merge(&mut self, now: Instant, record: Arc<Record>, signer: &dyn Signer) -> Merged {
+        if let Err(verdict) = self.judge(&record, signer) {
+            return verdict;
+        }
+        match self.make_room(&record) {
+            Ok(()) => Merged::New(self.insert(now, record)),
+            Err(full) => Merged::Refused(full),
         }
     }
 
     /// Stores a record of our own making.
-    pub(crate) fn put_own(&mut self, now: Instant, record: Record) {
-        let info = (record.key.kind == kind::PEER_INFO)
-            .then(|| PeerInfo::read(record.body(), &record.key, &record.version));
-        self.insert(now, record, info.flatten());
+    pub(crate) fn put_own(&mut self, now: Instant, record: Arc<Record>) {
+        self.insert(now, record);
     }
 
-    /// The `PeerInfo` inside, if the record is one. `Err`: not to be stored.
-    fn judge(&self, record: &Record, signer: &dyn Signer) -> Result<Option<PeerInfo>, Merged> {
+    /// `Err`: not to be stored.
+    fn judge(&self, record: &Record, signer: &dyn Signer) -> Result<(), Merged> {
         let refused = |reason| Err(Merged::Refused(reason));
         let key = &record.key;
         match self.version(key) {
@@ -106,22 +105,19 @@ impl Store {
         {
             return refused(DropReason::StaleRecord);
         }
-        let info = match key.kind {
-            kind::PEER_INFO => match PeerInfo::read(record.body(), key, &record.version) {
-                None => return refused(DropReason::MalformedRecord),
-                info => info,
-            },
-            _ => match self.origins.get(&key.origin) {
-                None => return refused(DropReason::Unadmitted),
-                Some(origin) if record.version.epoch < origin.info.epoch => {
-                    return refused(DropReason::StaleRecord);
-                }
-                Some(_) if !is_readable(record) => return refused(DropReason::MalformedRecord),
-                Some(_) => None,
-            },
-        };
-        if info
-            .as_ref()
+        let is_info = key.kind == kind::PEER_INFO;
+        match self.info(&key.origin) {
+            None if !is_info => return refused(DropReason::Unadmitted),
+            Some(info) if !is_info && record.version.epoch < info.epoch => {
+                return refused(DropReason::StaleRecord);
+            }
+            _ => {}
+        }
+        if record.body().is_none() {
+            return refused(DropReason::MalformedRecord);
+        }
+        if record
+            .info()
             .is_some_and(|info| !signer.admits(&key.origin, &info.admissions))
         {
             return refused(DropReason::Unadmitted);
@@ -129,7 +125,18 @@ impl Store {
         if !record.verify(signer) {
             return refused(DropReason::BadSignature);
         }
-        Ok(info)
+        if self.named(key.origin.short()).is_some_and(|id| id != key.origin) {
+            return refused(DropReason::IdentityClash);
+        }
+        Ok(())
+    }
+
+    /// The router with this short id. There is never more than one: links name routers by it.
+    pub(crate) fn named(&self, short: ShortId) -> Option<PeerId> {
+        let mut least = [0; 32];
+        least[..8].copy_from_slice(&short.0);
+        let (id, _) = self.origins.range(PeerId(least)..).next()?;
+        (id.short() == short).then_some(*id)
     }
 
     /// Checks the limits; drops the router that was away longest if there are too many.
@@ -158,28 +165,22 @@ impl Store {
         if full { Err(DropReason::StoreFull) } else { Ok(()) }
     }
 
-    fn insert(&mut self, now: Instant, record: Record, info: Option<PeerInfo>) -> Vec<(u8, u64)> {
+    fn insert(&mut self, now: Instant, record: Arc<Record>) -> Vec<(u8, u64)> {
         let id = record.key.origin;
         let slot = (record.key.kind, record.key.subkey);
-        let origin = match (self.origins.remove(&id), info) {
-            (Some(mut origin), info) => {
-                origin.info = info.unwrap_or(origin.info);
-                origin
-            }
-            (None, Some(info)) => {
-                let records = BTreeMap::new();
-                Origin {
-                    records,
-                    info,
-                    bytes: 0,
-                    unreachable_since: Some(now),
-                }
-            }
-            // Our own records come with `PeerInfo` first; those of others were judged.
-            (None, None) => return Vec::new(),
-        };
-        let origin = self.origins.entry(id).or_insert(origin);
-        let epoch = origin.info.epoch;
+        // Our own records come with `PeerInfo` first; those of others were judged.
+        if record.info().is_none() && !self.origins.contains_key(&id) {
+            return Vec::new();
+        }
+        let origin = self.origins.entry(id).or_insert_with(|| Origin {
+            records: BTreeMap::new(),
+            bytes: 0,
+            unreachable_since: Some(now),
+        });
+        let newest = record
+            .info()
+            .or_else(|| origin.records.get(&INFO).and_then(|record| record.info()));
+        let epoch = newest.map_or(0, |info| info.epoch);
         let outdated: Vec<_> = origin
             .records
             .iter()
@@ -228,25 +229,35 @@ impl Store {
     }
 
     /// The record that is stored under a key.
-    pub(crate) fn get(&self, key: &Key) -> Option<&Record> {
+    pub(crate) fn get(&self, key: &Key) -> Option<&Arc<Record>> {
         self.origins
             .get(&key.origin)?
             .records
             .get(&(key.kind, key.subkey))
     }
 
+    fn of_kind(&self, origin: &PeerId, kind: u8, subkey: u64) -> Option<&Arc<Record>> {
+        self.get(&Key {
+            origin: *origin,
+            kind,
+            subkey,
+        })
+    }
+
     /// What a router says of itself.
     pub(crate) fn info(&self, id: &PeerId) -> Option<&PeerInfo> {
-        self.origins.get(id).map(|origin| &origin.info)
+        self.of_kind(id, kind::PEER_INFO, 0)?.info()
     }
 
     /// All routers, in order.
     pub(crate) fn infos(&self) -> impl Iterator<Item = (&PeerId, &PeerInfo)> {
-        self.origins.iter().map(|(id, origin)| (id, &origin.info))
+        self.origins
+            .iter()
+            .filter_map(|(id, origin)| Some((id, origin.records.get(&INFO)?.info()?)))
     }
 
     /// All records of one router, in the order of their keys: `PeerInfo` first.
-    pub(crate) fn records(&self, id: &PeerId) -> impl Iterator<Item = &Record> {
+    pub(crate) fn records(&self, id: &PeerId) -> impl Iterator<Item = &Arc<Record>> {
         self.origins
             .get(id)
             .into_iter()
@@ -254,23 +265,14 @@ impl Store {
     }
 
     /// All links a router lists.
-    pub(crate) fn adjacencies(&self, id: &PeerId) -> Vec<Adjacency> {
-        let chunks = self
-            .records(id)
-            .filter(|record| record.key.kind == kind::LINK_STATE);
-        chunks
-            .filter_map(|record| LinkStateBody::read(record.body()))
-            .flat_map(|body| body.adjacencies)
-            .collect()
+    pub(crate) fn links(&self, id: &PeerId) -> &[Adjacency] {
+        self.of_kind(id, kind::LINK_STATE, 0)
+            .map_or(&[], |record| record.links())
     }
 
     /// One chunk of the MAC addresses a router publishes.
-    pub(crate) fn macs(&self, id: &PeerId, subkey: u64) -> Option<MacsBody> {
-        read_macs(self.get(&Key {
-            origin: *id,
-            kind: kind::MACS,
-            subkey,
-        })?)
+    pub(crate) fn macs(&self, id: &PeerId, subkey: u64) -> Option<&MacsBody> {
+        self.of_kind(id, kind::MACS, subkey)?.macs()
     }
 
     /// Tells which routers there is a way to now.
@@ -350,19 +352,4 @@ impl Store {
             .min()
             .map(|at| at.max(self.next_collection))
     }
-}
-
-/// True unless the kind is known and the body is not what it should be.
-fn is_readable(record: &Record) -> bool {
-    match record.key.kind {
-        kind::LINK_STATE => LinkStateBody::read(record.body()).is_some(),
-        kind::MACS => read_macs(record).is_some(),
-        _ => true,
-    }
-}
-
-fn read_macs(record: &Record) -> Option<MacsBody> {
-    postcard::take_from_bytes(record.body())
-        .ok()
-        .map(|(body, _)| body)
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::testing::id;
-use crate::{Adjacency, LinkLabel, Mac, MacsBody};
+use crate::{Adjacency, Delay, LinkLabel, Mac, MacsBody};
 use proptest::prelude::*;
 
 const VNI: Vni = Vni(7);
@@ -27,9 +27,9 @@ fn topology(links: &[(u8, u8, u32, u16)]) -> Topology {
     for &(from, to, delay_us, mtu) in links {
         lists.entry(to).or_default();
         lists.entry(from).or_default().push(Adjacency {
-            neighbor: id(to),
+            neighbor: id(to).short(),
             label: LinkLabel(1),
-            delay_us,
+            delay: Delay::from_us(delay_us.into()),
             mtu,
         });
     }

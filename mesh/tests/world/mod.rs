@@ -330,9 +330,12 @@ impl World {
             Output::Close { link, reason } => self.close(n, link, reason),
             Output::Send {
                 link,
-                bytes,
+                packet,
                 reliable,
             } => {
+                // As over a real wire: the other end gets nothing but bytes.
+                let bytes = packet.bytes().to_vec();
+                assert_eq!(bytes.len(), packet.len());
                 assert!(bytes.len() <= mesh::MAX_MESSAGE);
                 self.hosts[n].sent += 1;
                 self.hosts[n].sent_bytes += bytes.len() as u64;
@@ -463,7 +466,8 @@ impl World {
                         self.pipes[pipe].held[end].push(bytes);
                     }
                 } else if self.pipes[pipe].open[end] {
-                    self.input(to, Input::Message { link, bytes });
+                    let packet = bytes.into();
+                    self.input(to, Input::Message { link, packet });
                 }
             }
             Ev::Closed { pipe, end, reason } => {

@@ -2,7 +2,9 @@
 //! work and from who has ports.
 
 use crate::harness::*;
-use mesh::{Adjacency, Fdb, FdbChange, LinkLabel, Mac, MacsBody, PeerId, Registry, Topology, Tree, Trees};
+use mesh::{
+    Adjacency, Delay, Fdb, FdbChange, LinkLabel, Mac, MacsBody, PeerId, Registry, Topology, Tree, Trees,
+};
 use sleeve::Input;
 use sleeve::io::memory::{Packet, Wire};
 
@@ -114,9 +116,9 @@ impl Forest {
         for (n, node) in self.world.nodes.iter().enumerate() {
             let linked = |to: &usize| self.links.contains(&(n.min(*to), n.max(*to)));
             let adjacency = |(to, mtu): (&usize, &u16)| Adjacency {
-                neighbor: self.world.nodes[*to].id,
+                neighbor: self.world.nodes[*to].id.short(),
                 label: LinkLabel(*to as u16 + 1),
-                delay_us: 1000,
+                delay: Delay::from_us(1000),
                 mtu: *mtu,
             };
             let direct = node.direct.iter().filter(|(to, _)| linked(to));
