@@ -64,6 +64,7 @@ mod repair;
 mod route;
 mod routed;
 mod schedule;
+mod spread;
 mod status;
 mod store;
 mod target;

@@ -14,6 +14,8 @@ impl Mesh {
         let (own, paths) = (self.own.id, &self.paths);
         self.store
             .note_reachable(now, |id| *id == own || paths.contains_key(id));
+        let parent = self.parent_in_tree();
+        self.spread.set_parent(now, parent);
         for (peer, route) in self.routes.recompute(now, &self.topology, &self.direct) {
             self.out.push(Output::Route { peer, route });
         }

@@ -24,8 +24,8 @@ pub(crate) enum Message {
     Hello(Hello),
     /// Asks for a [`Pong`](Message::Pong).
     Ping(Ping),
-    /// Answers a ping, with its number.
-    Pong(u64),
+    /// Answers a ping.
+    Pong(Pong),
     /// The sender stops: drop the link and tell everybody.
     Goodbye,
     /// Signed records, each as its origin made it.
@@ -40,6 +40,10 @@ pub(crate) enum Message {
     Pull(Vec<Key>),
     /// Bytes for a router further away.
     Routed(Routed),
+    /// Whether the receiver is the sender's parent in the tree along which records spread.
+    Parent(bool),
+    /// The receiver shall send the records with these marks, which it showed.
+    Want(Marks),
 }
 
 /// Records that travel together.
@@ -71,13 +75,48 @@ pub(crate) struct Hello {
 }
 
 /// A question whether the other end lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ping {
     /// Comes back in the answer.
     pub(crate) number: u64,
     /// True: the answer shall travel on the ordered stream, where it can't be lost.
     pub(crate) reliable: bool,
+    /// The last answer that the sender got.
+    pub(crate) echo: Option<Echo>,
+    /// What the sender has that is new.
+    pub(crate) news: News,
 }
+
+/// Tells the other end when its answer came, so that it knows the round trip time without asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Echo {
+    /// The number of the [`Pong`].
+    pub(crate) number: u64,
+    /// How long ago it came, in microseconds.
+    pub(crate) held_us: u32,
+}
+
+/// The answer to a ping.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pong {
+    /// That of the ping.
+    pub(crate) number: u64,
+    /// What the sender has that is new.
+    pub(crate) news: News,
+}
+
+/// Records that came in lately and that the receiver may not have.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct News {
+    /// Their marks.
+    pub(crate) marks: Marks,
+    /// There are more of them than are listed.
+    pub(crate) more: bool,
+}
+
+/// Short names of records, eight bytes each: see [`Record::mark`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Marks(pub(crate) Vec<u64>);
 
 /// What the sender holds in some buckets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +171,8 @@ impl Message {
             Self::Keys(body) => pack(8, body),
             Self::Pull(body) => pack(9, body),
             Self::Routed(body) => pack(10, body),
+            Self::Parent(body) => pack(11, body),
+            Self::Want(body) => pack(12, body),
         }
     }
 
@@ -148,6 +189,8 @@ impl Message {
             Self::Keys(body) => size(body),
             Self::Pull(body) => size(body),
             Self::Routed(body) => size(body),
+            Self::Parent(body) => size(body),
+            Self::Want(body) => size(body),
         }
     }
 
@@ -165,6 +208,8 @@ impl Message {
             8 => Self::Keys(unpack(body)?),
             9 => Self::Pull(unpack(body)?),
             10 => Self::Routed(unpack(body)?),
+            11 => Self::Parent(unpack(body)?),
+            12 => Self::Want(unpack(body)?),
             _ => return Err(WireError::Unknown),
         })
     }
@@ -215,6 +260,19 @@ struct Piece<'a>(&'a [u8]);
 impl Serialize for Piece<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(self.0)
+    }
+}
+
+impl Serialize for Marks {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|mark| mark.to_be_bytes()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Marks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let marks = Vec::<[u8; 8]>::deserialize(deserializer)?;
+        Ok(Self(marks.into_iter().map(u64::from_be_bytes).collect()))
     }
 }
 
@@ -287,6 +345,14 @@ mod tests {
             .prop_map(|(n, slot, body)| crate::testing::record(n, slot, (1, 2), &body))
     }
 
+    fn marks() -> impl Strategy<Value = Marks> {
+        prop::collection::vec(any::<u64>(), 0..40).prop_map(Marks)
+    }
+
+    fn news() -> impl Strategy<Value = News> {
+        (marks(), any::<bool>()).prop_map(|(marks, more)| News { marks, more })
+    }
+
     fn hello() -> impl Strategy<Value = Hello> {
         let address = (any::<std::net::IpAddr>(), any::<u16>()).prop_map(SocketAddr::from);
         ("[!-~]{1,63}", any::<(u16, u16, u64, u64, u64)>(), address).prop_map(|(name, numbers, observed)| {
@@ -317,8 +383,20 @@ mod tests {
     fn message() -> impl Strategy<Value = Message> {
         prop_oneof![
             hello().prop_map(Message::Hello),
-            any::<(u64, bool)>().prop_map(|(number, reliable)| Message::Ping(Ping { number, reliable })),
-            any::<u64>().prop_map(Message::Pong),
+            (any::<(u64, bool)>(), any::<Option<(u64, u32)>>(), news()).prop_map(
+                |((number, reliable), echo, news)| {
+                    let echo = echo.map(|(number, held_us)| Echo { number, held_us });
+                    Message::Ping(Ping {
+                        number,
+                        reliable,
+                        echo,
+                        news,
+                    })
+                }
+            ),
+            (any::<u64>(), news()).prop_map(|(number, news)| Message::Pong(Pong { number, news })),
+            any::<bool>().prop_map(Message::Parent),
+            marks().prop_map(Message::Want),
             Just(Message::Goodbye),
             prop::collection::vec(record(), 0..9).prop_map(|records| Message::Records(records.into())),
             any::<[u8; 32]>().prop_map(Message::Root),
@@ -347,7 +425,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(bytes in any::<Vec<u8>>(), kind in 0..12_u8) {
+        fn any_bytes_are_read_or_refused(bytes in any::<Vec<u8>>(), kind in 0..14_u8) {
             let _ = Message::decode(&bytes);
             let _ = Message::decode(&[&[kind], &bytes[..]].concat());
         }
@@ -364,7 +442,7 @@ mod tests {
 
     #[test]
     fn a_length_that_lies_allocates_nothing_of_that_size() {
-        for kind in 0..12 {
+        for kind in 0..14 {
             let bytes = [&[kind][..], &[0xff; 9], &[1]].concat();
             assert!(Message::decode(&bytes).is_err() || kind == 3 || kind == 4);
         }

@@ -37,9 +37,7 @@ impl Missing {
     /// A neighbour showed a mark that is unknown here. False if there is no room for it.
     pub(crate) fn shown(&mut self, now: Instant, mark: u64, by: PeerId) -> bool {
         if let Some(wanted) = self.marks.get_mut(&mark) {
-            if wanted.sources.len() < MAX_SOURCES
-                && wanted.asked != Some(by)
-                && !wanted.sources.contains(&by)
+            if wanted.sources.len() < MAX_SOURCES && wanted.asked != Some(by) && !wanted.sources.contains(&by)
             {
                 wanted.sources.push(by);
             }
@@ -84,7 +82,11 @@ impl Missing {
 
     /// What to ask for now, and of whom. `has_link` tells which neighbours are still there. Marks that nobody is
     /// left to be asked for are given up.
-    pub(crate) fn due(&mut self, now: Instant, has_link: impl Fn(&PeerId) -> bool) -> BTreeMap<PeerId, Vec<u64>> {
+    pub(crate) fn due(
+        &mut self,
+        now: Instant,
+        has_link: impl Fn(&PeerId) -> bool,
+    ) -> BTreeMap<PeerId, Vec<u64>> {
         let mut asks: BTreeMap<PeerId, Vec<u64>> = BTreeMap::new();
         while let Some((_, mark)) = self.queue.first().filter(|(at, _)| *at <= now).copied() {
             self.queue.pop_first();
@@ -140,13 +142,19 @@ mod tests {
         assert_eq!((missing.next_timeout(), missing.shares.len()), (None, 0));
         missing.shown(now, 9, id(1));
         assert!(missing.due(now + ANSWER, |_| false).is_empty());
-        assert_eq!((missing.len(), missing.shares.len()), (0, 0), "nobody is left to be asked");
+        assert_eq!(
+            (missing.len(), missing.shares.len()),
+            (0, 0),
+            "nobody is left to be asked"
+        );
     }
 
     #[test]
     fn marks_of_nothing_take_no_room_from_others() {
         let mut missing = Missing::default();
-        let taken = (0..5000).filter(|mark| missing.shown(Instant(0), *mark, id(1))).count();
+        let taken = (0..5000)
+            .filter(|mark| missing.shown(Instant(0), *mark, id(1)))
+            .count();
         assert_eq!(taken, MAX_PER_SOURCE);
         assert!(missing.shown(Instant(0), 9999, id(2)));
         let mut now = Instant(0);

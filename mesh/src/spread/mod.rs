@@ -7,7 +7,8 @@
 //! records ride on the keepalives ([`recent`]), and what stays unknown for a moment is asked for ([`missing`]).
 //!
 //! A link counts like one of the tree, too,
-//! - while it is young: its ends have yet to find their places in the tree;
+//! - for two seconds after it came up, if this router has hardly any others: nothing shall pass it by until it has
+//!   found its place in the tree;
 //! - for a moment after it ceased to be one: the new parent must have heard of us first;
 //! - for two seconds after this router lost a link of the tree: then any link;
 //! - for a while when records that its other end has keep coming by being asked for: who is cut off by a parent
@@ -15,17 +16,22 @@
 
 pub(crate) mod missing;
 pub(crate) mod recent;
+mod repair;
 
+use crate::wire::{Marks, News};
 use crate::{Instant, LinkId, PeerId};
 use missing::Missing;
 use recent::{Recent, Slot};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+/// Marks on one keepalive.
+pub(crate) const MAX_SHOWN: usize = 32;
 /// How long everything goes over every link after one of the tree was lost.
 const FLOOD: Duration = Duration::from_secs(2);
-/// How long a link is young.
+/// How long the first few neighbours are parents, until the tree is known.
 const YOUNG: Duration = Duration::from_secs(2);
+const FEW: usize = 3;
 /// How long a former parent still counts.
 const LINGER: Duration = Duration::from_millis(500);
 /// Times that something had to be asked for …
@@ -37,11 +43,19 @@ const TOGETHER: Duration = Duration::from_millis(500);
 const GRAFT: Duration = Duration::from_secs(30);
 const MAX_GRAFT: Duration = Duration::from_secs(600);
 
+/// A message that shows marks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keepalive {
+    /// Our ping of this number.
+    Ping(u64),
+    /// Our answer to their ping of this number.
+    Pong(u64),
+}
+
 /// A neighbour, as far as spreading goes.
 #[derive(Debug)]
 struct Near {
     link: LinkId,
-    since: Instant,
     /// It said that we are its parent.
     is_child: bool,
     /// What we told it last: that it is our parent.
@@ -51,8 +65,8 @@ struct Near {
     slot: Option<Slot>,
     /// Marks up to this number need not be shown to it any more.
     shown: u64,
-    /// What the last keepalive showed: its number, and that of the mark after the last.
-    flying: Option<(u64, u64)>,
+    /// What was shown last, and the number of the mark after the last then.
+    flying: Option<(Keepalive, u64)>,
 }
 
 /// The state of spreading.
@@ -76,14 +90,18 @@ impl Spread {
             Some(old) => old.slot,
             None => self.recent.take_slot(),
         };
+        let parents = self
+            .neighbors
+            .values()
+            .filter(|near| near.told || near.until > now)
+            .count();
         let near = Near {
             link,
-            since: now,
             is_child: false,
             told: false,
-            until: Instant(0),
+            until: if parents < FEW { now + YOUNG } else { Instant(0) },
             slot,
-            shown: self.recent.end(),
+            shown: self.recent.first(),
             flying: None,
         };
         self.neighbors.insert(peer, near);
@@ -148,40 +166,37 @@ impl Spread {
     pub(crate) fn is_eager(&self, now: Instant, peer: &PeerId) -> bool {
         self.neighbors.get(peer).is_some_and(|near| {
             let is_tree = near.is_child || near.told || self.parent == Some(*peer);
-            is_tree || now < self.flood_until || now.since(near.since) < YOUNG
+            is_tree || now < self.flood_until
         })
     }
 
-    /// True if what was asked of `source` in bulk is passed on to `peer`, too: not if its link is the younger one,
-    /// because then it is, or just was, compared by itself.
-    pub(crate) fn is_eager_for_bulk(&self, now: Instant, peer: &PeerId, source: &PeerId) -> bool {
-        let since = |peer| self.neighbors.get(peer).map(|near| near.since);
-        let (Some(ours), Some(theirs)) = (since(peer), since(source)) else {
-            return false;
-        };
-        self.is_eager(now, peer) && (ours < theirs || now.since(ours) >= 5 * YOUNG)
+    /// This neighbour has this record: it gave or showed it to us.
+    pub(crate) fn had_by(&mut self, peer: &PeerId, mark: u64) {
+        self.recent.had_by(mark, self.slot(peer));
     }
 
-    /// This neighbour has this record: it gave or showed it to us, or we sent it.
-    pub(crate) fn had_by(&mut self, peer: &PeerId, mark: u64) {
-        if let Some(near) = self.neighbors.get(peer) {
-            self.recent.had_by(mark, near.slot);
+    /// Its bit in [`recent`].
+    pub(crate) fn slot(&self, peer: &PeerId) -> Option<Slot> {
+        self.neighbors.get(peer)?.slot
+    }
+
+    /// What this keepalive shall show the neighbour at the other end of this link.
+    pub(crate) fn show(&mut self, peer: &PeerId, link: LinkId, on: Keepalive) -> News {
+        let Some(near) = self.neighbors.get_mut(peer).filter(|near| near.link == link) else {
+            return News::default();
+        };
+        near.flying = Some((on, self.recent.end()));
+        let (marks, more) = self.recent.to_show(near.shown, near.slot, MAX_SHOWN);
+        News {
+            marks: Marks(marks),
+            more,
         }
     }
 
-    /// What a keepalive of this number, to this neighbour, shall show. True: there is more.
-    pub(crate) fn show(&mut self, peer: &PeerId, number: u64, most: usize) -> (Vec<u64>, bool) {
-        let Some(near) = self.neighbors.get_mut(peer) else {
-            return (Vec::new(), false);
-        };
-        near.flying = Some((number, self.recent.end()));
-        self.recent.to_show(near.shown, near.slot, most)
-    }
-
-    /// The keepalive of this number was answered.
-    pub(crate) fn saw(&mut self, peer: &PeerId, number: u64) {
-        if let Some(near) = self.neighbors.get_mut(peer)
-            && let Some((_, end)) = near.flying.take_if(|(flying, _)| *flying == number)
+    /// That keepalive has come there.
+    pub(crate) fn saw(&mut self, peer: &PeerId, link: LinkId, what: Keepalive) {
+        if let Some(near) = self.neighbors.get_mut(peer).filter(|near| near.link == link)
+            && let Some((_, end)) = near.flying.take_if(|(flying, _)| *flying == what)
         {
             near.shown = end;
         }
@@ -190,9 +205,6 @@ impl Spread {
     /// A record came only after it was asked for, and the tree should have brought it. Happens that often, the one
     /// that had it becomes a second parent.
     pub(crate) fn hit(&mut self, now: Instant, from: PeerId) {
-        if self.parent.is_none_or(|parent| parent == from) && self.grafts == 0 && self.neighbors.len() < 2 {
-            return;
-        }
         if self.hits.back().is_some_and(|at| now.since(*at) < TOGETHER) {
             return;
         }
@@ -218,6 +230,9 @@ impl Spread {
 
     /// When there is something to tell, or to ask for.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.next_end().into_iter().chain(self.missing.next_timeout()).min()
+        self.next_end()
+            .into_iter()
+            .chain(self.missing.next_timeout())
+            .min()
     }
 }
