@@ -66,6 +66,10 @@ impl Mesh {
             Merged::Refused(DropReason::BadSignature) => self.bad_signature(now, link, from),
             Merged::Refused(reason) => {
                 self.out.drop(reason);
+                if reason == DropReason::Unadmitted && key.kind != kind::PEER_INFO {
+                    // What admits its origin is on another way, or was missed.
+                    self.compare_soon(now, link, from);
+                }
                 if reason == DropReason::StaleRecord && key.origin == from {
                     self.show(link, &key);
                 }
@@ -109,14 +113,14 @@ impl Mesh {
                 },
             );
         }
-        if key.kind == kind::LINK_STATE || outdated.iter().any(|(kind, _)| *kind == kind::LINK_STATE) {
-            let adjacencies = self.store.links(&origin).to_vec();
-            if self.topology.set(origin, adjacencies) {
-                self.schedule.request(now);
-            }
+        if (key.kind == kind::LINK_STATE || outdated.iter().any(|(kind, _)| *kind == kind::LINK_STATE))
+            && self.links_told(&origin)
+        {
+            self.schedule.request(now);
         }
         match key.kind {
             kind::PEER_INFO => {
+                self.admitted(&origin);
                 if let Some(info) = self.store.info(&origin) {
                     self.out.push(Output::Peer(info.clone()));
                 }
@@ -144,9 +148,7 @@ impl Mesh {
         for change in self.registry.forget(peer) {
             self.out.push(Output::Fdb(change));
         }
-        if self.topology.remove(peer) {
-            self.schedule.request(now);
-        }
+        self.dismissed(now, peer);
         self.connector.peer_gone(peer);
         self.out.push(Output::PeerGone(*peer));
     }
@@ -169,8 +171,13 @@ impl Mesh {
 
     /// Shows a new neighbour who we are, so that it takes in what we say next.
     pub(crate) fn introduce(&mut self, link: LinkId) {
+        self.show_info(link, self.own.id);
+    }
+
+    /// Shows a neighbour who somebody is.
+    pub(crate) fn show_info(&mut self, link: LinkId, origin: PeerId) {
         let key = Key {
-            origin: self.own.id,
+            origin,
             kind: kind::PEER_INFO,
             subkey: 0,
         };

@@ -44,7 +44,8 @@ impl Mesh {
         let told = &all[..all.len().min(MAX_ADJACENCIES)];
         let record = self.own.issue(kind::LINK_STATE, 0, &told);
         self.publish(now, record);
-        if self.topology.set(self.own.id, all) {
+        let own = self.own.id;
+        if self.links_told(&own) {
             self.schedule.rush(now);
         }
     }

@@ -32,11 +32,14 @@
 //! | `link/`, `neighbor` | links: greeting, keepalives, rivals; what the core does when they change |
 //! | `connector`, `target` | what is dialled, and when |
 //! | `record/`, `store` | signed records and their merge |
+//! | `directory`, `index` | numbers that stand for routers; where things are found |
 //! | `own`, `linkstate`, `issue` | this router's own records |
 //! | `gossip`, `repair`, `digest` | how records spread |
-//! | `topology`, `route/`, `reach`, `schedule` | paths for data and control messages |
+//! | `topology`, `graph/` | who is linked with whom, and trees of shortest paths over that, kept up to date |
+//! | `route/`, `reach`, `schedule` | paths for data and control messages |
 //! | `trees` | this router's place in the trees along which broadcast spreads |
 //! | `routed` | control messages over several hops |
+//! | `recording/` | what a core was told, without keys, and a core that is told it again |
 //! | `fdb/` | behind which router each MAC address lies |
 
 #[cfg(test)]
@@ -45,11 +48,15 @@ mod bucket;
 mod config;
 mod connector;
 mod digest;
+mod directory;
 mod drops;
 mod event;
 mod fdb;
+mod forge;
 mod gossip;
+mod graph;
 mod id;
+mod index;
 mod issue;
 mod link;
 mod linkstate;
@@ -60,6 +67,7 @@ mod own;
 mod packet;
 mod reach;
 mod record;
+pub mod recording;
 mod repair;
 mod route;
 mod routed;
@@ -76,23 +84,23 @@ mod trees;
 mod wire;
 
 pub use config::Config;
+pub use directory::{Directory, Number};
 pub use drops::{DropReason, Drops};
 pub use event::{Direction, Event, Input, Output, SecretIds, TimerReason};
 pub use fdb::{
     Fdb, FdbChange, LocalChange, MAX_CHUNK_ENTRIES, MAX_CHUNKS, MAX_ENTRY_ADDRESSES, MacsBody, Registry,
 };
+pub use forge::Forged;
+pub use graph::Trial;
 pub use id::{InvalidName, LinkId, LinkLabel, Mac, PeerId, PeerName, SecretId, ShortId, Vni};
 pub use mesh::Mesh;
 pub use packet::Packet;
 pub use record::{Admission, PeerInfo, Signer};
-pub use route::{
-    BroadcastLinks, BroadcastTree, DirectPath, LABEL_REST, Labels, MAX_LABELS, RELAY_COST_US, Route, Routes,
-    control_paths,
-};
-pub use status::{LinkStatus, LinkView, PeerView, TargetState, TargetView};
+pub use route::{DirectPath, LABEL_REST, Labels, MAX_LABELS, RELAY_COST_US, Route};
+pub use status::{Knowledge, LinkStatus, LinkView, PeerView, TargetState, TargetView};
 pub use time::Instant;
 pub use topology::{Adjacency, Delay, Topology};
-pub use trees::{MAX_TREE_DEPTH, MAX_TREE_SOURCES, TREE_ABOVE, Tree, TreeChange, TreeRoot, Trees};
+pub use trees::{MAX_TREE_DEPTH, MAX_TREES_USED, TREE_ABOVE, TREE_KEPT, Tree, TreeChange, TreeRoot, Trees};
 
 /// Largest control message in bytes. Drivers skip larger ones and say so with [`Input::Oversized`].
 pub const MAX_MESSAGE: usize = 256 * 1024;

@@ -1,18 +1,21 @@
 //! The core itself: takes inputs to the parts that handle them. No part calls back into this one.
 
 use crate::connector::{Around, Connector};
+use crate::graph::Graph;
 use crate::link::{Greeter, Links};
 use crate::linkstate::LinkStates;
 use crate::outbox::Outbox;
 use crate::own::Own;
 use crate::record::Record;
+use crate::route::{Detours, Routes};
 use crate::routed::Limits;
 use crate::schedule::Schedule;
 use crate::spread::Spread;
 use crate::store::Store;
+use crate::topology::{Recorded, Told};
 use crate::{
-    Config, DirectPath, DropReason, Input, Instant, Labels, LinkLabel, Output, PeerId, Registry, Routes,
-    TimerReason, Topology, Trees,
+    Config, DirectPath, DropReason, Input, Instant, Labels, LinkLabel, Output, PeerId, Registry, TimerReason,
+    Trees,
 };
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -28,16 +31,17 @@ pub struct Mesh {
     pub(crate) store: Store,
     pub(crate) connector: Connector,
     pub(crate) registry: Registry,
-    pub(crate) topology: Topology,
+    /// What all routers say of their links.
+    pub(crate) told: Told<Recorded>,
+    pub(crate) graph: Graph,
     pub(crate) routes: Routes,
+    pub(crate) detours: Detours,
     pub(crate) labels: Labels,
     pub(crate) trees: Trees,
     /// The label of each neighbour.
     pub(crate) labelled: BTreeMap<PeerId, LinkLabel>,
     /// Direct data paths, as the driver reports them.
     pub(crate) direct: BTreeMap<PeerId, DirectPath>,
-    /// The hops that control messages take to each reachable router.
-    pub(crate) paths: BTreeMap<PeerId, Vec<PeerId>>,
     pub(crate) schedule: Schedule,
     pub(crate) states: LinkStates,
     pub(crate) limits: Limits,
@@ -74,13 +78,14 @@ impl Mesh {
                 &config.targets,
             ),
             registry: Registry::new(config.id),
-            topology: Topology::default(),
-            routes: Routes::new(config.id),
+            told: Told::default(),
+            graph: Graph::new(),
+            routes: Routes::default(),
+            detours: Detours::default(),
             labels: Labels::new(),
             trees: Trees::new(config.id),
             labelled: BTreeMap::new(),
             direct: BTreeMap::new(),
-            paths: BTreeMap::new(),
             schedule: Schedule::default(),
             states: LinkStates::default(),
             limits: Limits::default(),
@@ -91,6 +96,9 @@ impl Mesh {
             leaving: false,
             own: Own::new(config),
         };
+        let own = mesh.own.id;
+        mesh.admitted(&own);
+        mesh.schedule.rush(now);
         mesh.issue_all(now);
         mesh.finish(now);
         mesh
@@ -133,6 +141,7 @@ impl Mesh {
                 let change = self.registry.detach(vni, &mac);
                 self.ports_changed(now, change);
             }
+            Input::UseTree { vni, source } => self.use_tree(now, vni, source),
             Input::SecretsChanged => self.secrets_changed(now),
             Input::EpochPersisted(epoch) => self.epoch_persisted(now, epoch),
             Input::Shutdown => self.shut_down(now),
@@ -157,6 +166,9 @@ impl Mesh {
             (self.rounds.values().min().copied(), TimerReason::Digest),
             (self.spread.next_timeout(), TimerReason::Spread),
             (self.schedule.next_timeout(), TimerReason::Route),
+            (self.routes.next_timeout(), TimerReason::Route),
+            (self.detours.next_timeout(), TimerReason::Route),
+            (self.trees.next_timeout(), TimerReason::Route),
             (issue, TimerReason::Issue),
             (self.store.next_timeout(), TimerReason::Collect),
         ]
@@ -186,9 +198,12 @@ impl Mesh {
         if self.trees.misses_members(&self.registry) {
             self.schedule.request(now);
         }
-        if self.schedule.take(now) {
+        let ends = [self.routes.next_timeout(), self.trees.next_timeout()];
+        let is_over = ends.into_iter().flatten().any(|end| end <= now);
+        if self.schedule.take(now) || is_over {
             self.recompute(now);
         }
+        self.renew_detours(now);
         self.tell_parents(now);
         self.pass_on(now);
         if self.connector.is_due(now) {
@@ -196,7 +211,8 @@ impl Mesh {
             let around = Around {
                 links: &self.links,
                 store: &self.store,
-                paths: &self.paths,
+                told: &self.told,
+                graph: &self.graph,
                 addresses: &addresses,
             };
             self.connector.poll(now, &around, &mut self.rng, &mut self.out);

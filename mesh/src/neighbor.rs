@@ -4,9 +4,14 @@ use crate::link::{Happened, MAX_LINKS, Phase};
 use crate::routed;
 use crate::wire::{Message, WireError};
 use crate::{Direction, DropReason, Event, Instant, LinkId, MAX_MESSAGE, Mesh, Output, Packet, PeerId};
+use rand::RngExt as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// Routers named to one that is turned away.
+const REFERRED: usize = 8;
+/// Connections that are being turned away at a time.
+const TURNED_AWAY: usize = 64;
 /// How long a neighbour that forwarded too many invalid signatures is kept off.
 const SHUNNED: Duration = Duration::from_secs(60);
 
@@ -21,8 +26,8 @@ impl Mesh {
     ) {
         let (link, peer, address) = ids;
         let count = self.links.iter().count();
-        let is_full =
-            count >= MAX_LINKS || (direction == Direction::In && count >= self.max_links.saturating_mul(2));
+        let most = self.max_links.saturating_mul(2).saturating_add(TURNED_AWAY);
+        let is_full = count >= MAX_LINKS || (direction == Direction::In && count >= most);
         let is_wanted = self.connector.link_up(peer, direction, target.as_deref());
         let refusal = if self.leaving {
             Some("this router is stopping")
@@ -39,7 +44,15 @@ impl Mesh {
             (!is_wanted).then_some("this router was told to forget the other")
         };
         match refusal {
-            None => self.links.open(now, ids, direction, target, &mut self.out),
+            None => {
+                let is_full = direction == Direction::In && self.has_no_room_for(&peer);
+                if is_full {
+                    self.links.turn_away(now, ids, &mut self.out);
+                    self.refer(link);
+                } else {
+                    self.links.open(now, ids, direction, target, &mut self.out);
+                }
+            }
             Some(reason) => {
                 self.out.push(Output::Close { link, reason });
                 self.connector
@@ -61,6 +74,8 @@ impl Mesh {
         }
         self.links.heard(now, id);
         match packet.message() {
+            Ok(Message::Full) => self.links.turned_away(now, id),
+            Ok(Message::Hello(_)) if matches!(phase, Phase::Full { .. }) => {}
             Ok(Message::Hello(hello)) => self.links.greeted(now, id, hello.clone(), &mut self.out),
             Ok(Message::Ping(ping)) => {
                 self.links.pinged(now, id, ping, &mut self.spread, &mut self.out);
@@ -74,6 +89,10 @@ impl Mesh {
             Ok(Message::Goodbye) => self
                 .links
                 .close(now, id, "the other router stopped", &mut self.out),
+            Ok(Message::Records(batch)) if matches!(phase, Phase::Full { .. }) => {
+                self.records(now, id, peer, batch);
+            }
+            _ if matches!(phase, Phase::Full { .. }) => {}
             _ if matches!(phase, Phase::Challenged { .. }) => {
                 if let Some(link) = self.links.get_mut(id) {
                     link.hold(packet);
@@ -90,6 +109,27 @@ impl Mesh {
                     self.violation(now, id);
                 }
             }
+        }
+    }
+
+    /// True for a router that would be one neighbour too many.
+    fn has_no_room_for(&self, peer: &PeerId) -> bool {
+        let taken = |link: &&crate::link::Link| !matches!(link.phase, Phase::Full { .. });
+        let links = self.links.iter().filter(taken).count();
+        let is_known = *peer == self.own.id || self.links.with(peer).is_some();
+        !is_known && links >= self.max_links.saturating_mul(2)
+    }
+
+    /// Names a router that comes some others it may dial: it may know nobody else.
+    fn refer(&mut self, id: LinkId) {
+        self.introduce(id);
+        let known = self.store.infos().map(|(peer, _)| *peer);
+        let mut others: Vec<PeerId> = known
+            .filter(|peer| *peer != self.own.id && self.is_reachable(peer))
+            .collect();
+        for _ in 0..REFERRED.min(others.len()) {
+            let named = others.swap_remove(self.rng.random_range(0..others.len()));
+            self.show_info(id, named);
         }
     }
 
@@ -157,6 +197,7 @@ impl Mesh {
             match happened {
                 Happened::Neighbor { peer, link, first } => self.neighbor_up(now, peer, link, first),
                 Happened::NeighborLost { peer, reason } => self.neighbor_lost(now, peer, reason),
+                Happened::Full { peer } => self.connector.turned_away(&peer),
                 Happened::Observed(address) => self.own.observe(now, address),
                 Happened::Ended {
                     peer,
@@ -200,9 +241,9 @@ impl Mesh {
         self.introduce(id);
         // One comparison repairs both ends.
         if direction == Direction::Out || !first || was_challenged {
-            self.compare(id);
+            self.compare(now, id);
         }
-        self.plan_first_round(now, peer);
+        self.plan_round(now, peer);
         self.schedule.rush(now);
         let held = self.links.get_mut(id).map(|link| std::mem::take(&mut link.held));
         for packet in held.unwrap_or_default() {

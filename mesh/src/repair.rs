@@ -10,17 +10,22 @@ use std::time::Duration;
 
 /// Between two comparisons with one neighbour, give or take a fifth.
 const EVERY_MS: u64 = 30_000;
-/// Between the first two.
-const FIRST_MS: std::ops::RangeInclusive<u64> = 250..=350;
 /// Before one with a neighbour that has much that is new.
 const SOON_MS: std::ops::RangeInclusive<u64> = 2000..=5000;
 /// Bytes of records that are sent for one request; what is missing then comes with the next comparison.
 const MAX_REPLY: usize = 4 << 20;
 
+/// How long a comparison that is needed waits for what is on its way.
+const HURRY: Duration = Duration::from_millis(500);
+/// Least time between two such comparisons with one neighbour.
+const HURRY_PACE: Duration = Duration::from_secs(10);
+/// Routers that could not be reached for so long are not passed on.
+const PASSED_ON: Duration = Duration::from_secs(60);
+
 impl Mesh {
     /// Begins a comparison.
-    pub(crate) fn compare(&mut self, link: LinkId) {
-        let root = self.summary().root;
+    pub(crate) fn compare(&mut self, now: Instant, link: LinkId) {
+        let root = self.summary(now).root;
         self.out.send(link, Message::Root(root));
     }
 
@@ -30,18 +35,24 @@ impl Mesh {
         self.rounds.insert(peer, now + Duration::from_millis(wait));
     }
 
-    /// Plans the second comparison with a new neighbour: what its and our records tell of who is reachable counts
-    /// only once they were read.
-    pub(crate) fn plan_first_round(&mut self, now: Instant, peer: PeerId) {
-        let wait = Duration::from_millis(self.rng.random_range(FIRST_MS));
-        self.rounds.insert(peer, now + wait);
-    }
-
     /// A neighbour has more that is new than it can list: compare soon, if it is not brought by others by then.
     pub(crate) fn plan_round_soon(&mut self, now: Instant, peer: PeerId) {
         let wait = Duration::from_millis(self.rng.random_range(SOON_MS));
         if let Some(at) = self.rounds.get_mut(&peer) {
             *at = (*at).min(now + wait);
+        }
+    }
+
+    /// This neighbour holds something that is missing here: the next comparison comes soon, but not again and again.
+    pub(crate) fn compare_soon(&mut self, now: Instant, link: LinkId, peer: PeerId) {
+        let Some(link) = self.links.get_mut(link) else {
+            return;
+        };
+        if link.hurried.is_none_or(|last| now.since(last) >= HURRY_PACE) {
+            link.hurried = Some(now);
+            let soon = now + HURRY;
+            let round = self.rounds.entry(peer).or_insert(soon);
+            *round = soon.min(*round);
         }
     }
 
@@ -56,7 +67,7 @@ impl Mesh {
         for peer in due {
             self.plan_round(now, peer);
             if let Some(link) = self.links.with(&peer).map(|link| link.id) {
-                self.compare(link);
+                self.compare(now, link);
             }
         }
     }
@@ -72,19 +83,19 @@ impl Mesh {
         }
         match message {
             Message::Root(theirs) => {
-                let ours = self.summary();
+                let ours = self.summary(now);
                 if ours.root != *theirs {
                     self.out.send(link, Message::Buckets(ours.buckets));
                 }
             }
             Message::Buckets(theirs) => {
-                let differing = self.summary().differing(theirs);
-                for keys in digest::list(&self.store, |id| self.covers(id), &differing) {
+                let differing = self.summary(now).differing(theirs);
+                for keys in digest::list(&self.store, |id| self.covers(now, id), &differing) {
                     self.out.send(link, Message::Keys(keys));
                 }
             }
             Message::Keys(theirs) => {
-                let (pull, push) = digest::compare(&self.store, |id| self.covers(id), theirs);
+                let (pull, push) = digest::compare(&self.store, |id| self.covers(now, id), theirs);
                 self.give(link, &push);
                 for keys in pull.chunks(MAX_KEYS) {
                     self.out.send(link, Message::Pull(keys.to_vec()));
@@ -110,12 +121,14 @@ impl Mesh {
         }
     }
 
-    fn summary(&self) -> Summary {
-        Summary::of(&self.store, |id| self.covers(id))
+    fn summary(&self, now: Instant) -> Summary {
+        Summary::of(&self.store, |id| self.covers(now, id))
     }
 
-    /// Records of routers that nobody reaches are not passed around.
-    fn covers(&self, id: &PeerId) -> bool {
-        *id == self.own.id || self.paths.contains_key(id)
+    /// Records of routers that nobody reaches any more are not passed around. Those that could not be reached for a
+    /// short while are: a router that has just been heard of is not reached yet, and its records would be missed by
+    /// a neighbour that comes at this moment.
+    fn covers(&self, now: Instant, id: &PeerId) -> bool {
+        *id == self.own.id || self.store.unreachable_for(now, id) < PASSED_ON
     }
 }

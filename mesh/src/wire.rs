@@ -44,6 +44,8 @@ pub(crate) enum Message {
     Parent(bool),
     /// The receiver shall send the records with these marks, which it showed.
     Want(Marks),
+    /// In the place of a hello: the sender has all the links it takes. Records of others to dial follow.
+    Full,
 }
 
 /// Records that travel together.
@@ -171,8 +173,9 @@ impl Message {
             Self::Keys(body) => pack(8, body),
             Self::Pull(body) => pack(9, body),
             Self::Routed(body) => pack(10, body),
-            Self::Parent(body) => pack(11, body),
-            Self::Want(body) => pack(12, body),
+            Self::Parent(body) => pack(12, body),
+            Self::Want(body) => pack(13, body),
+            Self::Full => pack(11, &()),
         }
     }
 
@@ -182,7 +185,7 @@ impl Message {
             Self::Hello(body) => size(body),
             Self::Ping(body) => size(body),
             Self::Pong(body) => size(body),
-            Self::Goodbye => 0,
+            Self::Goodbye | Self::Full => 0,
             Self::Records(body) => size(&Blobs(&body.records)),
             Self::Root(body) => size(body),
             Self::Buckets(body) => size(body),
@@ -208,8 +211,9 @@ impl Message {
             8 => Self::Keys(unpack(body)?),
             9 => Self::Pull(unpack(body)?),
             10 => Self::Routed(unpack(body)?),
-            11 => Self::Parent(unpack(body)?),
-            12 => Self::Want(unpack(body)?),
+            12 => Self::Parent(unpack(body)?),
+            13 => Self::Want(unpack(body)?),
+            11 => Self::Full,
             _ => return Err(WireError::Unknown),
         })
     }
@@ -398,6 +402,7 @@ mod tests {
             any::<bool>().prop_map(Message::Parent),
             marks().prop_map(Message::Want),
             Just(Message::Goodbye),
+            Just(Message::Full),
             prop::collection::vec(record(), 0..9).prop_map(|records| Message::Records(records.into())),
             any::<[u8; 32]>().prop_map(Message::Root),
             prop::collection::vec(any::<u64>(), 0..300).prop_map(Message::Buckets),
@@ -425,7 +430,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(bytes in any::<Vec<u8>>(), kind in 0..14_u8) {
+        fn any_bytes_are_read_or_refused(bytes in any::<Vec<u8>>(), kind in 0..15_u8) {
             let _ = Message::decode(&bytes);
             let _ = Message::decode(&[&[kind], &bytes[..]].concat());
         }
@@ -442,9 +447,9 @@ mod tests {
 
     #[test]
     fn a_length_that_lies_allocates_nothing_of_that_size() {
-        for kind in 0..14 {
+        for kind in 0..15 {
             let bytes = [&[kind][..], &[0xff; 9], &[1]].concat();
-            assert!(Message::decode(&bytes).is_err() || kind == 3 || kind == 4);
+            assert!(Message::decode(&bytes).is_err() || [3, 4, 11].contains(&kind));
         }
     }
 }

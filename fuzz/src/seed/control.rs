@@ -141,6 +141,8 @@ pub(super) fn mesh() -> Vec<Seed> {
             "routed_on",
             join(&[routed(&[OWN, NEIGHBOR], 0), routed(&[OWN, THIRD], 0)]),
         ),
+        ("recording", "doubted", [vec![0], join(&together)].concat()),
+        ("recording", "believed", [vec![1], join(&together)].concat()),
         ("link_message", "goodbye", join(&[hello.clone(), goodbye.clone()])),
         ("link_message", "together", join(&together)),
         ("greeting", "hello", join(std::slice::from_ref(&hello))),

@@ -45,6 +45,11 @@ pub(crate) enum Phase {
         /// The ping it must answer.
         ping: u64,
     },
+    /// One end has all the links it takes: it names others to dial, and both close the connection then.
+    Full {
+        /// When.
+        until: Instant,
+    },
     /// In use.
     Up {
         /// Since when.
@@ -74,6 +79,8 @@ pub(crate) struct Link {
     pub(crate) heard: Instant,
     pub(crate) rtt: Rtt,
     pub(crate) next_ping: Instant,
+    /// When it was last found that the other end holds something that is missing here.
+    pub(crate) hurried: Option<Instant>,
     pub(crate) signatures: Bucket,
     pub(crate) repairs: Bucket,
     pub(crate) parents: Bucket,
@@ -113,6 +120,7 @@ impl Link {
             heard: now,
             rtt: Rtt::default(),
             next_ping: now,
+            hurried: None,
             signatures: Bucket::new(now, SIGNATURE_BUDGET, SIGNATURE_BUDGET),
             repairs: Bucket::new(now, REPAIR_BURST, REPAIR_RATE),
             parents: Bucket::new(now, PARENT_BURST, PARENT_RATE),

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// Links at a time, whatever their phase.
 pub(crate) const MAX_LINKS: usize = 4096;
+/// Time for the other end to read which routers it may dial instead.
+const REFERRAL: Duration = Duration::from_secs(1);
 /// Time for the other end's hello.
 pub(crate) const GREETING: Duration = Duration::from_secs(3);
 
@@ -31,6 +33,8 @@ pub(crate) enum Happened {
     Neighbor { peer: PeerId, link: LinkId, first: bool },
     /// No link with this neighbour is left.
     NeighborLost { peer: PeerId, reason: String },
+    /// A router that was dialled has all the links it takes.
+    Full { peer: PeerId },
     /// A neighbour told our address as it sees us.
     Observed(SocketAddr),
     /// A link ended; `lived` is how long it was up.
@@ -111,6 +115,28 @@ impl Links {
         out.send(id, Message::Hello(hello));
         self.links
             .insert(id, Link::new(now, ids, direction, target, self.count));
+    }
+
+    /// A connection came up for which there is no room: say so. The other end may read what is sent next.
+    pub(crate) fn turn_away(&mut self, now: Instant, ids: (LinkId, PeerId, SocketAddr), out: &mut Outbox) {
+        let mut link = Link::new(now, ids, Direction::In, None, 0);
+        link.phase = Phase::Full {
+            until: now + REFERRAL,
+        };
+        out.send(ids.0, Message::Full);
+        self.links.entry(ids.0).or_insert(link);
+    }
+
+    /// The other end has no room; it names others.
+    pub(crate) fn turned_away(&mut self, now: Instant, id: LinkId) {
+        let link = self.links.get_mut(&id);
+        if let Some(link) = link.filter(|link| link.phase == Phase::Greeting) {
+            link.phase = Phase::Full {
+                until: now + REFERRAL,
+            };
+            let peer = link.peer;
+            self.happened.push_back(Happened::Full { peer });
+        }
     }
 
     /// The other end said hello.
@@ -265,6 +291,9 @@ impl Links {
                     self.close(now, id, "no hello", out);
                 }
                 Phase::Challenged { until, .. } if now >= until => self.unanswered(now, id, out),
+                Phase::Full { until } if now >= until => {
+                    self.close(now, id, "all links are taken; others were named", out);
+                }
                 Phase::Up { .. } if now >= self.health.deadline(link.heard, self.window) => {
                     self.close(now, id, "no sign of life", out);
                 }
@@ -287,7 +316,7 @@ impl Links {
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let due = |link: &Link| match link.phase {
             Phase::Greeting => Some(link.opened + GREETING),
-            Phase::Challenged { until, .. } => Some(until),
+            Phase::Challenged { until, .. } | Phase::Full { until } => Some(until),
             Phase::Up { .. } => Some(link.next_ping.min(self.health.deadline(link.heard, self.window))),
             Phase::Closing => None,
         };

@@ -1,6 +1,7 @@
 //! What the known kinds of records carry. Bytes after the known fields are ignored: later versions append.
 
 use super::{Key, PeerInfo, Version, kind};
+use crate::topology::in_order;
 use crate::{Adjacency, MacsBody};
 
 /// Addresses a router may list.
@@ -41,9 +42,11 @@ impl Body {
     }
 }
 
+/// Links in the order of their neighbours. Of several with one neighbour the lowest label counts, so that all
+/// routers read the same out of one record, however odd it is.
 fn read_links(body: &[u8]) -> Option<Box<[Adjacency]>> {
     let (links, _) = postcard::take_from_bytes::<Vec<Adjacency>>(body).ok()?;
-    (links.len() <= MAX_ADJACENCIES).then(|| links.into_boxed_slice())
+    (links.len() <= MAX_ADJACENCIES).then(|| in_order(links).into_boxed_slice())
 }
 
 impl PeerInfo {

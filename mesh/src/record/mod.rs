@@ -22,6 +22,11 @@ pub trait Signer: Send + Sync {
     fn admissions(&self) -> Vec<Admission>;
     /// True if one of `proofs` shows that `origin` knows a secret that is valid here.
     fn admits(&self, origin: &PeerId, proofs: &[Admission]) -> bool;
+    /// What a record that was just signed is known by: the first half of its SHA-256. Only replays, in which records
+    /// are not what they were, answer anything else.
+    fn hash(&self, record: &[u8]) -> [u8; 16] {
+        signed::hash(record)
+    }
 }
 
 /// Proof that an origin knows a secret: a keyed hash of its id under a key derived from that secret.

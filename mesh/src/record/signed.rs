@@ -92,6 +92,13 @@ impl fmt::Debug for Record {
 impl Record {
     /// Reads the header of `bytes`.
     pub(crate) fn parse(bytes: impl Into<Box<[u8]>> + AsRef<[u8]>) -> Result<Self, RecordError> {
+        Self::parse_with(bytes, hash)
+    }
+
+    fn parse_with(
+        bytes: impl Into<Box<[u8]>> + AsRef<[u8]>,
+        hash: impl Fn(&[u8]) -> [u8; 16],
+    ) -> Result<Self, RecordError> {
         if bytes.as_ref().len() > MAX_RECORD {
             return Err(RecordError::Oversized);
         }
@@ -118,13 +125,30 @@ impl Record {
         })
     }
 
+    /// No record, but the name of an origin in the shape of one.
+    pub(crate) fn name_only(origin: PeerId) -> Self {
+        let (kind, subkey) = (super::kind::PEER_INFO, 0);
+        Self {
+            key: Key { origin, kind, subkey },
+            version: Version {
+                epoch: 0,
+                counter: 0,
+                hash: [0; 16],
+            },
+            bytes: Box::default(),
+            body_at: 0,
+            body: OnceLock::from(None),
+            verdict: OnceLock::from(false),
+        }
+    }
+
     /// Makes and signs a record. `None` if it came out larger than [`MAX_RECORD`].
     pub(crate) fn sign(signer: &dyn Signer, key: Key, epoch: u64, counter: u64, body: &[u8]) -> Option<Self> {
         let mut bytes = postcard::to_stdvec(&Header { key, epoch, counter }).ok()?;
         bytes.extend_from_slice(body);
         let signature = signer.sign(&labelled(&bytes));
         bytes.extend_from_slice(&signature);
-        Self::parse(bytes).ok()
+        Self::parse_with(bytes, |bytes| signer.hash(bytes)).ok()
     }
 
     /// The one verdict of all routers: strict verification over the full bytes. It follows from the bytes alone,
@@ -134,8 +158,7 @@ impl Record {
     }
 
     fn judge(&self, signer: &dyn Signer) -> bool {
-        let (message, signature) = self.bytes.split_at(self.bytes.len() - SIGNATURE);
-        let Ok(signature) = signature.try_into() else {
+        let Some((message, signature)) = self.bytes.split_last_chunk() else {
             return false;
         };
         signer.verify(&self.key.origin, &labelled(message), signature)
@@ -146,9 +169,15 @@ impl Record {
         &self.bytes
     }
 
+    /// What lies before the body.
+    pub(crate) fn header_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.body_at).unwrap_or_default()
+    }
+
     /// What lies between header and signature.
     pub(crate) fn body_bytes(&self) -> &[u8] {
-        &self.bytes[self.body_at..self.bytes.len() - SIGNATURE]
+        let end = self.bytes.len().saturating_sub(SIGNATURE);
+        self.bytes.get(self.body_at..end).unwrap_or_default()
     }
 
     /// What it says; `None` if its kind is known and the body is not what it should be.
@@ -181,7 +210,6 @@ impl Record {
         }
     }
 
-    #[allow(dead_code, reason = "the comparison of records is about to go by marks")]
     /// Its short name: eight bytes of its hash. Two records have the same only if somebody tried 2^32 of them, and
     /// then only that one's own records suffer.
     pub(crate) fn mark(&self) -> u64 {
@@ -195,7 +223,7 @@ fn labelled(message: &[u8]) -> Vec<u8> {
     [DOMAIN, message].concat()
 }
 
-fn hash(bytes: &[u8]) -> [u8; 16] {
+pub(super) fn hash(bytes: &[u8]) -> [u8; 16] {
     let mut short = [0; 16];
     short.copy_from_slice(&Sha256::digest(bytes)[..16]);
     short

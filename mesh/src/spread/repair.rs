@@ -3,17 +3,10 @@
 use super::MAX_SHOWN;
 use crate::gossip::pack;
 use crate::wire::{Marks, Message, News};
-use crate::{DropReason, Instant, LinkId, Mesh, PeerId, control_paths};
+use crate::{DropReason, Instant, LinkId, Mesh, PeerId};
 use std::sync::Arc;
 
 impl Mesh {
-    /// This router's parent in the tree of shortest paths from the router of lowest id that is reachable.
-    pub(crate) fn parent_in_tree(&self) -> Option<PeerId> {
-        let root = *self.paths.keys().next().filter(|lowest| **lowest < self.own.id)?;
-        let path = control_paths(root, &self.topology).remove(&self.own.id)?;
-        Some(path.len().checked_sub(2).map_or(root, |at| path[at]))
-    }
-
     /// Tells neighbours that they became our parent, or ceased to be.
     pub(crate) fn tell_parents(&mut self, now: Instant) {
         for (link, is_parent) in self.spread.to_tell(now) {

@@ -275,15 +275,22 @@ impl Store {
         self.of_kind(id, kind::MACS, subkey)?.macs()
     }
 
-    /// Tells which routers there is a way to now.
-    pub(crate) fn note_reachable(&mut self, now: Instant, is_reachable: impl Fn(&PeerId) -> bool) {
-        for (id, origin) in &mut self.origins {
-            origin.unreachable_since = if is_reachable(id) {
-                None
-            } else {
-                origin.unreachable_since.or(Some(now))
+    /// Tells that there is a way to a router now, or none any more.
+    pub(crate) fn note_reachable(&mut self, now: Instant, id: &PeerId, is_reachable: bool) {
+        if let Some(origin) = self.origins.get_mut(id) {
+            origin.unreachable_since = match is_reachable {
+                true => None,
+                false => origin.unreachable_since.or(Some(now)),
             };
         }
+    }
+
+    /// How long there has been no way to a router; zero while there is one. For ever, if it is not known.
+    pub(crate) fn unreachable_for(&self, now: Instant, id: &PeerId) -> Duration {
+        let since = self.origins.get(id).map(|origin| origin.unreachable_since);
+        since.map_or(Duration::MAX, |since| {
+            since.map_or(Duration::ZERO, |since| now.since(since))
+        })
     }
 
     /// Drops routers that were unreachable for too long, and floors that are old. Returns the routers.

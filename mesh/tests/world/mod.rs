@@ -396,6 +396,7 @@ impl World {
             }
             Output::Fdb(fdb) => self.hosts[n].fdb.push(fdb),
             Output::Label { .. } => {}
+            Output::Detour { .. } => {}
             Output::Tree { vni, source, tree } => {
                 let trees = &mut self.hosts[n].trees;
                 match tree {

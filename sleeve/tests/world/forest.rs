@@ -152,7 +152,12 @@ impl Forest {
         let (topology, registry) = (self.topology(), self.registry(n));
         // Made anew, the versions of both say nothing.
         let mut trees = Trees::new(self.world.nodes[n].id);
-        let all = trees.recompute(&topology, &registry);
+        let now = self.world.now;
+        let mut all = trees.recompute(now, &topology, &registry);
+        for &member in &self.members {
+            trees.note_use(now, VNI, self.world.nodes[member].id);
+        }
+        all.extend(trees.recompute(now, &topology, &registry));
         self.trees[n] = trees;
         let mut known: Vec<PeerId> = self.world.nodes.iter().map(|node| node.id).collect();
         known.retain(|id| !all.iter().any(|(_, source, _)| source == id));
