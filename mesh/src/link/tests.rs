@@ -193,11 +193,11 @@ impl World {
             Ok(Message::Hello(hello)) => node.links.greeted(now, link, hello, &mut node.out),
             Ok(Message::Ping(ping)) => {
                 node.links
-                    .pinged(now, link, &ping, &mut Spread::default(), &mut node.out)
+                    .pinged(now, link, &ping, &mut Spread::default(), &mut node.out);
             }
             Ok(Message::Pong(pong)) => {
                 node.links
-                    .ponged(now, link, pong.number, &mut Spread::default(), &mut node.out)
+                    .ponged(now, link, pong.number, &mut Spread::default(), &mut node.out);
             }
             _ => {}
         }

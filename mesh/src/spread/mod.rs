@@ -146,7 +146,7 @@ impl Spread {
     }
 
     /// What has to be told over which links: whether their other ends are parents of ours.
-    pub(crate) fn to_tell(&mut self, now: Instant) -> Vec<(LinkId, bool)> {
+    pub(crate) fn take_changes(&mut self, now: Instant) -> Vec<(LinkId, bool)> {
         if !std::mem::take(&mut self.stir) && self.next_end().is_none_or(|at| at > now) {
             return Vec::new();
         }

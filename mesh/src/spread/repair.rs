@@ -9,7 +9,7 @@ use std::sync::Arc;
 impl Mesh {
     /// Tells neighbours that they became our parent, or ceased to be.
     pub(crate) fn tell_parents(&mut self, now: Instant) {
-        for (link, is_parent) in self.spread.to_tell(now) {
+        for (link, is_parent) in self.spread.take_changes(now) {
             self.out.send(link, Message::Parent(is_parent));
         }
     }
