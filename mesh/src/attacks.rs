@@ -4,7 +4,7 @@
 use crate::link::Phase;
 use crate::record::{Record, kind};
 use crate::testing::{core, id, info, info_record, record};
-use crate::wire::{Blob, Hello, Message, Ping, Routed};
+use crate::wire::{Blob, Hello, Message, News, Ping, Pong, Routed};
 use crate::{
     Direction, DropReason, Drops, Event, Input, Instant, LinkId, Mesh, Output, Packet, PeerId, TimerReason,
 };
@@ -136,7 +136,7 @@ proptest! {
             batch(&[info_record(3, 1, 1), links]),
             Message::Buckets(vec![7; 256]),
             Message::Routed(Routed { origin: id(2), path: vec![id(1)], cursor: 0, payload: Blob(vec![1; 30]) }),
-            Message::Ping(Ping { number: 1, reliable: true }),
+            Message::Ping(Ping { number: 1, reliable: true, echo: None, news: News::default() }),
         ];
         let mut bytes = messages[which].encode();
         let at = at.index(bytes.len() - 1) + 1;
@@ -169,6 +169,8 @@ fn before_the_greeting_nothing_else_is_heard() {
         &Message::Ping(Ping {
             number: 1,
             reliable: false,
+            echo: None,
+            news: News::default(),
         }),
     );
     bench.say(LinkId(2), &hello(3));
@@ -457,7 +459,11 @@ fn inputs() -> impl Strategy<Value = Input> {
         (1..5_u8).prop_map(|n| hello(n).encode()),
         (1..5_u8, 0..4_u64).prop_map(|(n, e)| batch(&[info_record(n, e, 1)]).encode()),
         any::<[u8; 32]>().prop_map(|root| Message::Root(root).encode()),
-        (0..9_u64).prop_map(|number| Message::Pong(number).encode()),
+        (0..9_u64).prop_map(|number| Message::Pong(Pong {
+            number,
+            news: News::default()
+        })
+        .encode()),
         Just(Message::Goodbye.encode()),
         prop::collection::vec(any::<u8>(), 0..40),
     ];
@@ -496,6 +502,7 @@ proptest! {
             mesh.handle_input(now, input);
             let outputs = std::iter::from_fn(|| mesh.poll_output()).count();
             prop_assert!(outputs < 200);
+            prop_assert_eq!(mesh.digest(), mesh.digest_anew());
             mesh.handle_input(now, Input::Tick);
             while mesh.poll_output().is_some() {}
             let (at, reason) = mesh.poll_timeout().unwrap_or((Instant(u64::MAX), TimerReason::Link));

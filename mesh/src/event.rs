@@ -285,6 +285,8 @@ pub enum TimerReason {
     Dial,
     /// A comparison with a neighbour's records.
     Digest,
+    /// A record that does not come is to be asked for, or a neighbour is a parent no longer.
+    Spread,
     /// Routes are to be computed.
     Route,
     /// One of this router's own records is to be issued.

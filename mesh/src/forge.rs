@@ -5,7 +5,7 @@
 
 use crate::record::{Key, Record, kind};
 use crate::wire::{Batch, Message};
-use crate::{Adjacency, Delay, LinkLabel, Mesh, Packet, PeerId, PeerInfo, Signer};
+use crate::{Adjacency, Delay, LinkLabel, MacsBody, Mesh, Packet, PeerId, PeerInfo, Signer, Vni};
 use std::sync::Arc;
 
 /// Records, ready to be sent.
@@ -16,7 +16,8 @@ impl Forged {
     /// Adds a `PeerInfo` of the signer's. False if it is too large for a record.
     pub fn info(&mut self, signer: &dyn Signer, info: &PeerInfo, counter: u64) -> bool {
         let body = postcard::to_stdvec(info).unwrap_or_default();
-        self.sign(signer, (info.peer, kind::PEER_INFO), (info.epoch, counter), &body)
+        let key = key(info.peer, kind::PEER_INFO, 0);
+        self.sign(signer, key, (info.epoch, counter), &body)
     }
 
     /// Adds a record in which the signer, `origin`, claims links with `neighbors`.
@@ -35,21 +36,18 @@ impl Forged {
         };
         let links: Vec<_> = neighbors.iter().enumerate().map(claim).collect();
         let body = postcard::to_stdvec(&links).unwrap_or_default();
-        self.sign(signer, (origin, kind::LINK_STATE), version, &body)
+        self.sign(signer, key(origin, kind::LINK_STATE, 0), version, &body)
     }
 
-    fn sign(
-        &mut self,
-        signer: &dyn Signer,
-        (origin, kind): (PeerId, u8),
-        version: (u64, u64),
-        body: &[u8],
-    ) -> bool {
-        let key = Key {
-            origin,
-            kind,
-            subkey: 0,
-        };
+    /// Adds a record in which the signer, `origin`, publishes no MAC addresses under a subkey.
+    pub fn macs(&mut self, signer: &dyn Signer, origin: PeerId, version: (u64, u64), subkey: u64) -> bool {
+        let vni = Vni(u32::try_from(subkey >> 16).unwrap_or(u32::MAX));
+        let entries = Vec::new();
+        let body = postcard::to_stdvec(&MacsBody { vni, entries }).unwrap_or_default();
+        self.sign(signer, key(origin, kind::MACS, subkey), version, &body)
+    }
+
+    fn sign(&mut self, signer: &dyn Signer, key: Key, version: (u64, u64), body: &[u8]) -> bool {
         let record = Record::sign(signer, key, version.0, version.1, body);
         let is_made = record.is_some();
         self.0.extend(record.map(Arc::new));
@@ -89,6 +87,10 @@ impl Forged {
             refused: Vec::new(),
         }))
     }
+}
+
+fn key(origin: PeerId, kind: u8, subkey: u64) -> Key {
+    Key { origin, kind, subkey }
 }
 
 impl Mesh {

@@ -1,10 +1,11 @@
-//! Records: taken in, acted upon, and passed on at once to all other neighbours.
+//! Records: taken in, acted upon, and passed on at once along the tree (see [`spread`](crate::spread)).
 
 use crate::link::Phase;
 use crate::record::{Key, Record, RecordError, kind};
+use crate::spread::recent::Had;
 use crate::store::Merged;
 use crate::wire::{Batch, Message};
-use crate::{DropReason, Instant, LinkId, MacsBody, Mesh, Output, PeerId, Vni};
+use crate::{DropReason, Instant, LinkId, MacsBody, Mesh, Output, Packet, PeerId, Vni};
 use std::sync::Arc;
 
 /// Bytes of records in one message: short enough that the next router passes on the first before it has the last.
@@ -43,17 +44,25 @@ impl Mesh {
     }
 
     fn record(&mut self, now: Instant, link: LinkId, from: PeerId, record: &Arc<Record>) {
-        let key = record.key;
+        let (key, mark) = (record.key, record.mark());
+        // Duplicates are the rule while links come and go.
+        if key.origin != from && self.spread.recent.knows(mark) {
+            return self.spread.had_by(&from, mark);
+        }
+        let asked = self.spread.missing.arrived(mark);
         let merged = self.store.merge(now, Arc::clone(record), &*self.own.signer());
         for peer in self.store.take_evicted() {
             self.forget_origin(now, &peer);
         }
         match merged {
             Merged::New(outdated) => {
-                self.flood.push((Some(from), Arc::clone(record)));
+                if asked == Some(from) {
+                    self.spread.hit(now, from);
+                }
+                self.news.push((Some(from), Arc::clone(record)));
                 self.learn(now, &key, &outdated);
             }
-            Merged::Known => {}
+            Merged::Known => self.spread.had_by(&from, mark),
             Merged::Refused(DropReason::BadSignature) => self.bad_signature(now, link, from),
             Merged::Refused(reason) => {
                 self.out.drop(reason);
@@ -175,23 +184,37 @@ impl Mesh {
         self.show(link, &key);
     }
 
-    /// Sends what is new to all neighbours but the one it came from.
-    pub(crate) fn pass_on(&mut self) {
-        let news = std::mem::take(&mut self.flood);
-        if news.is_empty() {
-            return;
-        }
-        for (peer, link) in self.links.neighbors() {
-            let records = news.iter().filter(|(from, _)| from.as_ref() != Some(peer));
-            for message in pack(records.map(|(_, record)| record)) {
-                self.out.send(link.id, message);
+    /// Passes on what is new: this router's own records to all neighbours, those of others where they spread at
+    /// once, but not back to where they came from.
+    pub(crate) fn pass_on(&mut self, now: Instant) {
+        let mut news = std::mem::take(&mut self.news);
+        while let Some((from, _)) = news.first() {
+            let from = *from;
+            let rest = news
+                .iter()
+                .position(|(other, _)| *other != from)
+                .unwrap_or(news.len());
+            let records: Vec<_> = news.drain(..rest).map(|(_, record)| record).collect();
+            let mut had = Had::default().and(from.and_then(|from| self.spread.slot(&from)));
+            let mut packets: Option<Vec<Packet>> = None;
+            for (peer, link) in self.links.neighbors() {
+                if from.is_some_and(|from| from == *peer || !self.spread.is_eager(now, peer)) {
+                    continue;
+                }
+                had = had.and(self.spread.slot(peer));
+                for packet in packets.get_or_insert_with(|| pack(records.iter()).collect()) {
+                    self.out.carry(link.id, packet.clone());
+                }
+            }
+            for record in &records {
+                self.spread.recent.add(now, record, had);
             }
         }
     }
 }
 
 /// Puts records into as few messages as they fit in.
-pub(crate) fn pack<'a>(records: impl Iterator<Item = &'a Arc<Record>>) -> Vec<Message> {
+pub(crate) fn pack<'a>(records: impl Iterator<Item = &'a Arc<Record>>) -> impl Iterator<Item = Packet> {
     let mut messages: Vec<Vec<Arc<Record>>> = Vec::new();
     let mut room = 0;
     for record in records {
@@ -205,8 +228,6 @@ pub(crate) fn pack<'a>(records: impl Iterator<Item = &'a Arc<Record>>) -> Vec<Me
         }
         room -= size;
     }
-    messages
-        .into_iter()
-        .map(|records| Message::Records(records.into()))
-        .collect()
+    let message = |records: Vec<Arc<Record>>| Packet::new(Message::Records(records.into()));
+    messages.into_iter().map(message)
 }

@@ -69,7 +69,7 @@ impl Mesh {
             return self.out.drop(DropReason::OversizedRecord);
         };
         let record = Arc::new(record);
-        self.flood.push((None, Arc::clone(&record)));
+        self.news.push((None, Arc::clone(&record)));
         self.store.put_own(now, record);
     }
 

@@ -11,14 +11,16 @@
 //!
 //! 1. A's driver hands in [`Input::Attach`]; [`Registry`] (`fdb/`) puts the port into a chunk.
 //! 2. `issue` makes a record of the chunk and has it signed (`record/`); `store` keeps it like any other.
-//! 3. `gossip` packs it with whatever else is new and sends it over all links (`wire`).
+//! 3. `gossip` packs it with whatever else is new and sends it over all links (`wire`); others pass it on along the tree that
+//!    all share (`spread`).
 //! 4. At the neighbour B, `neighbor` decodes the message and `gossip` reads the record's header.
 //! 5. `store` judges it: newer than what is there, of a router that knows the secret, rightly signed.
-//! 6. `gossip` acts upon it and passes it on to all other neighbours at once, byte for byte.
+//! 6. `gossip` acts upon it and passes it on at once, byte for byte, along that tree.
 //! 7. C takes the same steps; [`Registry`] finds what changes in the forwarding table.
 //! 8. C's driver gets [`Output::Fdb`], and its data threads know where to send.
 //!
-//! What a link loses, `repair` finds (`digest`): neighbours compare hashes when they meet and every half minute.
+//! What a link loses, `repair` finds (`digest`): neighbours compare sums over what they hold when they
+//! meet and every half minute.
 //! A change of links goes the same way as `LinkState`; there, stop 7 is `reach`, which computes routes a moment
 //! later (`schedule`), and stop 8 is [`Output::Route`].
 //!
@@ -34,7 +36,7 @@
 //! | `record/`, `store` | signed records and their merge |
 //! | `directory`, `index` | numbers that stand for routers; where things are found |
 //! | `own`, `linkstate`, `issue` | this router's own records |
-//! | `gossip`, `repair`, `digest` | how records spread |
+//! | `gossip`, `spread/`, `repair`, `digest` | how records spread |
 //! | `topology`, `graph/` | who is linked with whom, and trees of shortest paths over that, kept up to date |
 //! | `route/`, `reach`, `schedule` | paths for data and control messages |
 //! | `trees` | this router's place in the trees along which broadcast spreads |
@@ -72,6 +74,7 @@ mod repair;
 mod route;
 mod routed;
 mod schedule;
+mod spread;
 mod status;
 mod store;
 mod target;

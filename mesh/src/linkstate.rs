@@ -111,10 +111,10 @@ impl LinkStates {
     }
 }
 
-/// More than a fifth and more than 2 ms.
+/// More than an eighth and more than 2 ms.
 pub(crate) fn differs(was: u32, is: u32) -> bool {
     let difference = was.abs_diff(is);
-    difference > LEAST_US && u64::from(difference) * 5 > u64::from(was)
+    difference > LEAST_US && u64::from(difference) * 8 > u64::from(was)
 }
 
 #[cfg(test)]

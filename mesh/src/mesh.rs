@@ -11,6 +11,7 @@ use crate::repair::Turn;
 use crate::route::{Detours, Routes};
 use crate::routed::Limits;
 use crate::schedule::Schedule;
+use crate::spread::Spread;
 use crate::store::Store;
 use crate::topology::{Recorded, Told};
 use crate::{
@@ -46,7 +47,9 @@ pub struct Mesh {
     pub(crate) states: LinkStates,
     pub(crate) limits: Limits,
     /// Records to pass on, with the neighbour each came from.
-    pub(crate) flood: Vec<(Option<PeerId>, Arc<Record>)>,
+    pub(crate) news: Vec<(Option<PeerId>, Arc<Record>)>,
+    /// Along which links.
+    pub(crate) spread: Spread,
     /// When to compare records with each neighbour.
     pub(crate) rounds: BTreeMap<PeerId, Instant>,
     pub(crate) max_links: usize,
@@ -89,7 +92,8 @@ impl Mesh {
             schedule: Schedule::default(),
             states: LinkStates::default(),
             limits: Limits::default(),
-            flood: Vec::new(),
+            news: Vec::new(),
+            spread: Spread::default(),
             rounds: BTreeMap::new(),
             max_links: config.max_links,
             leaving: false,
@@ -164,6 +168,7 @@ impl Mesh {
             (self.links.next_timeout(), TimerReason::Link),
             (self.connector.next_timeout(), TimerReason::Dial),
             (self.rounds.values().min().copied(), TimerReason::Digest),
+            (self.spread.next_timeout(), TimerReason::Spread),
             (self.schedule.next_timeout(), TimerReason::Route),
             (self.routes.next_timeout(), TimerReason::Route),
             (self.detours.next_timeout(), TimerReason::Route),
@@ -180,9 +185,10 @@ impl Mesh {
         if let Some((due, _)) = self.poll_timeout().filter(|(due, _)| *due <= now) {
             self.links.timer_fired(now, due);
         }
-        self.links.tick(now, &mut self.out);
+        self.links.tick(now, &mut self.spread, &mut self.out);
         self.own.tick(now, &mut self.out);
         self.compare_if_due(now);
+        self.ask(now);
         for peer in self.store.collect(now) {
             self.forget_origin(now, &peer);
         }
@@ -202,7 +208,8 @@ impl Mesh {
             self.recompute(now);
         }
         self.renew_detours(now);
-        self.pass_on();
+        self.tell_parents(now);
+        self.pass_on(now);
         if self.connector.is_due(now) {
             let addresses = self.own.addresses();
             let around = Around {

@@ -77,8 +77,15 @@ impl Mesh {
             Ok(Message::Full) => self.links.turned_away(now, id),
             Ok(Message::Hello(_)) if matches!(phase, Phase::Full { .. }) => {}
             Ok(Message::Hello(hello)) => self.links.greeted(now, id, hello.clone(), &mut self.out),
-            Ok(Message::Ping(ping)) => self.links.pinged(id, *ping, &mut self.out),
-            Ok(Message::Pong(number)) => self.links.ponged(now, id, *number, &mut self.out),
+            Ok(Message::Ping(ping)) => {
+                self.links.pinged(now, id, ping, &mut self.spread, &mut self.out);
+                self.shown(now, id, peer, &ping.news);
+            }
+            Ok(Message::Pong(pong)) => {
+                self.links
+                    .ponged(now, id, pong.number, &mut self.spread, &mut self.out);
+                self.shown(now, id, peer, &pong.news);
+            }
             Ok(Message::Goodbye) => self
                 .links
                 .close(now, id, "the other router stopped", &mut self.out),
@@ -134,6 +141,8 @@ impl Mesh {
                 let link_to = |next: &PeerId| links.with(next).map(|link| link.id);
                 routed::receive(now, own, peer, message, &mut self.limits, link_to, &mut self.out);
             }
+            Message::Parent(is_child) => self.parent_message(now, id, &peer, *is_child),
+            Message::Want(marks) => self.wanted(now, id, marks),
             message => self.repair_message(now, id, message),
         }
     }
@@ -228,6 +237,7 @@ impl Mesh {
             address: Some(address),
         });
         self.connector.linked(peer, address);
+        self.spread.linked(now, peer, id);
         self.introduce(id);
         // One comparison repairs both ends.
         if direction == Direction::Out || !first || was_challenged {
@@ -252,6 +262,7 @@ impl Mesh {
         self.out.push(Output::Neighbor { peer, address: None });
         self.out.log(Event::LinkDown { peer, reason });
         self.rounds.remove(&peer);
+        self.spread.lost(now, &peer);
         self.connector.lost(now, &peer, &mut self.rng);
         self.schedule.rush(now);
     }
@@ -268,7 +279,7 @@ impl Mesh {
         self.connector.stop();
         self.states.renew();
         self.issue_if_due(now);
-        self.pass_on();
+        self.pass_on(now);
         let ids: Vec<_> = self.links.iter().map(|link| link.id).collect();
         for id in ids {
             self.out.send(id, Message::Goodbye);

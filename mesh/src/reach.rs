@@ -37,6 +37,7 @@ impl Mesh {
                 self.store.note_reachable(now, id, is_reachable);
             }
         }
+        self.spread.set_parent(now, self.spread_parent());
         self.schedule.done(looked_at);
         self.detours.note(now, &self.graph);
         for number in self.graph.done() {

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// Between two comparisons with one neighbour, give or take a fifth.
 const EVERY_MS: u64 = 30_000;
+/// Before one with a neighbour that has much that is new.
+const SOON_MS: std::ops::RangeInclusive<u64> = 2000..=5000;
 /// Bytes of records that are sent for one request; what is missing then comes with the next comparison.
 const MAX_REPLY: usize = 4 << 20;
 
@@ -131,6 +133,14 @@ impl Mesh {
     pub(crate) fn plan_round(&mut self, now: Instant, peer: PeerId) {
         let wait = self.rng.random_range(EVERY_MS * 4 / 5..=EVERY_MS * 6 / 5);
         self.rounds.insert(peer, now + Duration::from_millis(wait));
+    }
+
+    /// A neighbour has more that is new than it can list: compare soon, if it is not brought by others by then.
+    pub(crate) fn plan_round_soon(&mut self, now: Instant, peer: PeerId) {
+        let wait = Duration::from_millis(self.rng.random_range(SOON_MS));
+        if let Some(at) = self.rounds.get_mut(&peer) {
+            *at = (*at).min(now + wait);
+        }
     }
 
     /// This neighbour holds something that is missing here: the next comparison comes soon, but not again and again.
@@ -299,8 +309,8 @@ impl Mesh {
             room = room.saturating_sub(size);
             fits
         });
-        for message in pack(records) {
-            self.out.send(link, message);
+        for packet in pack(records) {
+            self.out.carry(link, packet);
         }
     }
 }

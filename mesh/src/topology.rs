@@ -33,29 +33,32 @@ impl Adjacency {
     }
 }
 
-/// A delay in one byte: its four highest bits count, so steps are of at most an eighth, from one microsecond to
-/// more than an hour.
+/// A delay in one byte: sixteen steps to each power of two, from 4 µs to 2 s, so that it is at most a thirtieth off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Delay(u8);
 
 impl Delay {
-    /// The longest that is not longer than this; at least one microsecond.
+    /// The codes up to 31 count units of four microseconds: so many bits.
+    const UNIT: u32 = 2;
+
+    /// The one nearest to this many microseconds, but never none.
     #[must_use]
     pub fn from_us(us: u64) -> Self {
-        let us = u32::try_from(us).unwrap_or(u32::MAX).max(1);
-        let shift = (u32::BITS - us.leading_zeros()).saturating_sub(4);
-        // Up to 15 as it is; after that eight steps to each power of two.
-        let code = shift * 8 + (us >> shift);
-        Self(u8::try_from(code).unwrap_or(u8::MAX))
+        let us = u32::try_from(us).unwrap_or(u32::MAX);
+        // The five highest bits count.
+        let shift = (u32::BITS - us.leading_zeros()).saturating_sub(5).max(Self::UNIT);
+        let rounded = us.saturating_add((1 << shift) / 2) >> shift;
+        let code = (shift - Self::UNIT) * 16 + rounded;
+        Self(u8::try_from(code.max(1)).unwrap_or(u8::MAX))
     }
 
     /// In microseconds.
     #[must_use]
     pub fn us(self) -> u32 {
-        let code = u32::from(self.0).min(Self::LAST);
+        let code = u32::from(self.0);
         match code {
-            0..16 => code,
-            _ => (8 + code % 8) << (code / 8 - 1),
+            0..32 => code << Self::UNIT,
+            _ => (16 + code % 16) << (code / 16 - 1 + Self::UNIT),
         }
     }
 
@@ -68,9 +71,6 @@ impl Delay {
     pub(crate) fn of_code(code: u8) -> Self {
         Self(code)
     }
-
-    /// The code of the longest; those above mean the same.
-    const LAST: u32 = 28 * 8 + 15;
 }
 
 /// Routers and what they say of their links: as a list, or as the record that tells it.
@@ -239,10 +239,11 @@ mod tests {
 
     #[test]
     fn delays_in_one_byte_are_close() {
-        for us in (0..=20).chain([999, 1_000_000, u64::from(u32::MAX), u64::MAX]) {
+        for us in (0..=2000).chain([999_999, 1_000_000, 2_000_000, u64::from(u32::MAX), u64::MAX]) {
             let delay = Delay::from_us(us);
-            let (rounded, exact) = (u64::from(delay.us()), us.clamp(1, u64::from(u32::MAX)));
-            assert!(rounded <= exact && exact - rounded <= exact / 8, "{us}");
+            let (rounded, exact) = (u64::from(delay.us()), us.clamp(4, 2_031_616));
+            let off = rounded.abs_diff(exact);
+            assert!(off <= 2 || off * 32 <= exact, "{us}: {rounded}");
             assert_eq!(Delay::from_us(rounded), delay);
         }
         assert!((0..u8::MAX).all(|code| Delay(code).us() <= Delay(code + 1).us()));

@@ -24,8 +24,8 @@ pub(crate) enum Message {
     Hello(Hello),
     /// Asks for a [`Pong`](Message::Pong).
     Ping(Ping),
-    /// Answers a ping, with its number.
-    Pong(u64),
+    /// Answers a ping.
+    Pong(Pong),
     /// The sender stops: drop the link and tell everybody.
     Goodbye,
     /// Signed records, each as its origin made it.
@@ -36,6 +36,10 @@ pub(crate) enum Message {
     Buckets(Vec<u64>),
     /// Bytes for a router further away.
     Routed(Routed),
+    /// Whether the receiver is the sender's parent in the tree along which records spread.
+    Parent(bool),
+    /// The receiver shall send the records with these marks, which it showed.
+    Want(Marks),
     /// Step 3: what the sender holds in the buckets that differ.
     Held(Held),
     /// Step 4: what of that the receiver shall send, and what the sender holds instead.
@@ -75,12 +79,43 @@ pub(crate) struct Hello {
 }
 
 /// A question whether the other end lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ping {
     /// Comes back in the answer.
     pub(crate) number: u64,
     /// True: the answer shall travel on the ordered stream, where it can't be lost.
     pub(crate) reliable: bool,
+    /// The last answer that the sender got.
+    pub(crate) echo: Option<Echo>,
+    /// What the sender has that is new.
+    pub(crate) news: News,
+}
+
+/// Tells the other end when its answer came, so that it knows the round trip time without asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Echo {
+    /// The number of the [`Pong`].
+    pub(crate) number: u64,
+    /// How long ago it came, in microseconds.
+    pub(crate) held_us: u32,
+}
+
+/// The answer to a ping.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pong {
+    /// That of the ping.
+    pub(crate) number: u64,
+    /// What the sender has that is new.
+    pub(crate) news: News,
+}
+
+/// Records that came in lately and that the receiver may not have.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct News {
+    /// Their marks.
+    pub(crate) marks: Marks,
+    /// There are more of them than are listed.
+    pub(crate) more: bool,
 }
 
 /// Short names of records, eight bytes each: see [`Record::mark`].
@@ -180,6 +215,8 @@ impl Message {
             Self::Root(body) => pack(6, body),
             Self::Buckets(body) => pack(7, body),
             Self::Routed(body) => pack(10, body),
+            Self::Parent(body) => pack(12, body),
+            Self::Want(body) => pack(13, body),
             Self::Full => pack(11, &()),
             Self::Held(body) => pack(14, body),
             Self::Differ(body) => pack(15, body),
@@ -198,6 +235,8 @@ impl Message {
             Self::Root(body) => size(body),
             Self::Buckets(body) => size(body),
             Self::Routed(body) => size(body),
+            Self::Parent(body) => size(body),
+            Self::Want(body) => size(body),
             Self::Held(body) => size(body),
             Self::Differ(body) => size(body),
             Self::Ask(body) => size(body),
@@ -216,6 +255,8 @@ impl Message {
             6 => Self::Root(unpack(body)?),
             7 => Self::Buckets(unpack(body)?),
             10 => Self::Routed(unpack(body)?),
+            12 => Self::Parent(unpack(body)?),
+            13 => Self::Want(unpack(body)?),
             11 => Self::Full,
             14 => Self::Held(unpack(body)?),
             15 => Self::Differ(unpack(body)?),
@@ -325,136 +366,4 @@ impl Visitor<'_> for BlobVisitor {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn peer() -> impl Strategy<Value = PeerId> {
-        any::<[u8; 32]>().prop_map(PeerId)
-    }
-
-    fn marks() -> impl Strategy<Value = Marks> {
-        prop::collection::vec(any::<u64>(), 0..40).prop_map(Marks)
-    }
-
-    fn have() -> impl Strategy<Value = Have> {
-        let name = any::<([u8; 8], u8, u64)>();
-        (any::<[u8; 8]>(), name, any::<(u64, u64)>()).prop_map(|(mark, name, (epoch, counter))| Have {
-            mark,
-            origin: ShortId(name.0),
-            kind: name.1,
-            subkey: name.2,
-            epoch,
-            counter,
-        })
-    }
-
-    fn blob() -> impl Strategy<Value = Blob> {
-        prop::collection::vec(any::<u8>(), 0..99).prop_map(Blob)
-    }
-
-    fn record() -> impl Strategy<Value = Arc<Record>> {
-        (
-            any::<u8>(),
-            any::<(u8, u64)>(),
-            prop::collection::vec(any::<u8>(), 0..99),
-        )
-            .prop_map(|(n, slot, body)| crate::testing::record(n, slot, (1, 2), &body))
-    }
-
-    fn hello() -> impl Strategy<Value = Hello> {
-        let address = (any::<std::net::IpAddr>(), any::<u16>()).prop_map(SocketAddr::from);
-        ("[!-~]{1,63}", any::<(u16, u16, u64, u64, u64)>(), address).prop_map(|(name, numbers, observed)| {
-            let (version_min, version_max, instance, epoch, number) = numbers;
-            Hello {
-                version_min,
-                version_max,
-                name: name.parse().unwrap(),
-                instance,
-                epoch,
-                observed,
-                number,
-            }
-        })
-    }
-
-    fn routed() -> impl Strategy<Value = Routed> {
-        (peer(), prop::collection::vec(peer(), 0..9), any::<u8>(), blob()).prop_map(
-            |(origin, path, cursor, payload)| Routed {
-                origin,
-                path,
-                cursor,
-                payload,
-            },
-        )
-    }
-
-    fn message() -> impl Strategy<Value = Message> {
-        prop_oneof![
-            hello().prop_map(Message::Hello),
-            any::<(u64, bool)>().prop_map(|(number, reliable)| Message::Ping(Ping { number, reliable })),
-            any::<u64>().prop_map(Message::Pong),
-            Just(Message::Goodbye),
-            Just(Message::Full),
-            prop::collection::vec(record(), 0..9).prop_map(|records| Message::Records(records.into())),
-            any::<[u8; 32]>().prop_map(Message::Root),
-            prop::collection::vec(any::<u64>(), 0..300).prop_map(Message::Buckets),
-            (any::<(Vec<u8>, u64, u64)>(), marks()).prop_map(|((buckets, from, to), marks)| {
-                Message::Held(Held {
-                    buckets,
-                    from,
-                    to,
-                    marks,
-                })
-            }),
-            (
-                any::<(Vec<u8>, bool)>(),
-                marks(),
-                prop::collection::vec(have(), 0..9)
-            )
-                .prop_map(|((buckets, more), want, have)| {
-                    Message::Differ(Differ {
-                        buckets,
-                        want,
-                        have,
-                        more,
-                    })
-                }),
-            (any::<Vec<u8>>(), marks()).prop_map(|(buckets, marks)| Message::Ask(Ask { buckets, marks })),
-            routed().prop_map(Message::Routed),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn messages_round_trip_whatever_is_appended(message in message(), more in any::<Vec<u8>>()) {
-            let mut bytes = message.encode();
-            prop_assert_eq!(message.size(), bytes.len());
-            bytes.extend(more);
-            prop_assert_eq!(Message::decode(&bytes), Ok(message));
-        }
-
-        #[test]
-        fn any_bytes_are_read_or_refused(bytes in any::<Vec<u8>>(), kind in 0..18_u8) {
-            let _ = Message::decode(&bytes);
-            let _ = Message::decode(&[&[kind], &bytes[..]].concat());
-        }
-
-        #[test]
-        fn damaged_messages_are_read_or_refused(message in message(), at in any::<prop::sample::Index>(), byte: u8) {
-            let mut bytes = message.encode();
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-            let _ = Message::decode(&bytes);
-            let _ = Message::decode(&bytes[..at]);
-        }
-    }
-
-    #[test]
-    fn a_length_that_lies_allocates_nothing_of_that_size() {
-        for kind in 0..18 {
-            let bytes = [&[kind][..], &[0xff; 9], &[1]].concat();
-            assert!(Message::decode(&bytes).is_err() || [3, 4, 11].contains(&kind));
-        }
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 use super::health::Health;
 use super::state::{Link, Phase};
 use crate::outbox::Outbox;
+use crate::spread::{Keepalive, Spread};
 use crate::wire::{Hello, Message, Ping, VERSION_MAX, VERSION_MIN};
 use crate::{Direction, DropReason, Instant, LinkId, PeerId, PeerName};
 use std::collections::{BTreeMap, VecDeque};
@@ -193,24 +194,44 @@ impl Links {
     }
 
     /// Answers a ping.
-    pub(crate) fn pinged(&self, id: LinkId, ping: Ping, out: &mut Outbox) {
-        let pong = Message::Pong(ping.number);
-        match self.links.get(&id) {
-            Some(_) if ping.reliable => out.send(id, pong),
-            Some(_) => out.send_lossy(id, pong),
-            None => {}
+    pub(crate) fn pinged(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        ping: &Ping,
+        spread: &mut Spread,
+        out: &mut Outbox,
+    ) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        if let Some(echo) = &ping.echo
+            && link.echoed(now, echo)
+        {
+            spread.saw(&link.peer, id, Keepalive::Pong(echo.number));
         }
+        let news = spread.show(&link.peer, id, Keepalive::Pong(ping.number));
+        link.answer(now, ping, (self.keepalive, news), out);
     }
 
     /// A ping was answered.
-    pub(crate) fn ponged(&mut self, now: Instant, id: LinkId, number: u64, out: &mut Outbox) {
-        if let Some(asked) = self
-            .links
-            .get_mut(&id)
-            .and_then(|link| link.rtt.answered(now, number))
-        {
-            self.proved(now, id, (number, asked), out);
-        }
+    pub(crate) fn ponged(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        number: u64,
+        spread: &mut Spread,
+        out: &mut Outbox,
+    ) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        let Some(asked) = link.rtt.answered(now, number) else {
+            return;
+        };
+        link.answered(now, number, self.keepalive);
+        spread.saw(&link.peer, id, Keepalive::Ping(number));
+        self.proved(now, id, (number, asked), out);
     }
 
     /// Ends a link: tells the driver, and the core at once.
@@ -250,15 +271,13 @@ impl Links {
     }
 
     /// Timers: hellos that never came, challenges that ended, pings that are due, links that are dead.
-    pub(crate) fn tick(&mut self, now: Instant, out: &mut Outbox) {
+    pub(crate) fn tick(&mut self, now: Instant, spread: &mut Spread, out: &mut Outbox) {
         let ids: Vec<LinkId> = self.links.keys().copied().collect();
-        // When one ping is due, those due soon go along: an idle router wakes once for all of its links.
-        let is_due = |link: &Link| link.is_up() && now >= link.next_ping;
-        let pinged_until = if self.links.values().any(is_due) {
-            now + self.keepalive / 2
-        } else {
-            now
-        };
+        let keepalive = self.keepalive;
+        let others = self
+            .links
+            .values()
+            .any(|link| link.is_ping_due(now, keepalive, false));
         for id in ids {
             let Some(link) = self.links.get_mut(&id) else {
                 continue;
@@ -278,9 +297,10 @@ impl Links {
                 Phase::Up { .. } if now >= self.health.deadline(link.heard, self.window) => {
                     self.close(now, id, "no sign of life", out);
                 }
-                Phase::Up { .. } if pinged_until >= link.next_ping => {
-                    link.next_ping = now + self.keepalive;
-                    link.ping(now, false, out);
+                Phase::Up { .. } if link.is_ping_due(now, keepalive, others) => {
+                    let (number, reliable) = link.next_ping();
+                    let news = spread.show(&link.peer, id, Keepalive::Ping(number));
+                    link.ping(now, (keepalive, reliable), news, out);
                 }
                 _ => {}
             }

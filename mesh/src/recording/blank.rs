@@ -118,6 +118,8 @@ fn packet_and_hashes(packet: &Packet) -> (Packet, Vec<[u8; 16]>) {
         | Message::Full
         | Message::Root(_)
         | Message::Buckets(_)
+        | Message::Parent(_)
+        | Message::Want(_)
         | Message::Held(_)
         | Message::Differ(_)
         | Message::Ask(_) => message.encode(),

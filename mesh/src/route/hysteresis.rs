@@ -6,9 +6,9 @@
 //!
 //! | in use | leaves for | when that is better by more than |
 //! |---|---|---|
-//! | nothing, or broken | direct path | always, unless the best relayed path is better by >20 % and >5 ms |
-//! | direct path | relayed path | 20 % and 5 ms |
-//! | relayed path | direct path | always, unless the best relayed path is better by >10 % and >2.5 ms |
+//! | nothing, or broken | direct path | always, unless the best relayed path is better by >12 % and >5 ms |
+//! | direct path | relayed path | 12 % and 5 ms |
+//! | relayed path | direct path | always, unless the best relayed path is better by >6 % and >2.5 ms |
 //! | relayed path | another relayed path | 10 % and 1 ms |
 
 //! Relayed paths that are kept though another one is a little better are the exception: they are few, and after
@@ -22,14 +22,11 @@ struct Margin {
 
 /// What makes a direct path be left.
 const LEAVE_DIRECT: Margin = Margin {
-    percent: 20,
+    percent: 12,
     us: 5000,
 };
 /// What makes a relayed path be kept beside a direct one: half of the above, so that the two can't alternate.
-const STAY_RELAYED: Margin = Margin {
-    percent: 10,
-    us: 2500,
-};
+const STAY_RELAYED: Margin = Margin { percent: 6, us: 2500 };
 /// What makes a relayed path be left for another.
 const LEAVE_RELAYED: Margin = Margin {
     percent: 10,
@@ -86,9 +83,9 @@ mod tests {
     fn a_direct_path_is_left_only_for_a_clearly_better_one() {
         // Much better in percent, little in time; the other way round; both.
         assert_eq!(choose(None, 1100, Some(6000)), Direct);
-        assert_eq!(choose(None, 41_000, Some(50_000)), Direct);
-        assert_eq!(choose(None, 20_000, Some(25_000)), Direct);
-        assert_eq!(choose(None, 20_000, Some(25_100)), Best);
+        assert_eq!(choose(None, 45_000, Some(51_000)), Direct);
+        assert_eq!(choose(None, 39_000, Some(44_000)), Direct);
+        assert_eq!(choose(None, 39_000, Some(44_500)), Best);
     }
 
     #[test]

@@ -174,7 +174,7 @@ mod tests {
     fn buckets_are_the_same_everywhere_and_evenly_filled() {
         // Routers that reckon otherwise never agree: a change here is a new version of the protocol.
         let known = [of(1, 1, 0), of(2, 1, 0), of(1, 2, 0), of(1, 3, 0), of(1, 3, 1)];
-        assert_eq!(known, [37, 59, 158, 135, 113]);
+        assert_eq!(known, [11, 60, 241, 74, 100]);
         let mut many = vec![0; BUCKETS];
         (0..19_200).for_each(|subkey| many[usize::from(of(1, 3, subkey))] += 1);
         assert!(

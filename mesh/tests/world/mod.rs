@@ -95,6 +95,8 @@ pub struct World {
     events: BTreeMap<(u64, u64), Ev>,
     pipes: Vec<Pipe>,
     blocked: BTreeSet<(usize, usize)>,
+    /// True for what gets lost on its way: sender, receiver, message, whether it went on the ordered stream.
+    pub loses: Box<dyn FnMut(usize, usize, &[u8], bool) -> bool>,
     count: u64,
     seed: u64,
 }
@@ -114,6 +116,7 @@ impl World {
             events: BTreeMap::new(),
             pipes: Vec::new(),
             blocked: BTreeSet::new(),
+            loses: Box::new(|_, _, _, _| false),
             count: 0,
             seed: 1,
         };
@@ -343,6 +346,9 @@ impl World {
                     return;
                 };
                 let end = usize::from(self.pipes[pipe].ends[0].0 == n);
+                if (self.loses)(n, self.pipes[pipe].ends[end].0, packet.bytes(), reliable) {
+                    return;
+                }
                 let at = now + self.delay(n, self.pipes[pipe].ends[end].0);
                 self.schedule(
                     at,

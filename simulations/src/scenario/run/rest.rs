@@ -318,7 +318,8 @@ impl Stage {
             .running()
             .map(|host| (self.world.id(host), host))
             .collect();
-        let delay = |a: HostId, b: HostId| self.world.network.wire(a, b).mean().as_micros() as u64;
+        // Nobody can tell one direction's share of a round trip (no clocks agree), so half of it counts.
+        let delay = |a: HostId, b: HostId| self.world.network.round_trip(a, b).as_micros() as u64 / 2;
         let mut edges: BTreeMap<HostId, Vec<HostId>> = BTreeMap::new();
         for (a, b) in self.links() {
             let (a, b) = (HostId(a as usize), HostId(b as usize));
