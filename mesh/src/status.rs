@@ -103,6 +103,13 @@ impl Mesh {
         }
     }
 
+    /// Bytes of this router's own records, as they spread.
+    #[must_use]
+    pub fn own_bytes(&self) -> usize {
+        let own = self.store.records(&self.own.id);
+        own.map(|record| record.bytes().len()).sum()
+    }
+
     /// All known routers, this one included, in the order of their ids.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerView> {
