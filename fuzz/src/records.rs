@@ -20,8 +20,18 @@ pub mod kind {
     pub const GOODBYE: u8 = 4;
     /// Signed records.
     pub const RECORDS: u8 = 5;
+    /// One hash over everything that the sender holds.
+    pub const ROOT: u8 = 6;
+    /// A sum for each bucket.
+    pub const BUCKETS: u8 = 7;
     /// Bytes for a router further away.
     pub const ROUTED: u8 = 10;
+    /// Marks of what the sender holds.
+    pub const HELD: u8 = 14;
+    /// How what the sender holds differs from that.
+    pub const DIFFER: u8 = 15;
+    /// Which of that the receiver shall send.
+    pub const ASK: u8 = 16;
 }
 
 /// Epochs and counters are below this.
@@ -30,6 +40,19 @@ pub const MAX_SEQUENCE: u64 = 1 << 62;
 /// A message: its kind and its body.
 pub fn message<T: Serialize>(kind: u8, body: &T) -> Vec<u8> {
     postcard::to_extend(body, vec![kind]).expect("a body of plain data")
+}
+
+/// A keepalive that shows nothing new.
+#[must_use]
+pub fn ping(number: u64) -> Vec<u8> {
+    let (echo, marks) = (None::<(u64, u32)>, Vec::<[u8; 8]>::new());
+    message(kind::PING, &(number, true, echo, marks, false))
+}
+
+/// Its answer.
+#[must_use]
+pub fn pong(number: u64) -> Vec<u8> {
+    message(kind::PONG, &(number, Vec::<[u8; 8]>::new(), false))
 }
 
 /// What stands in a hello: versions (lowest, highest), name, run, epoch, observed address, number.

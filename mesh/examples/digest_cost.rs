@@ -1,8 +1,8 @@
 //! What it costs two neighbours to find out whether they hold the same, at ten thousand routers with three records
 //! each: `cargo run --release -p mesh --example digest_cost [ROUTERS]`.
 //!
-//! Two cores are joined in memory three times: one knows everything and the other nothing; both know everything;
-//! one has a record that is newer. For each kind of message it prints how many there were, their bytes, and how
+//! Two cores are joined in memory: one knows everything and the other nothing; both know everything; one has a record
+//! that is newer; each knows one half. For each kind of message it prints how many there were, their bytes, and how
 //! long the core took that read them. That includes what the core does after every input (timers, routes that are
 //! due), for lists of records everything that follows from them.
 
@@ -131,15 +131,15 @@ impl Pair {
         self.wires = [VecDeque::new(), VecDeque::new()];
     }
 
-    /// The first core hears these, the other does not.
-    fn tell(&mut self, records: Vec<Forged>) {
+    /// One core hears these, the other does not.
+    fn tell(&mut self, at: usize, records: Vec<Forged>) {
         let link = self.join();
         // The greeting.
-        let packet = self.wires[0].pop_front().unwrap();
-        self.input(0, Input::Message { link, packet });
+        let packet = self.wires[at].pop_front().unwrap();
+        self.input(at, Input::Message { link, packet });
         for batch in records {
             let packet = batch.packet();
-            self.input(0, Input::Message { link, packet });
+            self.input(at, Input::Message { link, packet });
         }
         self.part(link);
     }
@@ -163,6 +163,12 @@ impl Pair {
         }
         self.part(link);
         println!("\n{title}");
+        let all: usize = self.costs.values().map(|cost| cost.bytes).sum();
+        let records = self.costs.get(&5).map_or(0, |cost| cost.bytes);
+        println!(
+            "{all} bytes, {:.3} times those of records",
+            all as f64 / records as f64
+        );
         for (kind, cost) in std::mem::take(&mut self.costs) {
             let name = match kind {
                 5 => "records",
@@ -192,24 +198,32 @@ fn main() {
         .map_or(10_000, |routers| routers.parse().unwrap());
     let mut rng = StdRng::seed_from_u64(1);
     let ids: Vec<PeerId> = (0..routers).map(|_| PeerId(rng.random())).collect();
-    let mut pair = Pair::new();
-    let mut all = Vec::new();
-    for some in ids.chunks(200) {
-        let mut batch = Forged::default();
-        for id in some {
-            let neighbors: Vec<_> = (0..8).map(|_| ids[rng.random_range(0..ids.len())]).collect();
-            batch.info(&Trusting, &info(*id), 1);
-            batch.links(&Trusting, *id, (1, 2), &neighbors);
-            batch.macs(&Trusting, *id, (1, 3), 1 << 16);
+    let said = |ids: &[PeerId], rng: &mut StdRng| {
+        let mut batches = Vec::new();
+        for some in ids.chunks(200) {
+            let mut batch = Forged::default();
+            for id in some {
+                let neighbors: Vec<_> = (0..8).map(|_| ids[rng.random_range(0..ids.len())]).collect();
+                batch.info(&Trusting, &info(*id), 1);
+                batch.links(&Trusting, *id, (1, 2), &neighbors);
+                batch.macs(&Trusting, *id, (1, 3), 1 << 16);
+            }
+            batches.push(batch);
         }
-        all.push(batch);
-    }
-    println!("{} records", all.iter().map(Forged::len).sum::<usize>());
-    pair.tell(all);
+        println!("\n{} records", batches.iter().map(Forged::len).sum::<usize>());
+        batches
+    };
+    let mut pair = Pair::new();
+    pair.tell(0, said(&ids, &mut rng));
     pair.meet("One knows everything, the other nothing");
     pair.meet("Both know everything");
     let mut newer = Forged::default();
     newer.macs(&Trusting, ids[0], (1, 9), 1 << 16);
-    pair.tell(vec![newer]);
+    pair.tell(0, vec![newer]);
     pair.meet("One record is newer");
+    let mut halves = Pair::new();
+    let (left, right) = ids.split_at(ids.len() / 2);
+    halves.tell(0, said(left, &mut rng));
+    halves.tell(1, said(right, &mut rng));
+    halves.meet("Two halves that know nothing of each other");
 }

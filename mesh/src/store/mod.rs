@@ -6,6 +6,7 @@
 //! `PeerInfo` that proves knowledge of the secret. An origin that could not be reached for ten minutes is
 //! collected; what it had reached by then is remembered for a day, so that nobody can play back older records.
 
+mod slots;
 pub(crate) mod sums;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ pub(crate) use sums::Sums;
 use crate::fdb::MacsBody;
 use crate::record::{Key, Record, Version, kind};
 use crate::{Adjacency, DropReason, Instant, PeerId, PeerInfo, ShortId, Signer};
+use slots::{Slot, Slots, slot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +41,7 @@ pub(crate) const FLOOR_KEPT: Duration = Duration::from_secs(24 * 3600);
 const COLLECT_EVERY: Duration = Duration::from_secs(30);
 
 /// Where a router's `PeerInfo` is among its records.
-const INFO: (u8, u64) = (kind::PEER_INFO, 0);
+const INFO: Slot = (kind::PEER_INFO, 0);
 
 /// What became of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +57,7 @@ pub(crate) enum Merged {
 /// What is known of one router.
 #[derive(Debug)]
 struct Origin {
-    records: BTreeMap<(u8, u64), Arc<Record>>,
+    records: Slots,
     bytes: usize,
     unreachable_since: Option<Instant>,
     /// Its records are compared with neighbours and passed on.
@@ -170,9 +172,9 @@ impl Store {
             }
             return Ok(());
         };
-        let slot = (record.key.kind, record.key.subkey);
-        let replaced = origin.records.get(&slot).map_or(0, |old| old.bytes().len());
-        let unknown = origin.records.range((kind::MACS + 1, 0)..).count();
+        let place = slot(record);
+        let replaced = origin.records.get(place).map_or(0, |old| old.bytes().len());
+        let unknown = origin.records.count_from((kind::MACS + 1, 0));
         let is_more = replaced == 0 && record.key.kind != kind::PEER_INFO;
         let full = (is_more && origin.records.len() >= MAX_ORIGIN_RECORDS)
             || (is_more && record.key.kind > kind::MACS && unknown >= MAX_ORIGIN_UNKNOWN)
@@ -183,7 +185,7 @@ impl Store {
 
     fn insert(&mut self, now: Instant, record: Arc<Record>) -> Vec<(u8, u64)> {
         let id = record.key.origin;
-        let slot = (record.key.kind, record.key.subkey);
+        let place = slot(&record);
         // Our own records come with `PeerInfo` first; those of others were judged.
         if record.info().is_none() && !self.origins.contains_key(&id) {
             return Vec::new();
@@ -192,7 +194,7 @@ impl Store {
             self.away.insert((now, id));
             self.fading.insert((now, id));
             Origin {
-                records: BTreeMap::new(),
+                records: Slots::default(),
                 bytes: 0,
                 unreachable_since: Some(now),
                 is_covered: true,
@@ -200,21 +202,21 @@ impl Store {
         });
         let newest = record
             .info()
-            .or_else(|| origin.records.get(&INFO).and_then(|record| record.info()));
+            .or_else(|| origin.records.get(INFO).and_then(|record| record.info()));
         let epoch = newest.map_or(0, |info| info.epoch);
         let outdated: Vec<_> = origin
             .records
             .iter()
-            .filter(|(_, old)| old.version.epoch < epoch)
-            .map(|(slot, _)| *slot)
+            .filter(|old| old.version.epoch < epoch)
+            .map(|old| slot(old))
             .collect();
         let counts = u64::from(origin.unreachable_since.is_none());
         let size = record.bytes().len();
         self.sums.add(&record, origin.is_covered);
         self.reached = self.reached.wrapping_add(record.mark() * counts);
-        let replaced = origin.records.insert(slot, record);
-        let others = outdated.iter().filter(|old| **old != slot);
-        let others: Vec<_> = others.filter_map(|old| origin.records.remove(old)).collect();
+        let replaced = origin.records.insert(record);
+        let others = outdated.iter().filter(|old| **old != place);
+        let others: Vec<_> = others.filter_map(|old| origin.records.remove(*old)).collect();
         let mut gone = 0;
         for old in others.iter().chain(&replaced) {
             gone += old.bytes().len();
@@ -223,7 +225,7 @@ impl Store {
         }
         origin.bytes = origin.bytes + size - gone;
         self.bytes = self.bytes + size - gone;
-        outdated.into_iter().filter(|old| *old != slot).collect()
+        outdated.into_iter().filter(|old| *old != place).collect()
     }
 
     /// Forgets a router and what it was.
@@ -232,7 +234,7 @@ impl Store {
             return false;
         };
         self.bytes -= origin.bytes;
-        for record in origin.records.values() {
+        for record in origin.records.iter() {
             self.sums.remove(record, origin.is_covered);
         }
         match origin.unreachable_since {
@@ -265,10 +267,7 @@ impl Store {
 
     /// The record that is stored under a key.
     pub(crate) fn get(&self, key: &Key) -> Option<&Arc<Record>> {
-        self.origins
-            .get(&key.origin)?
-            .records
-            .get(&(key.kind, key.subkey))
+        self.origins.get(&key.origin)?.records.get((key.kind, key.subkey))
     }
 
     fn of_kind(&self, origin: &PeerId, kind: u8, subkey: u64) -> Option<&Arc<Record>> {
@@ -288,7 +287,7 @@ impl Store {
     pub(crate) fn infos(&self) -> impl Iterator<Item = (&PeerId, &PeerInfo)> {
         self.origins
             .iter()
-            .filter_map(|(id, origin)| Some((id, origin.records.get(&INFO)?.info()?)))
+            .filter_map(|(id, origin)| Some((id, origin.records.get(INFO)?.info()?)))
     }
 
     /// All records of one router, in the order of their keys: `PeerInfo` first.
@@ -296,7 +295,7 @@ impl Store {
         self.origins
             .get(id)
             .into_iter()
-            .flat_map(|origin| origin.records.values())
+            .flat_map(|origin| origin.records.iter())
     }
 
     /// All links a router lists.
@@ -322,7 +321,7 @@ impl Store {
                 self.fading.remove(&(since, *id));
                 self.reached = self.reached.wrapping_add(origin.marks());
                 if !std::mem::replace(&mut origin.is_covered, true) {
-                    origin.records.values().for_each(|record| self.sums.cover(record));
+                    origin.records.iter().for_each(|record| self.sums.cover(record));
                 }
             }
             (None, false) => {
@@ -356,10 +355,7 @@ impl Store {
             self.fading.pop_first();
             if let Some(origin) = self.origins.get_mut(&id) {
                 origin.is_covered = false;
-                origin
-                    .records
-                    .values()
-                    .for_each(|record| self.sums.uncover(record));
+                origin.records.iter().for_each(|record| self.sums.uncover(record));
             }
         }
     }
@@ -398,9 +394,9 @@ impl Store {
             self.floor_ends.remove(&(floor.until, *id));
         }
         let mut versions = old.map(|floor| floor.versions).unwrap_or_default();
-        for (slot, record) in &origin.records {
+        for record in origin.records.iter() {
             let version = (record.version.epoch, record.version.counter);
-            let floor = versions.entry(*slot).or_insert(version);
+            let floor = versions.entry(slot(record)).or_insert(version);
             *floor = version.max(*floor);
         }
         if versions.len() > MAX_ORIGIN_RECORDS || self.floors.len() >= MAX_ORIGINS {
@@ -426,7 +422,7 @@ impl Store {
 impl Origin {
     /// Sum of the marks of its records.
     fn marks(&self) -> u64 {
-        let marks = self.records.values().map(|record| record.mark());
+        let marks = self.records.iter().map(|record| record.mark());
         marks.fold(0, u64::wrapping_add)
     }
 }

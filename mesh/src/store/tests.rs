@@ -85,7 +85,7 @@ fn assert_sums(store: &mut Store, now: Instant) {
             store.away.contains(&(away.unwrap_or_default(), *id)),
             away.is_some()
         );
-        for record in origin.records.values() {
+        for record in origin.records.iter() {
             sums.add(record, is_covered);
             reached = reached.wrapping_add(if away.is_none() { record.mark() } else { 0 });
         }
