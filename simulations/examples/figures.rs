@@ -1,9 +1,10 @@
 //! The figures of a large mesh, with the goals beside them:
 //! `cargo run --release -p simulations --example figures -- [--routers N] [--seed S] [--threads N] [--max-links N]
-//! [join|stretch|steady|spread|heal|kill|all]`.
+//! [--wired] [join|stretch|steady|spread|heal|kill|all]`.
 //!
 //! Routers join from one bootstrap over 60 virtual seconds, whatever else is asked for. Wires take 0.5 to 100 ms one
-//! way, by the distance in a plane, and carry 100 Mb/s.
+//! way, by the distance in a plane, and carry 100 Mb/s. With `--wired` each router is told to dial two near ones and two
+//! at random, and nobody else: what the core does with links that are as they should be.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 use mesh::{Input, Mac, Vni};
 use simulations::{BigWorld, Class, Cost, HostId, Profile, Random, Traffic};
@@ -17,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 fn main() {
     let Some(asked) = Asked::read() else {
-        eprintln!("usage: figures [--routers N] [--seed S] [--threads N] [--max-links N] [STAGE…]");
+        eprintln!("usage: figures [--routers N] [--seed S] [--threads N] [--max-links N] [--wired] [STAGE…]");
         eprintln!("stages: join stretch steady spread heal kill all");
         std::process::exit(2);
     };
@@ -56,6 +57,7 @@ struct Asked {
     seed: u64,
     threads: usize,
     max_links: Option<usize>,
+    wired: bool,
     stages: Vec<String>,
 }
 
@@ -66,6 +68,7 @@ impl Asked {
             seed: 1,
             threads: 2,
             max_links: None,
+            wired: false,
             stages: Vec::new(),
         };
         let mut args = std::env::args().skip(1);
@@ -76,6 +79,7 @@ impl Asked {
                 "--seed" => asked.seed = number()?,
                 "--threads" => asked.threads = number()? as usize,
                 "--max-links" => asked.max_links = Some(number()? as usize),
+                "--wired" => asked.wired = true,
                 "join" | "stretch" | "steady" | "spread" | "heal" | "kill" | "all" => asked.stages.push(arg),
                 _ => return None,
             }
@@ -124,6 +128,9 @@ impl Bench {
         let mut world = BigWorld::new(asked.seed, asked.routers, profile, asked.threads);
         if let Some(most) = asked.max_links {
             world.limit_links(most);
+        }
+        if asked.wired {
+            world.forbid_discovery();
         }
         let random = Random::new(asked.seed).fork("figures", 0);
         Self {
@@ -187,9 +194,8 @@ impl Bench {
         let routers = self.asked.routers;
         for host in 0..routers {
             let after = JOINING * host as u32 / routers as u32;
-            let bootstrap = [HostId(0)];
-            let targets = if host == 0 { &[][..] } else { &bootstrap };
-            self.world.launch(HostId(host), after, targets);
+            let targets = self.targets(host);
+            self.world.launch(HostId(host), after, &targets);
         }
         for second in 1..=60 {
             self.world.run(SECOND);
@@ -215,6 +221,20 @@ impl Bench {
             is_met,
         );
         self.rest();
+    }
+
+    /// Whom a router is told to dial.
+    fn targets(&mut self, host: usize) -> Vec<HostId> {
+        if host < 5 || !self.asked.wired {
+            return (host > 0).then_some(HostId(0)).into_iter().collect();
+        }
+        let mut drawn: Vec<_> = (0..64)
+            .map(|_| HostId(self.random.below(host as u64) as usize))
+            .collect();
+        drawn[2..].sort_by_key(|other| self.world.delay(HostId(host), *other));
+        drawn.dedup();
+        drawn.truncate(4);
+        drawn
     }
 
     /// Until links are chosen and nothing changes any more.
@@ -321,7 +341,7 @@ impl Bench {
     fn heal(&mut self) {
         let started = Instant::now();
         let routers = self.asked.routers;
-        let side = |host: HostId| host.0 % 2 == 0;
+        let side = |host: HostId| host.0.is_multiple_of(2);
         self.world.cut(side, None);
         self.world.run(SECOND * 20);
         for host in 0..routers {

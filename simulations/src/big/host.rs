@@ -113,7 +113,7 @@ impl Host {
             }
             What::Nowhere(target, own) => self.dial_failed(target, "nobody is there", own),
             what => self.with_reach(at, terms, planned, |host, reach| {
-                host.on_wire(on, from, what, reach)
+                host.on_wire(on, from, what, reach);
             }),
         }
         self.work(at, terms, planned);
@@ -166,6 +166,7 @@ impl Host {
         config.instance = self.epoch << 32 | u64::from(self.number);
         config.addresses = vec![address(self.number, false)];
         config.max_links = terms.max_links.unwrap_or(config.max_links);
+        config.discovery = terms.discovery;
         let given = targets.iter().map(|target| address(*target, false).to_string());
         config.targets = given.chain(self.targets.iter().cloned()).collect();
         self.mesh = Some(Mesh::new(config, random.fork("core", 0).bytes(), Instant(0)));

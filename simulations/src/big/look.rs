@@ -3,9 +3,9 @@
 use super::BigWorld;
 use super::host::Host;
 use crate::{HostId, Traffic};
-use mesh::{PeerId, RELAY_COST_US};
+use mesh::{PeerId, RELAY_COST_US, Route};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 /// How much dearer routes are than the best way over the links there are.
@@ -127,19 +127,37 @@ impl BigWorld {
         with
     }
 
-    /// Whether each of the running routers has a way for control messages and a data route to every other.
+    /// Whether each of the running routers knows a way for control messages and a data route to every other, and these
+    /// routes go over links that are there.
     #[must_use]
     pub fn all_routable(&self) -> bool {
+        let numbers: BTreeMap<_, _> = self.hosts().map(|host| (host.id, host.number)).collect();
+        let links: BTreeSet<_> = self
+            .hosts()
+            .filter(|host| host.mesh.is_some())
+            .flat_map(|host| host.linked_with().map(|with| (host.number, with)))
+            .collect();
+        let is_there = |from: u32, route: &Route| {
+            let hops = route.path.iter().filter_map(|hop| numbers.get(hop).copied());
+            let starts = std::iter::once(from).chain(hops.clone());
+            starts
+                .zip(hops)
+                .all(|(a, b)| links.contains(&(a, b)) && links.contains(&(b, a)))
+        };
         let running = self.running();
-        let ids: Vec<_> = running.iter().map(|host| self.id(*host)).collect();
         running.iter().all(|host| {
             let Some(mesh) = self.mesh(*host) else {
                 return false;
             };
             let routes: BTreeMap<_, _> = mesh.routes().into_iter().collect();
-            let own = self.id(*host);
-            let is_there = |id: &&PeerId| **id == own || (routes.contains_key(id) && mesh.is_reachable(id));
-            ids.iter().all(|id| is_there(&id))
+            let reaches = |to: &HostId| {
+                let id = self.id(*to);
+                let route = routes
+                    .get(&id)
+                    .is_some_and(|route| is_there(host.0 as u32, route));
+                to == host || (route && mesh.is_reachable(&id))
+            };
+            running.iter().all(reaches)
         })
     }
 
@@ -157,7 +175,7 @@ impl BigWorld {
                 if !self.at(to).linked_with().any(|back| back as usize == at.0) {
                     continue;
                 }
-                let relay = if at == from { 0 } else { u64::from(RELAY_COST_US) };
+                let relay = if at == from { 0 } else { RELAY_COST_US };
                 let cost = cost + relay + self.terms.delay(at.0 as u32, to.0 as u32);
                 if cost < best[to.0] {
                     best[to.0] = cost;
@@ -189,7 +207,7 @@ impl BigWorld {
                     continue;
                 };
                 let mut at = source.0 as u32;
-                let mut cost = (route.path.len() as u64 - 1) * u64::from(RELAY_COST_US);
+                let mut cost = (route.path.len() as u64 - 1) * RELAY_COST_US;
                 for hop in route.path.iter().filter_map(|hop| numbers.get(hop)) {
                     cost += self.terms.delay(at, *hop);
                     at = *hop;

@@ -1,6 +1,6 @@
 //! Worlds of ten thousand routers: the core alone, on hosts that two threads run.
 //!
-//! Each router is a whole [`Mesh`](mesh::Mesh), told and asked as the daemon does; what is left out lies around it.
+//! Each router is a whole [`Mesh`], told and asked as the daemon does; what is left out lies around it.
 //! Links come up after two round trips and lose nothing, in order, at 100 Mb/s; keepalives go beside that. Signatures
 //! are keyed hashes and records are shared, each verified once. There is no data path: the world says that it works
 //! a round trip after a link has come up, and that it does not when the link is gone. Bytes are counted as in small
@@ -54,6 +54,7 @@ impl BigWorld {
             bridge: None,
             watched: None,
             max_links: None,
+            discovery: true,
         };
         let mut shards: Vec<_> = (0..threads).map(|number| Shard::new(number, threads)).collect();
         for number in 0..terms.hosts {
@@ -71,6 +72,17 @@ impl BigWorld {
     /// Routers launched from now on make at most so many links of their own.
     pub fn limit_links(&mut self, most: usize) {
         self.terms.max_links = Some(most);
+    }
+
+    /// Routers launched from now on dial only what they are told to.
+    pub fn forbid_discovery(&mut self) {
+        self.terms.discovery = false;
+    }
+
+    /// One way, between two hosts.
+    #[must_use]
+    pub fn delay(&self, a: HostId, b: HostId) -> Duration {
+        Duration::from_micros(self.terms.delay(a.0 as u32, b.0 as u32))
     }
 
     /// The time since the world's beginning.
@@ -110,7 +122,7 @@ impl BigWorld {
     pub fn input(&mut self, host: HostId, input: Input) {
         let now = self.now;
         self.act(host, |host, terms, planned| {
-            host.input(now, input, terms, planned)
+            host.input(now, input, terms, planned);
         });
     }
 

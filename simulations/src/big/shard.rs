@@ -112,14 +112,14 @@ impl Shard {
                 return;
             }
             self.run_to(end.min(start + terms.least()), terms);
-            for (shard, mut events) in self
+            for (shard, events) in self
                 .away
                 .iter_mut()
                 .enumerate()
                 .filter(|(_, events)| !events.is_empty())
             {
                 let mut mail = meeting.mail[shard].lock().unwrap_or_else(PoisonError::into_inner);
-                mail.append(&mut events);
+                mail.append(events);
             }
             meeting.wait();
             let mut mail = meeting.mail[self.number]

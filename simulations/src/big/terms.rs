@@ -25,6 +25,8 @@ pub(super) struct Terms {
     pub(super) watched: Option<Mac>,
     /// As `--max-links`; `None`: as the core has it unless told otherwise.
     pub(super) max_links: Option<usize>,
+    /// Whether routers dial addresses found in records.
+    pub(super) discovery: bool,
 }
 
 impl Terms {
@@ -118,6 +120,7 @@ mod tests {
             bridge: Some((1, 2)),
             watched: None,
             max_links: None,
+            discovery: true,
         };
         for host in [0, 1, 255, 256, 69_999] {
             assert_eq!(terms.host_at(&address(host, false)), Some(host));
