@@ -1,8 +1,8 @@
 //! Views for people: what `weft status` shows of the control plane.
 
+use crate::connector::{Source, Stage, Target, TargetId};
 use crate::graph::Known;
 use crate::link::Phase;
-use crate::target::{Source, Stage, Target, TargetId};
 use crate::{Direction, Instant, LinkId, Mesh, PeerId, PeerInfo, Route};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;

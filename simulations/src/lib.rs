@@ -59,6 +59,7 @@ mod invariants;
 mod links;
 mod network;
 mod page;
+mod probe;
 mod profile;
 mod random;
 mod router;
