@@ -5,6 +5,7 @@ use crate::{Class, HostId};
 use crypto::{LinkInitiator, LinkResponder};
 use mesh::{Instant, LinkId, PeerId};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// From the first packet to the proof of the secret, on either side.
@@ -112,6 +113,8 @@ pub(crate) struct End {
     pub(crate) host: HostId,
     /// The run of the router there; `None` until the first packet reaches one.
     pub(crate) run: Option<u64>,
+    /// Where it sends.
+    pub(crate) remote: SocketAddr,
     pub(crate) stage: Stage,
     /// What did not pass yet.
     pub(crate) waiting: VecDeque<Packet>,
@@ -125,10 +128,11 @@ pub(crate) struct End {
 }
 
 impl End {
-    fn new(now: Instant, host: HostId, run: Option<u64>, stage: Stage) -> Self {
+    fn new(now: Instant, host: HostId, run: Option<u64>, remote: SocketAddr, stage: Stage) -> Self {
         Self {
             host,
             run,
+            remote,
             stage,
             waiting: VecDeque::new(),
             retrying: false,
@@ -183,13 +187,14 @@ impl Connection {
         now: Instant,
         from: (HostId, u64),
         to: HostId,
+        (source, remote): (SocketAddr, SocketAddr),
         exporter: [u8; 32],
         (target, expect): (String, Option<PeerId>),
     ) -> Self {
         Self {
             ends: [
-                End::new(now, from.0, Some(from.1), Stage::Dialling),
-                End::new(now, to, None, Stage::Listening),
+                End::new(now, from.0, Some(from.1), remote, Stage::Dialling),
+                End::new(now, to, None, source, Stage::Listening),
             ],
             exporter,
             target,
@@ -209,7 +214,13 @@ mod tests {
 
     #[test]
     fn retransmissions_back_off_to_a_second() {
-        let mut end = End::new(Instant(0), HostId(0), None, Stage::Listening);
+        let mut end = End::new(
+            Instant(0),
+            HostId(0),
+            None,
+            ([192, 0, 2, 1], 1).into(),
+            Stage::Listening,
+        );
         let round_trip = Duration::from_millis(50);
         let waits: Vec<_> = (0..6).map(|_| end.backoff(round_trip).as_millis()).collect();
         assert_eq!(waits, [100, 200, 400, 800, 1000, 1000]);

@@ -3,7 +3,7 @@
 use crate::container::Container;
 use crate::router::Options;
 use crate::world::Event;
-use crate::{Disk, Port, Router, Traffic, World};
+use crate::{Disk, NatId, Port, Router, Traffic, World};
 use crypto::{Identity, Secret, SecretId};
 use mesh::{Instant, LinkId, Mac, PeerId, PeerName, Vni};
 use std::collections::BTreeMap;
@@ -49,6 +49,8 @@ pub(crate) struct Host {
     /// Addresses it has had.
     moves: u32,
     pub(crate) traffic: Traffic,
+    /// What stands between it and the others.
+    pub(crate) nat: Option<NatId>,
 }
 
 impl Host {
@@ -96,6 +98,7 @@ impl World {
             paused: Instant(0),
             moves: 0,
             traffic: Traffic::default(),
+            nat: None,
         });
         host
     }

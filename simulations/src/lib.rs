@@ -37,6 +37,7 @@
 //! | `world`, `hosts` | the events; hosts, their routers and containers |
 //! | `clock`, `random`, `trace` | time, chance, and the proof that both repeat |
 //! | `network`, `profile` | wires between hosts |
+//! | `nat`, `ways` | address translators, and where an address leads |
 //! | `connection`, `links` | QUIC as the routers see it |
 //! | `router`, `shore` | a running router: both cores and its data half |
 //! | `tape` | recordings of routers, and their replay |
@@ -57,6 +58,7 @@ mod expect;
 mod hosts;
 mod invariants;
 mod links;
+mod nat;
 mod network;
 mod page;
 mod probe;
@@ -70,6 +72,7 @@ pub mod swarm;
 mod tape;
 mod trace;
 mod traffic;
+mod ways;
 mod world;
 
 pub use big::{BigWorld, Stretch};
@@ -79,6 +82,7 @@ pub use disk::{Disk, Port};
 pub use expect::Failure;
 pub use hosts::{ContainerId, HostId};
 pub use invariants::Violation;
+pub use nat::{NatId, NatKind, NatOptions};
 pub use network::{Jitter, Network, Rate, Wire};
 pub use page::{Film, LinkLife, Page, PageEvent, PageFailure, State as RouterState};
 pub use profile::Profile;

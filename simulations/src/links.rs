@@ -30,8 +30,9 @@ impl World {
     pub(crate) fn dial(&mut self, from: HostId, target: String, expect: Option<PeerId>) {
         let now = self.clock.now();
         let run = self.hosts[from.0].run;
-        let to = target.parse().ok().and_then(|address| self.host_at(address));
-        let Some(to) = to else {
+        let remote = target.parse().ok();
+        let to = remote.and_then(|remote| Some((self.behind(from, remote)?, remote)));
+        let Some((to, remote)) = to else {
             // A host that is not there answers as little as one that is cut off.
             let error = "no answer: is a router running there, and is its UDP port open?".to_owned();
             let event = Event::DialFailed {
@@ -46,7 +47,8 @@ impl World {
         let number = self.next_connection;
         self.next_connection += 1;
         let exporter = self.random.fork("exporter", number).bytes();
-        let connection = Connection::new(now, (from, run), to, exporter, (target, expect));
+        let addresses = (self.hosts[from.0].address, remote);
+        let connection = Connection::new(now, (from, run), to, addresses, exporter, (target, expect));
         self.connections.insert(number, connection);
         self.clock
             .plan(now + HANDSHAKE_TIME, Event::HandshakeDue { number, end: 0 });
@@ -66,7 +68,7 @@ impl World {
             return;
         };
         let size = packet.len() + OVERHEAD;
-        let passage = self.carry(from, to, size, Class::Keepalive);
+        let passage = self.carry_along(number, end, size, Class::Keepalive);
         self.lossy_count += 1;
         if self.lossy_count.is_multiple_of(2) {
             // A ping is acknowledged by the packet that answers it; the answer by one of its own.
@@ -109,11 +111,15 @@ impl World {
         self.connections.retain(|_, connection| !connection.is_over());
     }
 
-    /// A host has moved: connections that others made to it lead nowhere.
+    /// A host has moved: connections that others made to it lead nowhere, its own move along.
     pub(crate) fn sever(&mut self, host: HostId) {
-        let to_it = self.connections.values_mut();
-        for connection in to_it.filter(|connection| connection.ends[1].host == host) {
-            connection.severed = true;
+        let place = &self.hosts[host.0];
+        let (address, is_open) = (place.address, place.nat.is_none());
+        for connection in self.connections.values_mut() {
+            connection.severed |= connection.ends[1].host == host;
+            if is_open && connection.ends[0].host == host {
+                connection.ends[1].remote = address;
+            }
         }
     }
 
@@ -258,7 +264,7 @@ impl World {
                 break;
             };
             let class = packet.class();
-            let passage = self.carry(from, to, packet.size(), class);
+            let passage = self.carry_along(number, end, packet.size(), class);
             let Some(connection) = self.connections.get_mut(&number) else {
                 return;
             };
@@ -379,20 +385,15 @@ impl World {
     }
 
     fn up(&mut self, number: Number, end: usize, peer: PeerId, proof: &LinkProof) {
-        let Some((near, far)) = self.parties(number, end) else {
+        let Some(connection) = self.connections.get(&number) else {
             return;
         };
-        let Some(target) = self
-            .connections
-            .get(&number)
-            .map(|connection| connection.target.clone())
-        else {
-            return;
-        };
+        let (near, address) = (connection.ends[end].host, connection.ends[end].remote);
+        let target = connection.target.clone();
         let link = NewLink {
             peer,
             data_public: proof.data_public,
-            address: self.hosts[far.0].address,
+            address,
             target: (end == 0).then_some(target),
         };
         let Some(id) = self.hosts[near.0].router.as_mut().map(crate::Router::new_link) else {
@@ -436,11 +437,12 @@ impl World {
         let Some((from, to)) = self.parties(number, end) else {
             return;
         };
-        let wire = self.network.wire(from, to);
+        let (wire, leads) = (self.network.wire(from, to), self.leads(number, end));
         let Some(connection) = self.connections.get(&number) else {
             return;
         };
-        let passes = !wire.blocked && usize::from(wire.mtu) >= FIRST_PACKET && self.is_there(number, 1 - end);
+        let passes =
+            leads && !wire.blocked && usize::from(wire.mtu) >= FIRST_PACKET && self.is_there(number, 1 - end);
         if passes && !connection.ends[end].is_closed() {
             let at = connection.ends[end]
                 .last_arrival

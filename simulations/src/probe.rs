@@ -2,6 +2,7 @@
 //! nobody speaks, which any QUIC server answers with those it does (RFC 9000, sections 6 and 17.2.1). Lost ones are
 //! not sent again, and nobody tells their senders.
 
+use crate::ways::Way;
 use crate::world::Event;
 use crate::{Class, HostId, World};
 use mesh::{Instant, PeerId};
@@ -21,18 +22,23 @@ pub(crate) struct Probe {
     pub(crate) to: HostId,
     /// Who is said to be there.
     pub(crate) peer: PeerId,
+    /// Where it seems to come from.
+    pub(crate) seen: SocketAddr,
     pub(crate) sent: Instant,
 }
 
 impl World {
     /// A router probes an address.
     pub(crate) fn probe(&mut self, from: HostId, peer: PeerId, address: SocketAddr) {
-        let Some(to) = self.host_at(address) else { return };
+        let Some(Way { host: to, seen }) = self.way(from, address) else {
+            return;
+        };
         let probe = Probe {
             from,
             run: self.hosts[from.0].run,
             to,
             peer,
+            seen,
             sent: self.clock.now(),
         };
         let passage = self.carry(from, to, QUESTION + size::outer(address), Class::Probe);
@@ -43,8 +49,14 @@ impl World {
 
     /// A probe arrives: if a router runs there, it answers, whoever asks.
     pub(crate) fn answer_probe(&mut self, probe: Probe) {
-        let address = self.hosts[probe.from.0].address;
+        let address = probe.seen;
         if self.hosts[probe.to.0].router.is_none() {
+            return;
+        }
+        if self
+            .way(probe.to, address)
+            .is_none_or(|way| way.host != probe.from)
+        {
             return;
         }
         let passage = self.carry(probe.to, probe.from, ANSWER + size::outer(address), Class::Probe);

@@ -6,10 +6,12 @@ use crate::clock::Clock;
 use crate::connection::{CloseCode, Connection, Packet};
 use crate::hosts::Host;
 use crate::links::Number;
+use crate::nat::Nat;
 use crate::network::{Lane, Passage};
 use crate::probe::Probe;
 use crate::router::Act;
 use crate::trace::Trace;
+use crate::ways::Way;
 use crate::{Class, HostId, Network, Random, Router, TraceHash, Violation};
 use crypto::{Keyring, Secret};
 use mesh::{DropReason, Input, Instant, LinkId, PeerId};
@@ -108,6 +110,7 @@ pub struct World {
     pub(crate) clock: Clock<Event>,
     pub(crate) hosts: Vec<Host>,
     pub(crate) addresses: BTreeMap<SocketAddr, HostId>,
+    pub(crate) nats: Vec<Nat>,
     pub(crate) connections: BTreeMap<Number, Connection>,
     pub(crate) next_connection: Number,
     /// What all routers begin with unless told otherwise.
@@ -134,6 +137,7 @@ impl World {
             clock: Clock::new(),
             hosts: Vec::new(),
             addresses: BTreeMap::new(),
+            nats: Vec::new(),
             connections: BTreeMap::new(),
             next_connection: 0,
             keyring: Keyring::new(vec![secret]).expect("one secret makes a keyring"),
@@ -377,8 +381,13 @@ impl World {
 
     fn send_datagram(&mut self, host: HostId, to: SocketAddr, bytes: Vec<u8>) {
         self.look_for_clear_text(host, &bytes);
-        let from = self.hosts[host.0].address;
-        let Some(to_host) = self.host_at(to) else { return };
+        let Some(Way {
+            host: to_host,
+            seen: from,
+        }) = self.way(host, to)
+        else {
+            return;
+        };
         if let Some(captured) = &mut self.captured {
             let bytes = bytes.clone();
             captured.push(Captured {

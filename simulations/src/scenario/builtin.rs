@@ -48,6 +48,11 @@ embedded!(
     "join-crowd",
     "bounded-links",
     "pause-60s",
+    "nat-full-cone-symmetric",
+    "nat-port-restricted",
+    "nat-symmetric",
+    "nat-rebinding",
+    "nat-hairpin",
 );
 
 /// The names and texts of all of them.

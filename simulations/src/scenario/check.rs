@@ -188,6 +188,16 @@ impl Check<'_> {
         for wires in &scenario.wires {
             self.wires(peers, wires)?;
         }
+        let mut behind = vec![false; peers];
+        for nat in &scenario.nat {
+            let (span, nat) = (nat.span(), nat.get_ref());
+            for router in self.select(peers, &span, "which", &nat.which)? {
+                if std::mem::replace(&mut behind[router], true) {
+                    let what = format!("router {router} is behind two translators");
+                    return Err(self.fault(span, "which", what));
+                }
+            }
+        }
         for router in &scenario.router {
             let (span, router) = (router.span(), router.get_ref());
             self.select(peers, &span, "which", &router.which)?;
@@ -326,6 +336,7 @@ impl Check<'_> {
             Action::Crash(of)
             | Action::Stop(of)
             | Action::Readdress(of)
+            | Action::Rebind(of)
             | Action::Attach(of)
             | Action::Detach(of) => {
                 select(of)?;

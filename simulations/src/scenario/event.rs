@@ -38,6 +38,8 @@ one_of! {
         join Join(Join),
         /// Hosts get new addresses; nobody tells the others.
         readdress Readdress(Select),
+        /// The translators before these hosts restart: all their mappings get new ports.
+        rebind Rebind(Select),
         /// A secret is made known to routers: `weft secret add`.
         add_secret AddSecret(SecretChange),
         /// Routers stop accepting a secret: `weft secret retire`.
@@ -231,6 +233,7 @@ impl fmt::Display for Action {
             },
             Self::Join(join) => write!(f, "join {} over {}", join.routers, join.over),
             Self::Readdress(routers) => write!(f, "new address for {routers}"),
+            Self::Rebind(routers) => write!(f, "rebind before {routers}"),
             Self::AddSecret(change) => write!(f, "add secret {} on {}", change.secret, change.routers),
             Self::RetireSecret(change) => write!(f, "retire secret {} on {}", change.secret, change.routers),
             Self::Pause(pause) => write!(f, "pause {} for {}", pause.routers, pause.length),
@@ -280,6 +283,7 @@ impl Action {
             Self::Crash(routers)
             | Self::Stop(routers)
             | Self::Readdress(routers)
+            | Self::Rebind(routers)
             | Self::Attach(routers)
             | Self::Detach(routers)
             | Self::Restart(Restart { routers, .. })

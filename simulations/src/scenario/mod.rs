@@ -6,7 +6,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `values`, `select` | times, shares, sizes; which routers |
-//! | `topology`, `wire` | who can exchange packets, and how well |
+//! | `topology`, `wire`, `nat` | who can exchange packets, how well, and past which translators |
 //! | `event`, `expect` | the timeline, and what must come of it |
 //! | `check` | what can't be right about a file that can be read |
 //! | `run/` | plays a scenario, and says what came of it |
@@ -16,6 +16,7 @@ mod builtin;
 mod check;
 mod event;
 mod expect;
+mod nat;
 mod one_of;
 mod run;
 mod select;
@@ -32,6 +33,7 @@ pub use expect::{
     ControlBytes, Delivered, DialError, Expectation, Expected, Known, LinkCount, Refused, SessionSecret,
     Window,
 };
+pub use nat::Nat;
 pub use run::{Converged, EventReport, FailureReport, Figures, Outcome, Report, Settings, Watch, run};
 pub use select::{Select, Term, Which};
 pub use topology::{Ground, Shape, Topology};
@@ -72,6 +74,9 @@ pub struct Scenario {
     /// Some wires; later ones count more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wires: Vec<Spanned<Wires>>,
+    /// Translators, each with some routers behind it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nat: Vec<Spanned<Nat>>,
     /// All routers.
     #[serde(default)]
     pub routers: RouterOptions,

@@ -165,6 +165,14 @@ impl Stage {
                     self.world.readdress(host(router));
                 }
             }
+            Action::Rebind(routers) => {
+                let nats = select(self, routers)
+                    .into_iter()
+                    .filter_map(|at| self.world.nat(host(at)));
+                for nat in nats.collect::<BTreeSet<_>>() {
+                    self.world.rebind(nat);
+                }
+            }
             Action::AddSecret(change) => {
                 let secret = self.secret(&change.secret);
                 for router in select(self, &change.routers) {

@@ -128,6 +128,13 @@ impl Stage {
             self.first_disks.push(self.world.disk(host(router)));
             self.options.push(options);
         }
+        for (at, nat) in scenario.nat.iter().enumerate() {
+            let nat = nat.get_ref();
+            let number = self.world.add_nat(nat.options());
+            for router in self.select(&nat.which, "nat", at) {
+                self.world.put_behind(host(router), number);
+            }
+        }
         self.lay_wires(scenario, peers);
     }
 

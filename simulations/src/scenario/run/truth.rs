@@ -78,10 +78,14 @@ impl Stage {
         };
     }
 
-    /// Whether packets pass between two both ways, and they share a secret.
+    /// Whether packets pass between two both ways, one of them can be dialled, and they share a secret. Holes in
+    /// translators are not counted on.
     fn can_link(&self, a: HostId, b: HostId) -> bool {
         let network = &self.world.network;
         if network.wire(a, b).blocked || network.wire(b, a).blocked {
+            return false;
+        }
+        if !self.world.is_open(a, b) && !self.world.is_open(b, a) {
             return false;
         }
         let keyring = |host| self.world.router(host).map(|router| router.disk.keyring.ids());
