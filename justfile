@@ -23,3 +23,16 @@ fix:
 # Read the documentation.
 docs:
     cargo doc --workspace --no-deps --document-private-items --open
+
+# Random faults at 20 to 60 routers, seed after seed; a seed that fails is shrunk and printed as a scenario.
+sim seeds="2000" first="1":
+    cargo run --release -- simulate swarm --seed {{first}} --seeds {{seeds}} --jobs 2 --shrink
+
+# Every scenario that comes with the program, on several seeds.
+scenarios seeds="20":
+    for name in $(cargo run --quiet --release -- simulate --list | awk '{ print $1 }'); do \
+      cargo run --quiet --release -- simulate $name --seeds {{seeds}} || exit 1; done
+
+# Breaks the core a line at a time; a scenario must notice each.
+mutations:
+    simulations/mutations/run

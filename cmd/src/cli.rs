@@ -118,6 +118,8 @@ pub(crate) enum Verb {
     },
     /// Show it all on this machine: three hosts, a relay, an encrypted mesh.
     Demo,
+    /// Run routers in virtual time, or replay what one was told.
+    Simulate(Box<crate::simulate::Simulate>),
 }
 
 /// Options of `weft launch`.
@@ -159,6 +161,12 @@ pub(crate) struct Launch {
     /// Serve /status and /healthz over HTTP here.
     #[arg(long, env = "WEFT_HTTP", value_name = "ADDR", value_parser = parse_http)]
     pub(crate) http: Option<SocketAddr>,
+    /// Write what the control plane is told to this file, without keys, for `weft simulate --replay`.
+    #[arg(long, env = "WEFT_RECORD", value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
+    /// Stop recording at this size.
+    #[arg(long, env = "WEFT_RECORD_LIMIT", default_value_t = 1024, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    pub(crate) record_limit: u64,
     /// How log lines look.
     #[arg(long, env = "WEFT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,

@@ -6,7 +6,8 @@ use crate::data::{Clock, Shore, Stop, UdpThread};
 use crate::link::{ConnectionIds, Dialer, LinksConfig, QuicQueue, SharedSocket};
 use crate::membership::{Membership, join};
 use crate::net::{normal_target, parse_port};
-use crate::router::{self, Containers, Inbox, Keys, Ports, Router, Settings};
+use crate::recording::Recording;
+use crate::router::{self, Containers, Inbox, Keeper, Ports, Router, Settings};
 use crate::state::{Memory, StateDir};
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwapOption;
@@ -16,7 +17,7 @@ use fastpath::watch::Watcher;
 use fastpath::{Linux, underlay};
 use mesh::{Drops, Mesh, PeerId, PeerName};
 use rand_core::{OsRng, RngCore};
-use sleeve::{Plane, PlaneConfig, Sleeve};
+use sleeve::{KeySigner, Plane, PlaneConfig, Sleeve};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -143,11 +144,13 @@ fn assemble(
         Box::new(OsRng),
         clock.now(),
     );
-    let mesh = Mesh::new(
-        core_config(options, &name, id, &identity, &keyring, &memory, targets, &drops),
-        seed(),
-        clock.now(),
-    );
+    let mut config = core_config(options, &name, id, &identity, &keyring, &memory, targets, &drops);
+    let (seed, now) = (seed(), clock.now());
+    let recording = match &options.record {
+        Some(path) => Recording::start(path, options.record_limit, &mut config, seed, now)?,
+        None => Recording::none(),
+    };
+    let mesh = Mesh::new(config, seed, now);
 
     let stop = Arc::new(Stop::new().context("cannot make an event descriptor")?);
     let tap = Arc::new(ArcSwapOption::empty());
@@ -168,6 +171,8 @@ fn assemble(
     .start()
     .context("cannot start a thread")?;
     let (containers, port_inbox) = containers(options, &state, &identity, &shore, mtu)?;
+    let (outcomes, kept) = mpsc::unbounded_channel();
+    let keeper = Keeper::start(state, outcomes).context("cannot start a thread")?;
     let settings = Settings {
         name: name.to_string(),
         id,
@@ -182,6 +187,7 @@ fn assemble(
     let mut router = Router {
         settings,
         mesh,
+        recording,
         sleeve,
         shore,
         drops,
@@ -189,7 +195,7 @@ fn assemble(
         links: Default::default(),
         ids,
         keyring,
-        state,
+        keeper,
         memory,
         containers,
         pings: Default::default(),
@@ -214,6 +220,7 @@ fn assemble(
         data: data_inbox,
         commands: command_inbox,
         ports: port_inbox,
+        kept,
         watcher,
     };
     Ok((router, inbox, socket_file))
@@ -230,7 +237,7 @@ fn core_config(
     targets: Vec<String>,
     drops: &Arc<Drops>,
 ) -> mesh::Config {
-    let signer = Arc::new(Keys {
+    let signer = Arc::new(KeySigner {
         identity: identity.clone(),
         keyring: keyring.clone(),
     });
@@ -250,7 +257,7 @@ fn containers(
     identity: &Identity,
     shore: &Shore,
     mtu: u16,
-) -> Result<(Containers, mpsc::Receiver<router::PortOutcome>)> {
+) -> Result<(Containers, Option<mpsc::Receiver<router::PortOutcome>>)> {
     let (outcomes, inbox) = mpsc::channel(QUEUE);
     let made = router::start_tap(shore, &options.bridge, mtu)
         .and_then(|()| Linux::new().map_err(|error| error.to_string()));
@@ -272,6 +279,7 @@ fn containers(
         mtu,
         state.attachments()?,
     );
+    let inbox = containers.ports.is_ok().then_some(inbox);
     Ok((containers, inbox))
 }
 

@@ -3,8 +3,10 @@
 //! - `cli`, `verbs`: what the operator says; every verb but `launch` talks to the router over `control`.
 //! - `launch`, `membership`, `state`: from options and disk to a running router.
 //! - `router`: the task that drives the sans-IO cores of `mesh` and `sleeve`.
+//! - `recording`: what the control plane was told, written down on demand.
 //! - `link`: QUIC between routers. `data`: the threads that carry frames.
-//! - `status`, `http`: what others see of it. `demo`: all of it on one machine.
+//! - `status`, `http`: what others see of it. `demo`: all of it on one machine. `simulate`: all of it in
+//!   memory.
 
 mod cli;
 mod control;
@@ -15,7 +17,9 @@ mod launch;
 mod link;
 mod membership;
 mod net;
+mod recording;
 mod router;
+mod simulate;
 mod state;
 mod status;
 mod verbs;

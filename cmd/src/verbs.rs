@@ -5,7 +5,7 @@ use crate::control::{Client, ContainerRef, NotRunning, PingLine, Request, TraceL
 use crate::net::{Cidr, normal_target};
 use crate::status::model::Status;
 use crate::status::table;
-use crate::{demo, launch, membership, state};
+use crate::{demo, launch, membership, simulate, state};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::CommandFactory;
 use crypto::secret::Secret;
@@ -57,6 +57,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
             print(&String::from_utf8_lossy(&script))
         }
         Verb::Demo => demo::run(),
+        Verb::Simulate(options) => simulate::run(cli, options),
     }
 }
 
@@ -70,7 +71,7 @@ fn quiet(cli: &Cli, request: &Request) -> Result<()> {
 }
 
 /// Prints, and ends quietly when nobody reads any more.
-fn print(text: &str) -> Result<()> {
+pub(crate) fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
@@ -78,7 +79,7 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-fn print_json(value: &Value) -> Result<()> {
+pub(crate) fn print_json(value: &Value) -> Result<()> {
     print(&(serde_json::to_string_pretty(value).context("the answer as JSON")? + "\n"))
 }
 
@@ -186,20 +187,24 @@ fn ping(cli: &Cli, peer: &str, control: bool, count: u32) -> Result<()> {
 }
 
 fn trace(cli: &Cli, peer: &str) -> Result<()> {
+    let mut unanswered = None;
     Client::connect(&cli.socket)?.call(
         &Request::Trace {
             peer: peer.to_owned(),
         },
         |value| {
+            let line: TraceLine = serde_json::from_value(value.clone()).context("the router's answer")?;
+            unanswered = line.error.is_some().then(|| line.name.clone());
             if cli.json {
                 return print(&format!("{value}\n"));
             }
-            let line: TraceLine = serde_json::from_value(value).context("the router's answer")?;
             let outcome = line.error.unwrap_or_else(|| table::time(line.rtt_us));
             let id = line.peer_id.get(..12).unwrap_or_default();
             print(&format!("{:>2}  {}  {id}  {outcome}\n", line.hop, line.name))
         },
-    )
+    )?;
+    // The last hop is the router asked for.
+    unanswered.map_or(Ok(()), |name| bail!("{name} did not answer"))
 }
 
 fn secret(cli: &Cli, verb: &SecretVerb) -> Result<()> {

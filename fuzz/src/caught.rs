@@ -40,4 +40,8 @@ impl Sink for Caught {
     fn group(&mut self, vni: Vni) {
         self.inputs.push(Input::Group { vni });
     }
+
+    fn tree(&mut self, vni: Vni, source: mesh::ShortId) {
+        self.inputs.push(Input::TreeUsed { vni, source });
+    }
 }

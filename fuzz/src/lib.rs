@@ -12,6 +12,7 @@
 //! | file | subject |
 //! |---|---|
 //! | [`crypto`], [`mesh`], [`sleeve`], [`ethernet`], [`net`] | the targets, by what they fuzz |
+//! | [`recording`] | recorded control planes, and their replay |
 //! | [`router`], [`records`] | a control plane under test, and messages for it |
 //! | [`world`], [`caught`] | three routers with sessions |
 //! | [`bytes`], [`random`], [`mutate`] | inputs |
@@ -32,6 +33,7 @@ pub mod mesh;
 pub mod mutate;
 pub mod net;
 pub mod random;
+pub mod recording;
 pub mod records;
 pub mod router;
 pub mod seed;
@@ -55,6 +57,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("greeting", mesh::greeting),
     ("record_body", mesh::record_body),
     ("forwarding", mesh::forwarding),
+    ("recording", recording::recording),
     ("data_header", sleeve::data_header),
     ("relay_header", sleeve::relay_header),
     ("plaintext", sleeve::plaintext),

@@ -2,7 +2,7 @@
 //! itself is thereby checked against a second opinion.
 
 use mesh::{
-    Adjacency, Admission, LinkLabel, Mac, MacsBody, PeerId, PeerInfo, PeerName, SecretId, Signer, Vni,
+    Adjacency, Admission, Delay, LinkLabel, Mac, MacsBody, PeerId, PeerInfo, PeerName, SecretId, Signer, Vni,
 };
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -20,8 +20,18 @@ pub mod kind {
     pub const GOODBYE: u8 = 4;
     /// Signed records.
     pub const RECORDS: u8 = 5;
+    /// One hash over everything that the sender holds.
+    pub const ROOT: u8 = 6;
+    /// A sum for each bucket.
+    pub const BUCKETS: u8 = 7;
     /// Bytes for a router further away.
     pub const ROUTED: u8 = 10;
+    /// Marks of what the sender holds.
+    pub const HELD: u8 = 14;
+    /// How what the sender holds differs from that.
+    pub const DIFFER: u8 = 15;
+    /// Which of that the receiver shall send.
+    pub const ASK: u8 = 16;
 }
 
 /// Epochs and counters are below this.
@@ -30,6 +40,19 @@ pub const MAX_SEQUENCE: u64 = 1 << 62;
 /// A message: its kind and its body.
 pub fn message<T: Serialize>(kind: u8, body: &T) -> Vec<u8> {
     postcard::to_extend(body, vec![kind]).expect("a body of plain data")
+}
+
+/// A keepalive that shows nothing new.
+#[must_use]
+pub fn ping(number: u64) -> Vec<u8> {
+    let (echo, marks) = (None::<(u64, u32)>, Vec::<[u8; 8]>::new());
+    message(kind::PING, &(number, true, echo, marks, false))
+}
+
+/// Its answer.
+#[must_use]
+pub fn pong(number: u64) -> Vec<u8> {
+    message(kind::PONG, &(number, Vec::<[u8; 8]>::new(), false))
 }
 
 /// What stands in a hello: versions (lowest, highest), name, run, epoch, observed address, number.
@@ -120,9 +143,9 @@ pub fn info(peer: PeerId, epoch: u64) -> PeerInfo {
 #[must_use]
 pub fn links(neighbors: &[(PeerId, u16)]) -> Vec<u8> {
     let link = |&(neighbor, label): &(PeerId, u16)| Adjacency {
-        neighbor,
+        neighbor: neighbor.short(),
         label: LinkLabel(label),
-        delay_us: 1000,
+        delay: Delay::from_us(1000),
         mtu: 1400,
     };
     let body: Vec<_> = neighbors.iter().map(link).collect();

@@ -89,6 +89,15 @@ impl Router {
             rtt,
         });
         router.message(&records::records(&neighborhood()));
+        // Of a router that nobody introduced: this one begins a comparison to find out more.
+        let header = Header {
+            origin: PeerId([0x80; 32]),
+            kind: 2,
+            subkey: 0,
+            epoch: 1,
+            counter: 1,
+        };
+        router.message(&records::records(&[signed(header, &records::links(&[]))]));
         router.pass(Duration::from_secs(2));
         assert_eq!(router.mesh.control_path(&THIRD), Some(vec![NEIGHBOR, THIRD]));
         assert!(
@@ -106,7 +115,7 @@ impl Router {
         self.sent.clear();
         self.input(Input::Message {
             link: LINK,
-            bytes: bytes.to_vec(),
+            packet: bytes.to_vec().into(),
         });
     }
 
@@ -115,8 +124,8 @@ impl Router {
         self.mesh.handle_input(self.now, input);
         let mut bytes = 0;
         while let Some(output) = self.mesh.poll_output() {
-            if let Output::Send { bytes: message, .. } = &output {
-                bytes += message.len();
+            if let Output::Send { packet, .. } = &output {
+                bytes += packet.len();
             }
             self.output(output);
         }
@@ -125,7 +134,9 @@ impl Router {
 
     fn output(&mut self, output: Output) {
         match output {
-            Output::Send { link, bytes, .. } => {
+            Output::Send { link, packet, .. } => {
+                let bytes = packet.bytes().to_vec();
+                assert_eq!(packet.len(), bytes.len());
                 assert!(self.open.contains(&link) && bytes.len() <= MAX_MESSAGE && !bytes.is_empty());
                 self.sent.push((link, bytes));
                 return;
@@ -155,6 +166,7 @@ impl Router {
             Output::Peer(info) => assert!(info.peer != OWN && info.addresses.len() <= 16),
             Output::PeerGone(peer) => assert!(peer != OWN),
             Output::Label { label, .. } => assert!(label.0 != 0),
+            Output::Detour { .. } => {}
             Output::Tree { .. } => {}
             Output::Neighbor { peer, .. } => assert_eq!(peer, NEIGHBOR),
         }
@@ -182,7 +194,7 @@ impl Router {
             self.now = due.min(alive).min(end);
             if self.now >= alive {
                 alive = self.now + Duration::from_millis(500);
-                self.message(&records::message(kind::PONG, &0u64));
+                self.message(&records::pong(0));
             }
             self.input(Input::Tick);
             steps += 1;
@@ -197,18 +209,24 @@ impl Router {
 
     /// Fails unless all that people and drivers see holds together.
     pub fn check(&self) {
+        // While changes wait, what was told is older than what is read off the trees.
+        let is_current = !self.mesh.is_computing();
         for (peer, route) in self.mesh.routes() {
             let hops: BTreeSet<_> = route.path.iter().collect();
             assert!(route.path.last() == Some(&peer) && hops.len() == route.path.len());
             assert!(!hops.contains(&OWN) && route.mtu > 0);
-            assert!(route.labels.len() + 1 == route.path.len() && route.labels.len() <= MAX_LABELS);
+            assert_eq!(route.labels.len(), (route.path.len() - 1).min(MAX_LABELS));
             assert!(
                 route.labels.iter().all(|label| label.0 != 0),
                 "nothing is relayed over label 0"
             );
-            assert_eq!(self.routes.get(&peer), Some(&route));
+            let told = self
+                .routes
+                .get(&peer)
+                .map(|told| (&told.path, &told.labels, told.mtu));
+            assert!(!is_current || told == Some((&route.path, &route.labels, route.mtu)));
         }
-        assert_eq!(self.routes.len(), self.mesh.routes().len());
+        assert!(!is_current || self.routes.len() == self.mesh.routes().len());
         let peers = self.mesh.peers();
         assert!(peers.iter().any(|peer| peer.id == OWN && peer.reachable));
         for peer in peers {
@@ -235,9 +253,10 @@ impl Router {
     /// Fails unless the link still answers, and still carries records: one of the last the neighbour can make.
     pub fn check_link(&mut self) {
         assert!(self.is_linked());
-        self.message(&records::message(kind::PING, &(123_456u64, true)));
-        let pong = records::message(kind::PONG, &123_456u64);
-        assert!(self.sent.contains(&(LINK, pong)), "a ping was not answered");
+        self.message(&records::ping(123_456));
+        let answer = records::message(kind::PONG, &123_456u64);
+        let is_answer = |(link, bytes): &(LinkId, Vec<u8>)| *link == LINK && bytes.starts_with(&answer);
+        assert!(self.sent.iter().any(is_answer), "a ping was not answered");
         let (epoch, counter) = (records::MAX_SEQUENCE - 1, records::MAX_SEQUENCE - 1);
         let mac = Mac([2, 0xff, 0xff, 0xff, 0xff, 0xff]);
         let header = Header {

@@ -209,7 +209,8 @@ impl World {
                     self.routers[n].plane.set_route(peer, Some(route));
                 }
                 Output::PathDown { peer } => self.routers[n].plane.set_route(peer, None),
-                Output::Pong { .. } | Output::PingFailed { .. } | Output::Log(_) => {}
+                Output::Pong { .. } | Output::PingFailed { .. } | Output::UseTree { .. } | Output::Log(_) => {
+                }
             }
         }
         moving

@@ -21,6 +21,7 @@ fn rounds(name: &str) -> usize {
     match name {
         "control_half" => 50,
         "record_body" => 300,
+        "recording" => 400,
         "link_message" | "greeting" | "link_handshake" | "session_handshake" => 400,
         _ => 3000,
     }

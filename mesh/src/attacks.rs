@@ -4,8 +4,10 @@
 use crate::link::Phase;
 use crate::record::{Record, kind};
 use crate::testing::{core, id, info, info_record, record};
-use crate::wire::{Blob, Hello, Message, Ping, Routed};
-use crate::{Direction, DropReason, Drops, Event, Input, Instant, LinkId, Mesh, Output, PeerId, TimerReason};
+use crate::wire::{Blob, Hello, Message, News, Ping, Pong, Routed};
+use crate::{
+    Direction, DropReason, Drops, Event, Input, Instant, LinkId, Mesh, Output, Packet, PeerId, TimerReason,
+};
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,16 +67,17 @@ impl Bench {
     fn say(&mut self, link: LinkId, message: &Message) -> Vec<Output> {
         self.input(Input::Message {
             link,
-            bytes: message.encode(),
+            packet: Packet::new(message.clone()),
         })
     }
 
-    fn records(&mut self, records: &[Record]) -> Vec<Output> {
-        let blobs = records
-            .iter()
-            .map(|record| Blob(record.bytes().to_vec()))
-            .collect();
-        self.say(LINK, &Message::Records(blobs))
+    fn records(&mut self, records: &[Arc<Record>]) -> Vec<Output> {
+        self.bytes(&batch(records).encode())
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> Vec<Output> {
+        let packet = Packet::from(bytes.to_vec());
+        self.input(Input::Message { link: LINK, packet })
     }
 
     fn is_up(&self) -> bool {
@@ -86,20 +89,28 @@ impl Bench {
     }
 }
 
+fn batch(records: &[Arc<Record>]) -> Message {
+    Message::Records(records.to_vec().into())
+}
+
 /// A record that was tampered with.
-fn forged(n: u8, counter: u64) -> Record {
+fn forged(n: u8, counter: u64) -> Arc<Record> {
     let mut bytes = info_record(n, 1, counter).bytes().to_vec();
     *bytes.last_mut().unwrap() ^= 0x80;
-    Record::parse(bytes).unwrap()
+    parsed(bytes)
+}
+
+fn parsed(bytes: Vec<u8>) -> Arc<Record> {
+    Arc::new(Record::parse(bytes).unwrap())
 }
 
 /// The messages sent on a link.
 fn sent(outputs: &[Output], on: LinkId) -> Vec<Message> {
-    let bytes = outputs.iter().filter_map(|output| match output {
-        Output::Send { link, bytes, .. } if *link == on => Some(bytes),
+    let packets = outputs.iter().filter_map(|output| match output {
+        Output::Send { link, packet, .. } if *link == on => Some(packet),
         _ => None,
     });
-    bytes.map(|bytes| Message::decode(bytes).unwrap()).collect()
+    packets.map(|packet| packet.message().unwrap().clone()).collect()
 }
 
 proptest! {
@@ -111,7 +122,7 @@ proptest! {
         for (kind, body) in messages {
             let bytes = [&[kind][..], &body].concat();
             if kind != 4 {
-                bench.input(Input::Message { link: LINK, bytes });
+                bench.bytes(&bytes);
             }
         }
         prop_assert!(bench.is_up());
@@ -122,28 +133,24 @@ proptest! {
         let mut bench = Bench::new();
         let links = record(2, (kind::LINK_STATE, 0), (1, 2), &[0]);
         let messages = [
-            Message::Records(vec![Blob(info_record(3, 1, 1).bytes().to_vec()), Blob(links.bytes().to_vec())]),
+            batch(&[info_record(3, 1, 1), links]),
             Message::Buckets(vec![7; 256]),
             Message::Routed(Routed { origin: id(2), path: vec![id(1)], cursor: 0, payload: Blob(vec![1; 30]) }),
-            Message::Ping(Ping { number: 1, reliable: true }),
+            Message::Ping(Ping { number: 1, reliable: true, echo: None, news: News::default() }),
         ];
         let mut bytes = messages[which].encode();
         let at = at.index(bytes.len() - 1) + 1;
         bytes[at] = byte;
-        bench.input(Input::Message { link: LINK, bytes: bytes.clone() });
+        bench.bytes(&bytes);
         bytes.truncate(at);
-        bench.input(Input::Message { link: LINK, bytes });
+        bench.bytes(&bytes);
         prop_assert!(bench.is_up());
     }
 }
 
 #[test]
 fn before_the_greeting_nothing_else_is_heard() {
-    for message in [
-        Message::Records(Vec::new()),
-        Message::Root([0; 32]),
-        Message::Pull(Vec::new()),
-    ] {
+    for message in [batch(&[]), Message::Root([0; 32]), Message::Buckets(Vec::new())] {
         let mut bench = Bench::new();
         bench.link(LinkId(2), 3);
         let outputs = bench.say(LinkId(2), &message);
@@ -162,6 +169,8 @@ fn before_the_greeting_nothing_else_is_heard() {
         &Message::Ping(Ping {
             number: 1,
             reliable: false,
+            echo: None,
+            news: News::default(),
         }),
     );
     bench.say(LinkId(2), &hello(3));
@@ -270,12 +279,12 @@ fn a_router_cannot_speak_for_another() {
     let honest = info_record(2, 1, 9);
     let mut bytes = honest.bytes().to_vec();
     bytes[..32].copy_from_slice(&id(3).0);
-    bench.records(&[Record::parse(bytes).unwrap()]);
+    bench.records(&[parsed(bytes)]);
     assert!(bench.mesh.info(&id(3)).is_none());
     // In our own name: no reason to take a greater epoch.
     let mut bytes = record(2, (kind::PEER_INFO, 0), (99, 9), &[]).bytes().to_vec();
     bytes[..32].copy_from_slice(&id(1).0);
-    let outputs = bench.records(&[Record::parse(bytes).unwrap()]);
+    let outputs = bench.records(&[parsed(bytes)]);
     assert!(
         !outputs
             .iter()
@@ -287,21 +296,19 @@ fn a_router_cannot_speak_for_another() {
 #[test]
 fn records_too_large_or_cut_are_skipped_and_their_company_is_read() {
     let mut bench = Bench::new();
-    let good = info_record(3, 1, 1);
-    let blobs = vec![
-        Blob(vec![0; 100_000]),
-        Blob(vec![0; 10]),
-        Blob(good.bytes().to_vec()),
+    // As three pieces of bytes, the way postcard writes them.
+    let pieces = [
+        vec![0; 100_000],
+        vec![0; 10],
+        info_record(3, 1, 1).bytes().to_vec(),
     ];
-    bench.say(LINK, &Message::Records(blobs));
+    let message = postcard::to_extend(&pieces.to_vec(), vec![5]).unwrap();
+    bench.bytes(&message);
     assert_eq!(bench.dropped(DropReason::OversizedRecord), 1);
     assert_eq!(bench.dropped(DropReason::MalformedRecord), 1);
     assert!(bench.mesh.info(&id(3)).is_some());
     bench.input(Input::Oversized { link: LINK });
-    bench.input(Input::Message {
-        link: LINK,
-        bytes: vec![5; 1 << 20],
-    });
+    bench.bytes(&vec![5; 1 << 20]);
     assert_eq!(bench.dropped(DropReason::OversizedMessage), 2);
     assert!(bench.is_up());
 }
@@ -321,13 +328,7 @@ fn records_of_later_versions_are_passed_on_as_they_came() {
         record(4, (200, 77), (1, 2), b"of an unknown kind"),
     ];
     let outputs = bench.records(&records);
-    let expected = Message::Records(
-        records
-            .iter()
-            .map(|record| Blob(record.bytes().to_vec()))
-            .collect(),
-    );
-    assert_eq!(sent(&outputs, LinkId(2)), [expected]);
+    assert_eq!(sent(&outputs, LinkId(2)), [batch(&records)]);
     assert!(
         sent(&outputs, LINK).is_empty(),
         "not back to where they came from"
@@ -339,8 +340,7 @@ fn one_that_lags_behind_with_its_own_records_is_told() {
     let mut bench = Bench::new();
     bench.records(&[info_record(2, 7, 1)]);
     let outputs = bench.records(&[info_record(2, 6, 1)]);
-    let newest = Blob(info_record(2, 7, 1).bytes().to_vec());
-    assert_eq!(sent(&outputs, LINK), [Message::Records(vec![newest])]);
+    assert_eq!(sent(&outputs, LINK), [batch(&[info_record(2, 7, 1)])]);
 }
 
 #[test]
@@ -457,10 +457,13 @@ fn inputs() -> impl Strategy<Value = Input> {
     };
     let message = prop_oneof![
         (1..5_u8).prop_map(|n| hello(n).encode()),
-        (1..5_u8, 0..4_u64)
-            .prop_map(|(n, e)| Message::Records(vec![Blob(info_record(n, e, 1).bytes().to_vec())]).encode()),
+        (1..5_u8, 0..4_u64).prop_map(|(n, e)| batch(&[info_record(n, e, 1)]).encode()),
         any::<[u8; 32]>().prop_map(|root| Message::Root(root).encode()),
-        (0..9_u64).prop_map(|number| Message::Pong(number).encode()),
+        (0..9_u64).prop_map(|number| Message::Pong(Pong {
+            number,
+            news: News::default()
+        })
+        .encode()),
         Just(Message::Goodbye.encode()),
         prop::collection::vec(any::<u8>(), 0..40),
     ];
@@ -473,7 +476,7 @@ fn inputs() -> impl Strategy<Value = Input> {
             target: (!is_in).then_some(target),
         }),
         1 => link().prop_map(|link| Input::LinkDown { link, reason: "x".to_owned() }),
-        6 => (link(), message).prop_map(|(link, bytes)| Input::Message { link, bytes }),
+        6 => (link(), message).prop_map(|(link, bytes)| Input::Message { link, packet: bytes.into() }),
         1 => peer().prop_map(|peer| Input::Alive { peer }),
         1 => (target(), any::<bool>()).prop_map(|(target, own)| Input::DialFailed { target, error: "x".to_owned(), own }),
         1 => (peer(), any::<u16>(), 0..99_u64).prop_map(|(peer, mtu, ms)| Input::PathUp { peer, mtu, rtt: Duration::from_millis(ms) }),
@@ -499,6 +502,7 @@ proptest! {
             mesh.handle_input(now, input);
             let outputs = std::iter::from_fn(|| mesh.poll_output()).count();
             prop_assert!(outputs < 200);
+            prop_assert_eq!(mesh.digest(), mesh.digest_anew());
             mesh.handle_input(now, Input::Tick);
             while mesh.poll_output().is_some() {}
             let (at, reason) = mesh.poll_timeout().unwrap_or((Instant(u64::MAX), TimerReason::Link));

@@ -27,8 +27,13 @@ impl Bucket {
 
     /// Takes one token; false if there is none.
     pub(crate) fn take(&mut self, now: Instant) -> bool {
+        self.take_some(now, 1)
+    }
+
+    /// Takes so many tokens; false, and none is taken, if there are fewer.
+    pub(crate) fn take_some(&mut self, now: Instant, tokens: u32) -> bool {
         self.fill(now);
-        let taken = self.level.checked_sub(MICRO);
+        let taken = self.level.checked_sub(u64::from(tokens) * MICRO);
         self.level = taken.unwrap_or(self.level);
         taken.is_some()
     }
@@ -63,6 +68,7 @@ mod tests {
         now = now + Duration::from_secs(1);
         assert!(bucket.take(now));
         assert!(!bucket.take(now));
+        assert!(!bucket.take_some(now, 2));
         assert!(!bucket.is_full(now + Duration::from_millis(2999)));
         assert!(bucket.is_full(now + Duration::from_secs(3)));
     }

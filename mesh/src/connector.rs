@@ -4,10 +4,13 @@
 //! their records. A target whose router is linked is not dialled. Of two routers that discover each other the
 //! lower id dials at once and the higher a second later, so that they seldom collide.
 
+use crate::bucket::Bucket;
+use crate::graph::Graph;
 use crate::link::Links;
 use crate::outbox::Outbox;
 use crate::store::Store;
 use crate::target::{STEADY, Source, Stage, Target, TargetId};
+use crate::topology::{Recorded, Told};
 use crate::{Direction, Instant, Output, PeerId};
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,6 +33,14 @@ const LEARNT: usize = 16;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause between the first few addresses of a router and the next few.
 const STAGGER: Duration = Duration::from_millis(500);
+/// Dials of discovered addresses beyond the first, at once and per minute. Each costs a few kilobytes: when most of a
+/// large mesh dies, the rest must not spend its days dialling the dead.
+const REPEAT_BURST: u32 = 24;
+const REPEATS_PER_MINUTE: u32 = 30;
+/// A router without room is asked again as late as one that failed so often.
+const FULL_TRIES: u32 = 12;
+/// When to look again while that is used up.
+const REPEAT_PACE: Duration = Duration::from_secs(2);
 /// Head start of the lower id.
 const HEAD_START: Duration = Duration::from_secs(1);
 
@@ -38,9 +49,17 @@ pub(crate) struct Around<'a> {
     pub(crate) links: &'a Links,
     pub(crate) store: &'a Store,
     /// Routers the mesh reaches.
-    pub(crate) paths: &'a BTreeMap<PeerId, Vec<PeerId>>,
+    pub(crate) told: &'a Told<Recorded>,
+    pub(crate) graph: &'a Graph,
     /// This router's own addresses.
     pub(crate) addresses: &'a [SocketAddr],
+}
+
+impl Around<'_> {
+    fn is_reachable(&self, peer: &PeerId) -> bool {
+        let number = self.told.find(peer);
+        number.is_some_and(|number| self.graph.spread.tree.reaches(number))
+    }
 }
 
 /// All targets.
@@ -60,6 +79,8 @@ pub(crate) struct Connector {
     changed: bool,
     next: Option<Instant>,
     stopped: bool,
+    /// How often discovered addresses may be dialled again: of the dead, of those behind a cut.
+    repeats: Bucket,
 }
 
 impl Connector {
@@ -84,6 +105,7 @@ impl Connector {
             changed: true,
             next: None,
             stopped: false,
+            repeats: Bucket::new(now, REPEAT_BURST, REPEATS_PER_MINUTE),
         };
         for id in targets
             .iter()
@@ -216,6 +238,7 @@ impl Connector {
             .filter(|(_, target)| target.peer == Some(peer))
         {
             target.error = None;
+            target.full = false;
             target.proven |= id.text == text || target.stage == Stage::Connected;
         }
         let is_given = self
@@ -230,6 +253,18 @@ impl Connector {
             self.learnt.retain(|known| *known != id);
             self.learnt.push_front(id);
             self.learnt.truncate(LEARNT);
+        }
+    }
+
+    /// The router at this target has all the links it takes: there is no hurry to ask it again.
+    pub(crate) fn turned_away(&mut self, peer: &PeerId) {
+        for target in self
+            .targets
+            .values_mut()
+            .filter(|target| target.peer.as_ref() == Some(peer))
+        {
+            target.full = true;
+            target.tries = target.tries.max(FULL_TRIES);
         }
     }
 
@@ -391,19 +426,19 @@ impl Connector {
             if !is_open(target, around) || self.shunned.contains_key(&target.peer.unwrap_or(self.own)) {
                 continue;
             }
-            if target.peer.is_some_and(|peer| around.paths.contains_key(&peer)) {
+            if target.peer.is_some_and(|peer| around.is_reachable(&peer)) {
                 target.hasten(now);
             }
             if let Stage::Waiting(at) = target.stage {
                 order.push((at, target.source, id.clone()));
             }
         }
-        order.sort();
-        for (at, source, id) in order {
-            if at > now {
-                next = Some(next.map_or(at, |next| next.min(at)));
-                break;
-            }
+        let (mut due, later): (Vec<_>, Vec<_>) = order.into_iter().partition(|(at, ..)| *at <= now);
+        next = next.into_iter().chain(later.into_iter().map(|(at, ..)| at)).min();
+        // Each router goes through the others in an order of its own, so that not all of them dial the same few.
+        let place = |id: &TargetId| id.pin.map_or(0, |peer| place(&self.own, &peer));
+        due.sort_by_cached_key(|(_, source, id)| (*source, place(id), id.clone()));
+        for (_, source, id) in due {
             let Some(target) = self.targets.get_mut(&id) else {
                 continue;
             };
@@ -412,10 +447,23 @@ impl Connector {
                 .and_then(|peer| busy.get(&peer))
                 .copied()
                 .unwrap_or_default();
+            // Whom the mesh has lost is worth a link more: two parts of it must not do without each other because
+            // both are well linked.
+            let is_lost = target.peer.is_some_and(|peer| !around.is_reachable(&peer));
+            let most = if is_lost {
+                self.max_links.saturating_mul(2)
+            } else {
+                self.max_links
+            };
             let has_room = source != Source::Discovered
-                || (dials > 0 || links + busy.len() < self.max_links) && busy.len() < MAX_DIALS;
+                || (dials > 0 || links + busy.len() < most) && busy.len() < MAX_DIALS;
             if !has_room || dials >= DIALS_PER_PEER || self.dials.contains_key(&id.text) {
                 continue;
+            }
+            let is_repeated = source == Source::Discovered && target.tries > 0;
+            if is_repeated && !self.repeats.take(now) {
+                next = Some(next.map_or(now + REPEAT_PACE, |next| next.min(now + REPEAT_PACE)));
+                break;
             }
             target.dialled(now);
             if let Some(peer) = target.peer {
@@ -457,6 +505,13 @@ impl Connector {
     pub(crate) fn targets(&self) -> impl Iterator<Item = (&TargetId, &Target)> {
         self.targets.iter()
     }
+}
+
+/// Where a router stands in the order in which another goes through all.
+fn place(own: &PeerId, other: &PeerId) -> u64 {
+    let word = |id: &PeerId| id.0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let mixed = (word(own) ^ word(other).rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ mixed >> 32
 }
 
 /// True if dialling makes sense as far as links go.

@@ -1,216 +1,197 @@
 //! Anti-entropy: finds out in a few small messages what two neighbours hold that the other lacks.
 //!
-//! Root (32 bytes) → 256 buckets (8 bytes each) → keys with versions → pull and push. It covers the routers
-//! that are reachable, so the dead are not passed around for ever, and it repairs both ends at once.
+//! Root (32 bytes) → 256 sums (8 bytes each) → marks of the records in the buckets that differ (8 bytes each) →
+//! which of these are missing, and what there is instead → records, both ways. So it repairs both ends at once. A
+//! mark does not tell of which record it is; that is said, with its version, of those records alone that one end
+//! has and the other does not list. An older version is so never asked for, nor given.
+//!
+//! All lists come in messages of less than 64 KiB: a neighbour answers the first while the last is under way.
 
-use crate::PeerId;
-use crate::record::{Key, Version};
+use crate::record::{Key, Record};
 use crate::store::Store;
-use crate::wire::Keys;
-use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use crate::store::sums::{Sums, bucket};
+use crate::wire::{Ask, Differ, Have, Held, Marks};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-/// Buckets into which keys are spread.
-pub(crate) const BUCKETS: usize = 256;
-/// Keys with versions in one message; 2,048 of them fill about two thirds of it.
-pub(crate) const MAX_KEYS: usize = 2048;
+/// Marks in one list, and records named in one answer: what is said of 1,024 records fits into 64 KiB whatever their
+/// versions.
+pub(crate) const MAX_LISTED: usize = 1024;
 
-/// Hashes over everything a router holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Summary {
-    /// Over all buckets.
-    pub(crate) root: [u8; 32],
-    /// One for each bucket.
-    pub(crate) buckets: Vec<u64>,
-}
-
-impl Summary {
-    /// Of the records of those origins that `covers` names.
-    pub(crate) fn of(store: &Store, covers: impl Fn(&PeerId) -> bool) -> Self {
-        let mut hashers = vec![Sha256::new(); BUCKETS];
-        for (key, version) in covered(store, covers) {
-            let hasher = &mut hashers[usize::from(bucket(&key))];
-            hasher.update(key_bytes(&key));
-            hasher.update(version.epoch.to_be_bytes());
-            hasher.update(version.counter.to_be_bytes());
-            hasher.update(version.hash);
-        }
-        let buckets: Vec<u64> = hashers
-            .into_iter()
-            .map(|hasher| first_eight(&hasher.finalize()))
-            .collect();
-        let mut root = Sha256::new();
-        for bucket in &buckets {
-            root.update(bucket.to_be_bytes());
-        }
-        Self {
-            root: root.finalize().into(),
-            buckets,
-        }
-    }
-
-    /// The buckets in which another router holds something else.
-    pub(crate) fn differing(&self, theirs: &[u64]) -> Vec<u8> {
-        let pairs = self.buckets.iter().zip(theirs).enumerate();
-        pairs
-            .filter(|(_, (ours, theirs))| ours != theirs)
-            .filter_map(|(i, _)| u8::try_from(i).ok())
-            .collect()
-    }
-}
-
-/// What is held in these buckets, in messages of bounded size.
-pub(crate) fn list(store: &Store, covers: impl Fn(&PeerId) -> bool, buckets: &[u8]) -> Vec<Keys> {
-    let mut by_bucket: BTreeMap<u8, Vec<(Key, Version)>> =
-        buckets.iter().map(|bucket| (*bucket, Vec::new())).collect();
-    for (key, version) in covered(store, covers) {
-        if let Some(held) = by_bucket.get_mut(&bucket(&key)) {
-            held.push((key, version));
-        }
-    }
-    let mut messages: Vec<Keys> = Vec::new();
-    for (bucket, mut held) in by_bucket {
-        let complete = held.len() <= MAX_KEYS;
-        held.truncate(MAX_KEYS);
-        match messages.last_mut() {
-            Some(last) if complete && last.complete && last.held.len() + held.len() <= MAX_KEYS => {
+/// What the sums tell about these buckets.
+pub(crate) fn list(sums: &Sums, buckets: &[u8]) -> Vec<Held> {
+    let mut lists: Vec<Held> = Vec::new();
+    for &bucket in buckets {
+        let marks = sorted(sums.covered(bucket).iter().map(|record| record.mark()));
+        match lists.last_mut() {
+            Some(last) if last.is_whole() && last.marks.0.len() + marks.len() <= MAX_LISTED => {
                 last.buckets.push(bucket);
-                last.held.append(&mut held);
+                last.marks.0.extend(marks);
             }
-            _ => messages.push(Keys {
-                buckets: vec![bucket],
-                complete,
-                held,
-            }),
+            _ => lists.extend(cut(bucket, &marks)),
         }
     }
-    messages
+    for list in &mut lists {
+        list.marks = Marks(sorted(list.marks.0.drain(..)));
+    }
+    lists
 }
 
-/// What follows from a neighbour's list: the keys to ask for, and the keys whose records it lacks.
-pub(crate) fn compare(
-    store: &Store,
-    covers: impl Fn(&PeerId) -> bool,
-    theirs: &Keys,
-) -> (Vec<Key>, Vec<Key>) {
-    let held: BTreeMap<Key, Version> = theirs.held.iter().copied().collect();
-    let pull = held
-        .iter()
-        .filter(|(key, version)| store.version(key).is_none_or(|ours| ours < *version));
-    let pull = pull.map(|(key, _)| *key).collect();
-    let lacks = |key: &Key, ours: &Version| match held.get(key) {
-        Some(version) => version < ours,
-        None => theirs.complete && theirs.buckets.contains(&bucket(key)),
+/// One bucket, in as many lists as it takes.
+fn cut(bucket: u8, marks: &[u64]) -> Vec<Held> {
+    let mut from = 0;
+    let mut left = marks;
+    let mut lists = Vec::new();
+    loop {
+        let (now, rest) = left.split_at(left.len().min(MAX_LISTED));
+        let end = now.last().filter(|_| !rest.is_empty());
+        let to = end.copied().unwrap_or(u64::MAX);
+        lists.push(Held {
+            buckets: vec![bucket],
+            from,
+            to,
+            marks: Marks(now.to_vec()),
+        });
+        if rest.is_empty() {
+            return lists;
+        }
+        (from, left) = (to + 1, rest);
+    }
+}
+
+/// How our records differ from a neighbour's list: what to ask for, and what to tell of.
+pub(crate) fn answer(sums: &Sums, theirs: &Held) -> Vec<Differ> {
+    let in_range = |record: &&Arc<Record>| (theirs.from..=theirs.to).contains(&record.mark());
+    let all = theirs.buckets.iter().flat_map(|bucket| sums.all(*bucket));
+    let known = sorted(all.filter(in_range).map(|record| record.mark()));
+    let listed = &theirs.marks.0;
+    let want = listed.iter().filter(|mark| known.binary_search(mark).is_err());
+    let want = Marks(want.copied().collect());
+    // Bucket by bucket: what admits routers comes first.
+    let ours = theirs.buckets.iter().flat_map(|bucket| sums.covered(*bucket));
+    let unlisted = ours
+        .filter(in_range)
+        .filter(|record| listed.binary_search(&record.mark()).is_err());
+    let unlisted: Vec<Have> = unlisted.map(|record| name(record)).collect();
+    let part = |have: &[Have]| {
+        let mut have = have.to_vec();
+        have.sort_unstable_by_key(|have| have.mark);
+        have.dedup_by_key(|have| have.mark);
+        Differ {
+            buckets: theirs.buckets.clone(),
+            want: Marks::default(),
+            have,
+            more: true,
+        }
     };
-    let push = covered(store, covers)
-        .filter(|(key, version)| lacks(key, version))
-        .map(|(key, _)| key)
-        .collect();
-    (pull, push)
+    let mut parts: Vec<Differ> = unlisted.chunks(MAX_LISTED).map(part).collect();
+    if parts.is_empty() {
+        parts.push(part(&[]));
+    }
+    if let Some(last) = parts.last_mut() {
+        (last.want, last.more) = (want, false);
+    }
+    parts
 }
 
-fn covered(store: &Store, covers: impl Fn(&PeerId) -> bool) -> impl Iterator<Item = (Key, Version)> {
-    let origins = store.infos().map(|(id, _)| id).filter(move |id| covers(id));
-    origins
-        .flat_map(|id| store.records(id))
-        .map(|record| (record.key, record.version))
+/// What to ask for after a part of an answer. `older` gets the marks of those of our records of which the other end
+/// has newer ones.
+pub(crate) fn question(store: &Store, theirs: &Differ, older: &mut BTreeSet<u64>) -> Option<Ask> {
+    let (mut buckets, mut marks) = (BTreeSet::new(), Vec::new());
+    for have in &theirs.have {
+        let (kind, subkey) = (have.kind, have.subkey);
+        let origin = store.named(have.origin);
+        let ours = origin.and_then(|origin| store.get(&Key { origin, kind, subkey }));
+        if ours.is_none_or(|ours| version(&name(ours)) < version(have)) {
+            buckets.insert(bucket(have.origin, kind, subkey));
+            marks.push(u64::from_be_bytes(have.mark));
+            older.extend(ours.map(|ours| ours.mark()));
+        }
+    }
+    let ask = Ask {
+        buckets: buckets.into_iter().collect(),
+        marks: Marks(marks),
+    };
+    Some(ask).filter(|ask| !ask.marks.0.is_empty())
 }
 
-fn bucket(key: &Key) -> u8 {
-    Sha256::digest(key_bytes(key))[0]
+/// The records with these marks, in the order of their keys, but what admits routers first.
+pub(crate) fn find(sums: &Sums, buckets: &[u8], marks: &[u64]) -> Vec<Arc<Record>> {
+    if marks.is_empty() {
+        return Vec::new();
+    }
+    let all = buckets.iter().flat_map(|bucket| sums.all(*bucket));
+    let found = all.filter(|record| marks.binary_search(&record.mark()).is_ok());
+    let mut found: Vec<_> = found.map(Arc::clone).collect();
+    found.sort_unstable_by_key(|record| {
+        let key = &record.key;
+        (key.kind != crate::record::kind::PEER_INFO, *key)
+    });
+    found
 }
 
-fn key_bytes(key: &Key) -> [u8; 41] {
-    let mut bytes = [0; 41];
-    bytes[..32].copy_from_slice(&key.origin.0);
-    bytes[32] = key.kind;
-    bytes[33..].copy_from_slice(&key.subkey.to_be_bytes());
-    bytes
+impl Held {
+    fn is_whole(&self) -> bool {
+        (self.from, self.to) == (0, u64::MAX)
+    }
+
+    /// False for a list that nobody makes who means well.
+    pub(crate) fn is_sound(&self) -> bool {
+        let marks = &self.marks.0;
+        let is_in_range = marks.first().is_none_or(|first| *first >= self.from)
+            && marks.last().is_none_or(|last| *last <= self.to);
+        is_list(&self.buckets)
+            && (self.is_whole() || self.buckets.len() == 1)
+            && (self.to == u64::MAX || marks.len() == MAX_LISTED)
+            && self.from <= self.to
+            && is_in_range
+            && is_list(marks)
+    }
 }
 
-fn first_eight(hash: &[u8]) -> u64 {
-    hash.iter()
-        .take(8)
-        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+impl Differ {
+    /// False for an answer that nobody gives who means well.
+    pub(crate) fn is_sound(&self) -> bool {
+        let have = self.have.iter().map(|have| have.mark);
+        let is_last = self.want.0.is_empty() || !self.more;
+        is_last && is_list(&self.buckets) && is_list(&self.want.0) && is_list(&have.collect::<Vec<_>>())
+    }
+}
+
+impl Ask {
+    /// False for a question that nobody asks who means well.
+    pub(crate) fn is_sound(&self) -> bool {
+        is_list(&self.buckets) && is_list(&self.marks.0)
+    }
+}
+
+/// In ascending order, none twice, and not too many.
+fn is_list<T: Ord>(values: &[T]) -> bool {
+    values.len() <= MAX_LISTED && values.is_sorted_by(|a, b| a < b)
+}
+
+fn sorted<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut values: Vec<_> = values.collect();
+    values.sort_unstable();
+    values.dedup();
+    values
+}
+
+fn name(record: &Record) -> Have {
+    Have {
+        mark: record.mark().to_be_bytes(),
+        origin: record.key.origin.short(),
+        kind: record.key.kind,
+        subkey: record.key.subkey,
+        epoch: record.version.epoch,
+        counter: record.version.counter,
+    }
+}
+
+/// What decides which of two records of one key is newer, but for the last eight bytes of their hashes.
+fn version(have: &Have) -> (u64, u64, [u8; 8]) {
+    (have.epoch, have.counter, have.mark)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Instant;
-    use crate::record::Record;
-    use crate::testing::{FakeSigner, id, info_record, record};
-    use proptest::prelude::*;
-
-    fn store(records: &[Record]) -> Store {
-        let mut store = Store::default();
-        for record in records {
-            store.merge(Instant(0), record.clone(), &FakeSigner(id(0)));
-        }
-        store
-    }
-
-    /// One end sends its list; the other asks and gives. Returns what is exchanged.
-    fn exchange(ours: &mut Store, theirs: &mut Store) -> usize {
-        let differing = Summary::of(ours, |_| true).differing(&Summary::of(theirs, |_| true).buckets);
-        let mut moved = 0;
-        for keys in list(theirs, |_| true, &differing) {
-            let (pull, push) = compare(ours, |_| true, &keys);
-            moved += pull.len() + push.len();
-            let pulled: Vec<_> = pull.iter().filter_map(|key| theirs.get(key)).cloned().collect();
-            let pushed: Vec<_> = push.iter().filter_map(|key| ours.get(key)).cloned().collect();
-            pulled
-                .into_iter()
-                .for_each(|record| drop(ours.merge(Instant(0), record, &FakeSigner(id(0)))));
-            pushed
-                .into_iter()
-                .for_each(|record| drop(theirs.merge(Instant(0), record, &FakeSigner(id(0)))));
-        }
-        moved
-    }
-
-    proptest! {
-        #[test]
-        fn one_exchange_repairs_both_ends(common in 0..60_u64, a in 0..9_u64, b in 0..9_u64) {
-            let of = |n: u8, versions: std::ops::Range<u64>| {
-                let records = versions.map(move |subkey| record(n, (9, subkey), (1, subkey + 2), &[]));
-                std::iter::once(info_record(n, 1, 1)).chain(records)
-            };
-            let shared: Vec<_> = of(1, 0..common).collect();
-            let newer = record(1, (9, 0), (1, 999), &[]);
-            let mut ours = store(&shared.iter().cloned().chain(of(2, 0..a)).chain([newer]).collect::<Vec<_>>());
-            let mut theirs = store(&shared.into_iter().chain(of(3, 0..b)).collect::<Vec<_>>());
-            prop_assert_eq!(exchange(&mut ours, &mut theirs) as u64, a + b + 3);
-            prop_assert_eq!(Summary::of(&ours, |_| true), Summary::of(&theirs, |_| true));
-            prop_assert_eq!(exchange(&mut ours, &mut theirs), 0);
-        }
-    }
-
-    #[test]
-    fn lists_are_bounded_and_tell_when_they_are_cut() {
-        let records: Vec<_> = (1..=250_u8)
-            .flat_map(|n| {
-                let more = (0..60).map(move |subkey| record(n, (9, subkey), (1, 2), &[]));
-                std::iter::once(info_record(n, 1, 1)).chain(more)
-            })
-            .collect();
-        let store = store(&records);
-        let all: Vec<u8> = (0..=255).collect();
-        let messages = list(&store, |_| true, &all);
-        assert_eq!(
-            messages.iter().map(|keys| keys.held.len()).sum::<usize>(),
-            records.len()
-        );
-        for keys in &messages {
-            assert!(keys.complete);
-            assert!(crate::wire::Message::Keys(keys.clone()).encode().len() < crate::MAX_MESSAGE);
-        }
-        assert_eq!(
-            list(&store, |_| false, &all)
-                .iter()
-                .map(|keys| keys.held.len())
-                .sum::<usize>(),
-            0
-        );
-    }
-}
+mod tests;

@@ -110,6 +110,8 @@ drop_reasons! {
     MalformedMessage = "malformed_message",
     /// A control message of a kind this version does not know.
     UnknownMessage = "unknown_message",
+    /// A part of a comparison of records that answers nothing that was asked.
+    UnaskedMessage = "unasked_message",
     /// More links or control messages than allowed at a time.
     ControlRate = "control_rate",
     /// A control message for a router there is no way to.

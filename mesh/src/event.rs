@@ -3,7 +3,9 @@
 //! The driver (daemon or simulator) feeds [`Input`]s to [`Mesh::handle_input`](crate::Mesh::handle_input) and
 //! drains [`Output`]s after each. Frames never pass here.
 
-use crate::{Fdb, LinkId, LinkLabel, Mac, PeerId, PeerInfo, PeerName, Route, SecretId, Tree, Vni};
+use crate::{
+    Fdb, LinkId, LinkLabel, Mac, Packet, PeerId, PeerInfo, PeerName, Route, SecretId, ShortId, Tree, Vni,
+};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -46,7 +48,7 @@ pub enum Input {
         /// On which link.
         link: LinkId,
         /// The message, at most [`MAX_MESSAGE`](crate::MAX_MESSAGE) bytes.
-        bytes: Vec<u8>,
+        packet: Packet,
     },
     /// The driver skipped a message that was larger than allowed.
     Oversized {
@@ -124,6 +126,15 @@ pub enum Input {
         /// Its MAC address.
         mac: Mac,
     },
+    /// Frames go along the tree of a source: this router got its key, is asked to pass them on, or some came. Its
+    /// place in trees that nobody speaks of is not computed, and forgotten after
+    /// [`TREE_KEPT`](crate::TREE_KEPT).
+    UseTree {
+        /// The network.
+        vni: Vni,
+        /// Whose tree.
+        source: ShortId,
+    },
     /// The set of valid secrets changed; the signer already answers with the new ones.
     SecretsChanged,
     /// The epoch asked for by [`Output::PersistEpoch`] is on disk.
@@ -135,7 +146,7 @@ pub enum Input {
 }
 
 /// Something the driver shall do.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum Output {
     /// Resolve and dial this target; answer with `LinkUp` or `DialFailed`.
     Dial {
@@ -156,7 +167,7 @@ pub enum Output {
         /// Over which link.
         link: LinkId,
         /// The message.
-        bytes: Vec<u8>,
+        packet: Packet,
         /// True: on the ordered stream. False: as a datagram that may be lost (keepalives).
         reliable: bool,
     },
@@ -183,6 +194,22 @@ pub enum Output {
         /// Destination.
         peer: PeerId,
         /// The new route.
+        route: Option<Route>,
+    },
+    /// A way round one of this router's neighbours changed, for relayed packets that name it as the next hop after
+    /// the link with it has died.
+    ///
+    /// Such a packet names the neighbour by this router's label, and the hop after it by the neighbour's: `route`
+    /// leads to where that second label leads. So the relay puts the route's labels in the place of the two, and
+    /// what follows stays. There are at most as many as this router has neighbours, and these have links.
+    Detour {
+        /// The neighbour that is avoided; the route neither uses the link with it nor, if there is another way,
+        /// passes it by other links.
+        neighbor: PeerId,
+        /// The neighbour's own label for its link with the route's destination. Zero: the destination is the
+        /// neighbour itself, for packets whose path, or the part of it that their header holds, ends there.
+        label: LinkLabel,
+        /// The way round; `None`: there is none any more.
         route: Option<Route>,
     },
     /// This router's place in the tree of a source of broadcast changed. Only networks with more than
@@ -214,7 +241,7 @@ pub enum Output {
 }
 
 /// A line for the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Event {
     /// A link came up.
     LinkUp {
@@ -258,6 +285,8 @@ pub enum TimerReason {
     Dial,
     /// A comparison with a neighbour's records.
     Digest,
+    /// A record that does not come is to be asked for, or a neighbour is a parent no longer.
+    Spread,
     /// Routes are to be computed.
     Route,
     /// One of this router's own records is to be issued.

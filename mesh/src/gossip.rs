@@ -1,11 +1,15 @@
-//! Records: taken in, acted upon, and passed on at once to all other neighbours.
+//! Records: taken in, acted upon, and passed on at once along the tree (see [`spread`](crate::spread)).
 
 use crate::link::Phase;
 use crate::record::{Key, Record, RecordError, kind};
+use crate::spread::recent::Had;
 use crate::store::Merged;
-use crate::wire::{Blob, Message};
-use crate::{DropReason, Instant, LinkId, MAX_MESSAGE, MacsBody, Mesh, Output, PeerId, Vni};
+use crate::wire::{Batch, Message};
+use crate::{DropReason, Instant, LinkId, MacsBody, Mesh, Output, Packet, PeerId, Vni};
+use std::sync::Arc;
 
+/// Bytes of records in one message: short enough that the next router passes on the first before it has the last.
+const BATCH: usize = 64 << 10;
 /// Room in a message for what is not records: the kind byte and the number of records.
 const ENVELOPE: usize = 16;
 /// Room for the length of one record.
@@ -13,18 +17,17 @@ const PREFIX: usize = 4;
 
 impl Mesh {
     /// Records came from a neighbour.
-    pub(crate) fn records(&mut self, now: Instant, link: LinkId, from: PeerId, blobs: Vec<Blob>) {
-        let mut records: Vec<Record> = Vec::new();
-        for blob in blobs {
-            match Record::parse(blob.0) {
-                Ok(record) => records.push(record),
-                Err(RecordError::Oversized) => self.out.drop(DropReason::OversizedRecord),
-                Err(RecordError::Malformed) => self.out.drop(DropReason::MalformedRecord),
-            }
+    pub(crate) fn records(&mut self, now: Instant, link: LinkId, from: PeerId, batch: &Batch) {
+        for refused in &batch.refused {
+            self.out.drop(match refused {
+                RecordError::Oversized => DropReason::OversizedRecord,
+                RecordError::Malformed => DropReason::MalformedRecord,
+            });
         }
         // What admits an origin comes before all else it says.
-        records.sort_by_key(|record| record.key.kind != kind::PEER_INFO);
-        for record in records {
+        let is_info = |record: &&Arc<Record>| record.key.kind == kind::PEER_INFO;
+        let infos = batch.records.iter().filter(is_info);
+        for record in infos.chain(batch.records.iter().filter(|record| !is_info(record))) {
             if self
                 .links
                 .get(link)
@@ -33,28 +36,40 @@ impl Mesh {
                 return;
             }
             if record.key.origin == self.own.id {
-                self.own_record(now, link, from, &record);
+                self.own_record(now, link, from, record);
             } else {
                 self.record(now, link, from, record);
             }
         }
     }
 
-    fn record(&mut self, now: Instant, link: LinkId, from: PeerId, record: Record) {
-        let (key, bytes) = (record.key, record.bytes().to_vec());
-        let merged = self.store.merge(now, record, &*self.own.signer());
+    fn record(&mut self, now: Instant, link: LinkId, from: PeerId, record: &Arc<Record>) {
+        let (key, mark) = (record.key, record.mark());
+        // Duplicates are the rule while links come and go.
+        if key.origin != from && self.spread.recent.knows(mark) {
+            return self.spread.had_by(&from, mark);
+        }
+        let asked = self.spread.missing.arrived(mark);
+        let merged = self.store.merge(now, Arc::clone(record), &*self.own.signer());
         for peer in self.store.take_evicted() {
             self.forget_origin(now, &peer);
         }
         match merged {
             Merged::New(outdated) => {
-                self.flood.push((Some(from), bytes));
+                if asked == Some(from) {
+                    self.spread.hit(now, from);
+                }
+                self.news.push((Some(from), Arc::clone(record)));
                 self.learn(now, &key, &outdated);
             }
-            Merged::Known => {}
+            Merged::Known => self.spread.had_by(&from, mark),
             Merged::Refused(DropReason::BadSignature) => self.bad_signature(now, link, from),
             Merged::Refused(reason) => {
                 self.out.drop(reason);
+                if reason == DropReason::Unadmitted && key.kind != kind::PEER_INFO {
+                    // What admits its origin is on another way, or was missed.
+                    self.compare_soon(now, link, from);
+                }
                 if reason == DropReason::StaleRecord && key.origin == from {
                     self.show(link, &key);
                 }
@@ -65,8 +80,8 @@ impl Mesh {
     /// A neighbour that lags behind with its own records shall know at once.
     fn show(&mut self, link: LinkId, key: &Key) {
         if let Some(record) = self.store.get(key) {
-            self.out
-                .send(link, &Message::Records(vec![Blob(record.bytes().to_vec())]));
+            let batch = Batch::from(vec![Arc::clone(record)]);
+            self.out.send(link, Message::Records(batch));
         }
     }
 
@@ -98,14 +113,14 @@ impl Mesh {
                 },
             );
         }
-        if key.kind == kind::LINK_STATE || outdated.iter().any(|(kind, _)| *kind == kind::LINK_STATE) {
-            let adjacencies = self.store.adjacencies(&origin);
-            if self.topology.set(origin, adjacencies) {
-                self.schedule.request(now);
-            }
+        if (key.kind == kind::LINK_STATE || outdated.iter().any(|(kind, _)| *kind == kind::LINK_STATE))
+            && self.links_told(&origin)
+        {
+            self.schedule.request(now);
         }
         match key.kind {
             kind::PEER_INFO => {
+                self.admitted(&origin);
                 if let Some(info) = self.store.info(&origin) {
                     self.out.push(Output::Peer(info.clone()));
                 }
@@ -113,7 +128,9 @@ impl Mesh {
             }
             kind::MACS => {
                 if let Some(body) = self.store.macs(&origin, key.subkey) {
-                    self.learn_macs(origin, key.subkey, &body);
+                    for change in self.registry.learn(origin, key.subkey, body) {
+                        self.out.push(Output::Fdb(change));
+                    }
                 }
             }
             _ => {}
@@ -131,9 +148,7 @@ impl Mesh {
         for change in self.registry.forget(peer) {
             self.out.push(Output::Fdb(change));
         }
-        if self.topology.remove(peer) {
-            self.schedule.request(now);
-        }
+        self.dismissed(now, peer);
         self.connector.peer_gone(peer);
         self.out.push(Output::PeerGone(*peer));
     }
@@ -156,43 +171,63 @@ impl Mesh {
 
     /// Shows a new neighbour who we are, so that it takes in what we say next.
     pub(crate) fn introduce(&mut self, link: LinkId) {
+        self.show_info(link, self.own.id);
+    }
+
+    /// Shows a neighbour who somebody is.
+    pub(crate) fn show_info(&mut self, link: LinkId, origin: PeerId) {
         let key = Key {
-            origin: self.own.id,
+            origin,
             kind: kind::PEER_INFO,
             subkey: 0,
         };
         self.show(link, &key);
     }
 
-    /// Sends what is new to all neighbours but the one it came from.
-    pub(crate) fn pass_on(&mut self) {
-        let news = std::mem::take(&mut self.flood);
-        if news.is_empty() {
-            return;
-        }
-        for (peer, link) in self.links.neighbors() {
-            let records = news.iter().filter(|(from, _)| from.as_ref() != Some(peer));
-            for message in pack(records.map(|(_, bytes)| bytes.as_slice())) {
-                self.out.send(link.id, &message);
+    /// Passes on what is new: this router's own records to all neighbours, those of others where they spread at
+    /// once, but not back to where they came from.
+    pub(crate) fn pass_on(&mut self, now: Instant) {
+        let mut news = std::mem::take(&mut self.news);
+        while let Some((from, _)) = news.first() {
+            let from = *from;
+            let rest = news
+                .iter()
+                .position(|(other, _)| *other != from)
+                .unwrap_or(news.len());
+            let records: Vec<_> = news.drain(..rest).map(|(_, record)| record).collect();
+            let mut had = Had::default().and(from.and_then(|from| self.spread.slot(&from)));
+            let mut packets: Option<Vec<Packet>> = None;
+            for (peer, link) in self.links.neighbors() {
+                if from.is_some_and(|from| from == *peer || !self.spread.is_eager(now, peer)) {
+                    continue;
+                }
+                had = had.and(self.spread.slot(peer));
+                for packet in packets.get_or_insert_with(|| pack(records.iter()).collect()) {
+                    self.out.carry(link.id, packet.clone());
+                }
+            }
+            for record in &records {
+                self.spread.recent.add(now, record, had);
             }
         }
     }
 }
 
 /// Puts records into as few messages as they fit in.
-pub(crate) fn pack<'a>(records: impl Iterator<Item = &'a [u8]>) -> Vec<Message> {
-    let mut messages: Vec<Vec<Blob>> = Vec::new();
+pub(crate) fn pack<'a>(records: impl Iterator<Item = &'a Arc<Record>>) -> impl Iterator<Item = Packet> {
+    let mut messages: Vec<Vec<Arc<Record>>> = Vec::new();
     let mut room = 0;
     for record in records {
-        let size = record.len() + PREFIX;
+        let size = record.bytes().len() + PREFIX;
         match messages.last_mut() {
-            Some(last) if room >= size => last.push(Blob(record.to_vec())),
+            Some(last) if room >= size => last.push(Arc::clone(record)),
             _ => {
-                messages.push(vec![Blob(record.to_vec())]);
-                room = MAX_MESSAGE - ENVELOPE;
+                messages.push(vec![Arc::clone(record)]);
+                room = BATCH - ENVELOPE;
             }
         }
         room -= size;
     }
-    messages.into_iter().map(Message::Records).collect()
+    let message = |records: Vec<Arc<Record>>| Packet::new(Message::Records(records.into()));
+    messages.into_iter().map(message)
 }

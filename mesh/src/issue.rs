@@ -1,9 +1,9 @@
 //! Issues this router's own records: stored like all others, and flooded.
 
-use crate::linkstate::quantise;
 use crate::record::body::MAX_ADJACENCIES;
-use crate::record::{LinkStateBody, Record, kind};
-use crate::{Adjacency, DropReason, Instant, LinkLabel, LocalChange, MacsBody, Mesh, Output};
+use crate::record::{Record, kind};
+use crate::{Adjacency, Delay, DropReason, Instant, LinkLabel, LocalChange, MacsBody, Mesh, Output};
+use std::sync::Arc;
 use std::time::Duration;
 
 impl Mesh {
@@ -39,17 +39,13 @@ impl Mesh {
     }
 
     fn issue_links(&mut self, now: Instant, links: &[(Adjacency, bool)]) {
-        let chunks = self.states.tell(now, links, MAX_ADJACENCIES);
-        let mut rest = links.iter().map(|(adjacency, _)| adjacency.clone());
-        for chunk in 0..chunks {
-            let adjacencies = rest.by_ref().take(MAX_ADJACENCIES).collect();
-            let record = self
-                .own
-                .issue(kind::LINK_STATE, chunk, &LinkStateBody { adjacencies });
-            self.publish(now, record);
-        }
-        let all = links.iter().map(|(adjacency, _)| adjacency.clone()).collect();
-        if self.topology.set(self.own.id, all) {
+        self.states.tell(now, links);
+        let all: Vec<Adjacency> = links.iter().map(|(adjacency, _)| adjacency.clone()).collect();
+        let told = &all[..all.len().min(MAX_ADJACENCIES)];
+        let record = self.own.issue(kind::LINK_STATE, 0, &told);
+        self.publish(now, record);
+        let own = self.own.id;
+        if self.links_told(&own) {
             self.schedule.rush(now);
         }
     }
@@ -72,7 +68,8 @@ impl Mesh {
         let Some(record) = record else {
             return self.out.drop(DropReason::OversizedRecord);
         };
-        self.flood.push((None, record.bytes().to_vec()));
+        let record = Arc::new(record);
+        self.news.push((None, Arc::clone(&record)));
         self.store.put_own(now, record);
     }
 
@@ -114,9 +111,9 @@ impl Mesh {
                 .map(|path| u64::from(path.delay_us))
                 .or(rtt.map(|rtt| rtt / 2));
             let adjacency = Adjacency {
-                neighbor: *peer,
+                neighbor: peer.short(),
                 label: self.labelled.get(peer).copied().unwrap_or(LinkLabel(0)),
-                delay_us: quantise(delay.unwrap_or(guess)),
+                delay: Delay::from_us(delay.unwrap_or(guess)),
                 mtu: direct.map_or(0, |path| path.mtu),
             };
             (adjacency, delay.is_some())

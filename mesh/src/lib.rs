@@ -11,14 +11,16 @@
 //!
 //! 1. A's driver hands in [`Input::Attach`]; [`Registry`] (`fdb/`) puts the port into a chunk.
 //! 2. `issue` makes a record of the chunk and has it signed (`record/`); `store` keeps it like any other.
-//! 3. `gossip` packs it with whatever else is new and sends it over all links (`wire`).
+//! 3. `gossip` packs it with whatever else is new and sends it over all links (`wire`); others pass it on along the tree that
+//!    all share (`spread`).
 //! 4. At the neighbour B, `neighbor` decodes the message and `gossip` reads the record's header.
 //! 5. `store` judges it: newer than what is there, of a router that knows the secret, rightly signed.
-//! 6. `gossip` acts upon it and passes it on to all other neighbours at once, byte for byte.
+//! 6. `gossip` acts upon it and passes it on at once, byte for byte, along that tree.
 //! 7. C takes the same steps; [`Registry`] finds what changes in the forwarding table.
 //! 8. C's driver gets [`Output::Fdb`], and its data threads know where to send.
 //!
-//! What a link loses, `repair` finds (`digest`): neighbours compare hashes when they meet and every half minute.
+//! What a link loses, `repair` finds (`digest`): neighbours compare sums over what they hold when they
+//! meet and every half minute.
 //! A change of links goes the same way as `LinkState`; there, stop 7 is `reach`, which computes routes a moment
 //! later (`schedule`), and stop 8 is [`Output::Route`].
 //!
@@ -28,15 +30,18 @@
 //! |---|---|
 //! | `mesh`, `event`, `config`, `status` | the core's face: inputs, outputs, settings, views |
 //! | `id`, `time`, `drops`, `bucket`, `outbox` | small things used everywhere |
-//! | `wire` | messages between neighbours |
+//! | `wire`, `packet` | messages between neighbours |
 //! | `link/`, `neighbor` | links: greeting, keepalives, rivals; what the core does when they change |
 //! | `connector`, `target` | what is dialled, and when |
 //! | `record/`, `store` | signed records and their merge |
+//! | `directory`, `index` | numbers that stand for routers; where things are found |
 //! | `own`, `linkstate`, `issue` | this router's own records |
-//! | `gossip`, `repair`, `digest` | how records spread |
-//! | `topology`, `route/`, `reach`, `schedule` | paths for data and control messages |
+//! | `gossip`, `spread/`, `repair`, `digest` | how records spread |
+//! | `topology`, `graph/` | who is linked with whom, and trees of shortest paths over that, kept up to date |
+//! | `route/`, `reach`, `schedule` | paths for data and control messages |
 //! | `trees` | this router's place in the trees along which broadcast spreads |
 //! | `routed` | control messages over several hops |
+//! | `recording/` | what a core was told, without keys, and a core that is told it again |
 //! | `fdb/` | behind which router each MAC address lies |
 
 #[cfg(test)]
@@ -45,11 +50,15 @@ mod bucket;
 mod config;
 mod connector;
 mod digest;
+mod directory;
 mod drops;
 mod event;
 mod fdb;
+mod forge;
 mod gossip;
+mod graph;
 mod id;
+mod index;
 mod issue;
 mod link;
 mod linkstate;
@@ -57,12 +66,15 @@ mod mesh;
 mod neighbor;
 mod outbox;
 mod own;
+mod packet;
 mod reach;
 mod record;
+pub mod recording;
 mod repair;
 mod route;
 mod routed;
 mod schedule;
+mod spread;
 mod status;
 mod store;
 mod target;
@@ -74,22 +86,23 @@ mod trees;
 mod wire;
 
 pub use config::Config;
+pub use directory::{Directory, Number};
 pub use drops::{DropReason, Drops};
 pub use event::{Direction, Event, Input, Output, SecretIds, TimerReason};
 pub use fdb::{
     Fdb, FdbChange, LocalChange, MAX_CHUNK_ENTRIES, MAX_CHUNKS, MAX_ENTRY_ADDRESSES, MacsBody, Registry,
 };
+pub use forge::Forged;
+pub use graph::Trial;
 pub use id::{InvalidName, LinkId, LinkLabel, Mac, PeerId, PeerName, SecretId, ShortId, Vni};
 pub use mesh::Mesh;
+pub use packet::Packet;
 pub use record::{Admission, PeerInfo, Signer};
-pub use route::{
-    BroadcastLinks, BroadcastTree, DirectPath, LABEL_REST, Labels, MAX_LABELS, RELAY_COST_US, Route, Routes,
-    control_paths,
-};
-pub use status::{LinkStatus, LinkView, PeerView, TargetState, TargetView};
+pub use route::{DirectPath, LABEL_REST, Labels, MAX_LABELS, RELAY_COST_US, Route};
+pub use status::{Knowledge, LinkStatus, LinkView, PeerView, TargetState, TargetView};
 pub use time::Instant;
-pub use topology::{Adjacency, Topology};
-pub use trees::{MAX_TREE_DEPTH, MAX_TREE_SOURCES, TREE_ABOVE, Tree, TreeChange, TreeRoot, Trees};
+pub use topology::{Adjacency, Delay, Topology};
+pub use trees::{MAX_TREE_DEPTH, MAX_TREES_USED, TREE_ABOVE, TREE_KEPT, Tree, TreeChange, TreeRoot, Trees};
 
 /// Largest control message in bytes. Drivers skip larger ones and say so with [`Input::Oversized`].
 pub const MAX_MESSAGE: usize = 256 * 1024;

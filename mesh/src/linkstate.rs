@@ -4,7 +4,7 @@
 //! at once and the rest a moment later together, because everything told goes over every link of the mesh. Costs
 //! waver: a change counts only if it is large and lasts, and is told at most once in five seconds.
 
-use crate::{Adjacency, Instant, PeerId};
+use crate::{Adjacency, Instant, ShortId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -25,15 +25,14 @@ const CALM: Duration = Duration::from_secs(1);
 /// What was told, and since when it is wrong.
 #[derive(Debug, Default)]
 pub(crate) struct LinkStates {
-    told: BTreeMap<PeerId, Told>,
+    told: BTreeMap<ShortId, Told>,
     told_at: Option<Instant>,
     /// Tellings since it was calm.
     rushes: usize,
-    drifts: BTreeMap<PeerId, Instant>,
+    drifts: BTreeMap<ShortId, Instant>,
     due: Option<Instant>,
     /// What was told last does not matter any more.
     must: bool,
-    chunks: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -58,7 +57,7 @@ impl LinkStates {
                 continue;
             };
             let (was, is) = (&told.adjacency, adjacency);
-            let differs = differs(was.delay_us, is.delay_us);
+            let differs = differs(was.delay_us(), is.delay_us());
             urgent |= was.label != is.label || (was.mtu == 0) != (is.mtu == 0);
             urgent |= differs && *is_measured && !told.was_measured;
             if differs {
@@ -82,8 +81,8 @@ impl LinkStates {
         self.due.is_some_and(|due| due <= now)
     }
 
-    /// These links are told now. Returns the number of chunks to issue, emptied ones included.
-    pub(crate) fn tell(&mut self, now: Instant, links: &[(Adjacency, bool)], per_chunk: usize) -> u64 {
+    /// These links are told now.
+    pub(crate) fn tell(&mut self, now: Instant, links: &[(Adjacency, bool)]) {
         let told = |(adjacency, was_measured): &(Adjacency, bool)| {
             (
                 adjacency.neighbor,
@@ -104,9 +103,6 @@ impl LinkStates {
         self.drifts.clear();
         self.due = None;
         self.must = false;
-        let chunks = links.len().div_ceil(per_chunk.max(1)).max(1);
-        self.chunks = self.chunks.max(u64::try_from(chunks).unwrap_or(u64::MAX));
-        self.chunks
     }
 
     /// When to look again.
@@ -115,30 +111,24 @@ impl LinkStates {
     }
 }
 
-/// More than a fifth and more than 2 ms.
+/// More than an eighth and more than 2 ms.
 pub(crate) fn differs(was: u32, is: u32) -> bool {
     let difference = was.abs_diff(is);
-    difference > LEAST_US && u64::from(difference) * 5 > u64::from(was)
-}
-
-/// Rounds a delay in microseconds so that its four highest bits remain: steps of at most an eighth.
-pub(crate) fn quantise(us: u64) -> u32 {
-    let us = u32::try_from(us).unwrap_or(u32::MAX).max(1);
-    let shift = (u32::BITS - us.leading_zeros()).saturating_sub(4);
-    us >> shift << shift
+    difference > LEAST_US && u64::from(difference) * 8 > u64::from(was)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::LinkLabel;
+    use crate::testing::id;
+    use crate::{Delay, LinkLabel};
 
-    fn link(delay_us: u32, mtu: u16) -> Vec<(Adjacency, bool)> {
+    fn link(delay_us: u64, mtu: u16) -> Vec<(Adjacency, bool)> {
         vec![(
             Adjacency {
-                neighbor: PeerId([1; 32]),
+                neighbor: id(1).short(),
                 label: LinkLabel(1),
-                delay_us,
+                delay: Delay::from_us(delay_us),
                 mtu,
             },
             true,
@@ -150,15 +140,15 @@ mod tests {
         let at = |s: u64| Instant(s * 1_000_000);
         let mut states = LinkStates::default();
         assert!(states.is_due(at(0), &link(10_000, 0)));
-        states.tell(at(0), &link(10_000, 0), 256);
-        assert!(!states.is_due(at(60), &link(11_900, 0)));
+        states.tell(at(0), &link(10_000, 0));
+        assert!(!states.is_due(at(60), &link(11_000, 0)));
         assert_eq!(states.next_timeout(), None);
         assert!(!states.is_due(at(61), &link(13_000, 0)));
         assert!(!states.is_due(at(63), &link(10_000, 0)), "it went away");
         assert!(!states.is_due(at(64), &link(13_000, 0)));
         assert_eq!(states.next_timeout(), Some(at(69)));
         assert!(states.is_due(at(69), &link(13_000, 0)));
-        states.tell(at(69), &link(13_000, 0), 256);
+        states.tell(at(69), &link(13_000, 0));
         assert!(states.is_due(at(70), &link(13_000, 1400)), "data passes");
         assert!(states.is_due(at(70), &[]), "gone");
     }
@@ -173,7 +163,7 @@ mod tests {
                 .collect();
             let now = Instant(ms * 1000);
             if states.is_due(now, &links) {
-                states.tell(now, &links, 256);
+                states.tell(now, &links);
                 tellings += 1;
             }
             assert!(ms > 0 || tellings == 1, "the first is told at once");
@@ -184,21 +174,12 @@ mod tests {
     fn link_with(n: u8) -> (Adjacency, bool) {
         (
             Adjacency {
-                neighbor: PeerId([n; 32]),
+                neighbor: id(n).short(),
                 label: LinkLabel(1),
-                delay_us: 1000,
+                delay: Delay::from_us(1000),
                 mtu: 0,
             },
             true,
         )
-    }
-
-    #[test]
-    fn quantised_delays_are_close() {
-        for us in [0, 1, 15, 16, 17, 999, 1_000_000, u64::MAX] {
-            let rounded = u64::from(quantise(us));
-            let exact = us.clamp(1, u64::from(u32::MAX));
-            assert!(rounded <= exact && exact - rounded <= exact / 8, "{us}");
-        }
     }
 }

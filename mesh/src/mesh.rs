@@ -1,20 +1,27 @@
 //! The core itself: takes inputs to the parts that handle them. No part calls back into this one.
 
 use crate::connector::{Around, Connector};
+use crate::graph::Graph;
 use crate::link::{Greeter, Links};
 use crate::linkstate::LinkStates;
 use crate::outbox::Outbox;
 use crate::own::Own;
+use crate::record::Record;
+use crate::repair::Turn;
+use crate::route::{Detours, Routes};
 use crate::routed::Limits;
 use crate::schedule::Schedule;
+use crate::spread::Spread;
 use crate::store::Store;
+use crate::topology::{Recorded, Told};
 use crate::{
-    Config, DirectPath, DropReason, Input, Instant, Labels, LinkLabel, Output, PeerId, Registry, Routes,
-    TimerReason, Topology, Trees,
+    Config, DirectPath, DropReason, Input, Instant, Labels, LinkId, LinkLabel, Output, PeerId, Registry,
+    TimerReason, Trees,
 };
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The control plane of one router. See the crate's documentation for the way an update takes through it.
 pub struct Mesh {
@@ -25,25 +32,30 @@ pub struct Mesh {
     pub(crate) store: Store,
     pub(crate) connector: Connector,
     pub(crate) registry: Registry,
-    pub(crate) topology: Topology,
+    /// What all routers say of their links.
+    pub(crate) told: Told<Recorded>,
+    pub(crate) graph: Graph,
     pub(crate) routes: Routes,
+    pub(crate) detours: Detours,
     pub(crate) labels: Labels,
     pub(crate) trees: Trees,
     /// The label of each neighbour.
     pub(crate) labelled: BTreeMap<PeerId, LinkLabel>,
     /// Direct data paths, as the driver reports them.
     pub(crate) direct: BTreeMap<PeerId, DirectPath>,
-    /// The hops that control messages take to each reachable router.
-    pub(crate) paths: BTreeMap<PeerId, Vec<PeerId>>,
     pub(crate) schedule: Schedule,
     pub(crate) states: LinkStates,
     pub(crate) limits: Limits,
     /// Records to pass on, with the neighbour each came from.
-    pub(crate) flood: Vec<(Option<PeerId>, Vec<u8>)>,
+    pub(crate) news: Vec<(Option<PeerId>, Arc<Record>)>,
+    /// Along which links.
+    pub(crate) spread: Spread,
     /// When to compare records with each neighbour.
     pub(crate) rounds: BTreeMap<PeerId, Instant>,
     pub(crate) max_links: usize,
     pub(crate) leaving: bool,
+    /// How far the comparison over each link is.
+    pub(crate) turns: BTreeMap<LinkId, Turn>,
 }
 
 impl Mesh {
@@ -69,22 +81,28 @@ impl Mesh {
                 &config.targets,
             ),
             registry: Registry::new(config.id),
-            topology: Topology::default(),
-            routes: Routes::new(config.id),
+            told: Told::default(),
+            graph: Graph::new(),
+            routes: Routes::default(),
+            detours: Detours::default(),
             labels: Labels::new(),
             trees: Trees::new(config.id),
             labelled: BTreeMap::new(),
             direct: BTreeMap::new(),
-            paths: BTreeMap::new(),
             schedule: Schedule::default(),
             states: LinkStates::default(),
             limits: Limits::default(),
-            flood: Vec::new(),
+            news: Vec::new(),
+            spread: Spread::default(),
             rounds: BTreeMap::new(),
             max_links: config.max_links,
             leaving: false,
+            turns: BTreeMap::new(),
             own: Own::new(config),
         };
+        let own = mesh.own.id;
+        mesh.admitted(&own);
+        mesh.schedule.rush(now);
         mesh.issue_all(now);
         mesh.finish(now);
         mesh
@@ -106,7 +124,7 @@ impl Mesh {
                 self.link_up(now, (link, peer, address), direction, target);
             }
             Input::LinkDown { link, reason } => self.links.closed(now, link, &reason),
-            Input::Message { link, bytes } => self.message(now, link, &bytes),
+            Input::Message { link, packet } => self.message(now, link, &packet),
             Input::Oversized { .. } => self.out.drop(DropReason::OversizedMessage),
             Input::Alive { peer } => self.links.alive(now, &peer),
             Input::DialFailed { target, error, own } => {
@@ -127,6 +145,7 @@ impl Mesh {
                 let change = self.registry.detach(vni, &mac);
                 self.ports_changed(now, change);
             }
+            Input::UseTree { vni, source } => self.use_tree(now, vni, source),
             Input::SecretsChanged => self.secrets_changed(now),
             Input::EpochPersisted(epoch) => self.epoch_persisted(now, epoch),
             Input::Shutdown => self.shut_down(now),
@@ -149,7 +168,11 @@ impl Mesh {
             (self.links.next_timeout(), TimerReason::Link),
             (self.connector.next_timeout(), TimerReason::Dial),
             (self.rounds.values().min().copied(), TimerReason::Digest),
+            (self.spread.next_timeout(), TimerReason::Spread),
             (self.schedule.next_timeout(), TimerReason::Route),
+            (self.routes.next_timeout(), TimerReason::Route),
+            (self.detours.next_timeout(), TimerReason::Route),
+            (self.trees.next_timeout(), TimerReason::Route),
             (issue, TimerReason::Issue),
             (self.store.next_timeout(), TimerReason::Collect),
         ]
@@ -162,9 +185,10 @@ impl Mesh {
         if let Some((due, _)) = self.poll_timeout().filter(|(due, _)| *due <= now) {
             self.links.timer_fired(now, due);
         }
-        self.links.tick(now, &mut self.out);
+        self.links.tick(now, &mut self.spread, &mut self.out);
         self.own.tick(now, &mut self.out);
         self.compare_if_due(now);
+        self.ask(now);
         for peer in self.store.collect(now) {
             self.forget_origin(now, &peer);
         }
@@ -178,16 +202,21 @@ impl Mesh {
         if self.trees.misses_members(&self.registry) {
             self.schedule.request(now);
         }
-        if self.schedule.take(now) {
+        let ends = [self.routes.next_timeout(), self.trees.next_timeout()];
+        let is_over = ends.into_iter().flatten().any(|end| end <= now);
+        if self.schedule.take(now) || is_over {
             self.recompute(now);
         }
-        self.pass_on();
+        self.renew_detours(now);
+        self.tell_parents(now);
+        self.pass_on(now);
         if self.connector.is_due(now) {
             let addresses = self.own.addresses();
             let around = Around {
                 links: &self.links,
                 store: &self.store,
-                paths: &self.paths,
+                told: &self.told,
+                graph: &self.graph,
                 addresses: &addresses,
             };
             self.connector.poll(now, &around, &mut self.rng, &mut self.out);

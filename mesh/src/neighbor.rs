@@ -3,10 +3,15 @@
 use crate::link::{Happened, MAX_LINKS, Phase};
 use crate::routed;
 use crate::wire::{Message, WireError};
-use crate::{Direction, DropReason, Event, Instant, LinkId, MAX_MESSAGE, Mesh, Output, PeerId};
+use crate::{Direction, DropReason, Event, Instant, LinkId, MAX_MESSAGE, Mesh, Output, Packet, PeerId};
+use rand::RngExt as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// Routers named to one that is turned away.
+const REFERRED: usize = 8;
+/// Connections that are being turned away at a time.
+const TURNED_AWAY: usize = 64;
 /// How long a neighbour that forwarded too many invalid signatures is kept off.
 const SHUNNED: Duration = Duration::from_secs(60);
 
@@ -21,8 +26,8 @@ impl Mesh {
     ) {
         let (link, peer, address) = ids;
         let count = self.links.iter().count();
-        let is_full =
-            count >= MAX_LINKS || (direction == Direction::In && count >= self.max_links.saturating_mul(2));
+        let most = self.max_links.saturating_mul(2).saturating_add(TURNED_AWAY);
+        let is_full = count >= MAX_LINKS || (direction == Direction::In && count >= most);
         let is_wanted = self.connector.link_up(peer, direction, target.as_deref());
         let refusal = if self.leaving {
             Some("this router is stopping")
@@ -39,7 +44,15 @@ impl Mesh {
             (!is_wanted).then_some("this router was told to forget the other")
         };
         match refusal {
-            None => self.links.open(now, ids, direction, target, &mut self.out),
+            None => {
+                let is_full = direction == Direction::In && self.has_no_room_for(&peer);
+                if is_full {
+                    self.links.turn_away(now, ids, &mut self.out);
+                    self.refer(link);
+                } else {
+                    self.links.open(now, ids, direction, target, &mut self.out);
+                }
+            }
             Some(reason) => {
                 self.out.push(Output::Close { link, reason });
                 self.connector
@@ -49,27 +62,40 @@ impl Mesh {
     }
 
     /// A control message came.
-    pub(crate) fn message(&mut self, now: Instant, id: LinkId, bytes: &[u8]) {
+    pub(crate) fn message(&mut self, now: Instant, id: LinkId, packet: &Packet) {
         let Some((peer, phase)) = self.links.get(id).map(|link| (link.peer, link.phase)) else {
             return;
         };
         if phase == Phase::Closing {
             return;
         }
-        if bytes.len() > MAX_MESSAGE {
+        if packet.len() > MAX_MESSAGE {
             return self.out.drop(DropReason::OversizedMessage);
         }
         self.links.heard(now, id);
-        match Message::decode(bytes) {
-            Ok(Message::Hello(hello)) => self.links.greeted(now, id, hello, &mut self.out),
-            Ok(Message::Ping(ping)) => self.links.pinged(id, ping, &mut self.out),
-            Ok(Message::Pong(number)) => self.links.ponged(now, id, number, &mut self.out),
+        match packet.message() {
+            Ok(Message::Full) => self.links.turned_away(now, id),
+            Ok(Message::Hello(_)) if matches!(phase, Phase::Full { .. }) => {}
+            Ok(Message::Hello(hello)) => self.links.greeted(now, id, hello.clone(), &mut self.out),
+            Ok(Message::Ping(ping)) => {
+                self.links.pinged(now, id, ping, &mut self.spread, &mut self.out);
+                self.shown(now, id, peer, &ping.news);
+            }
+            Ok(Message::Pong(pong)) => {
+                self.links
+                    .ponged(now, id, pong.number, &mut self.spread, &mut self.out);
+                self.shown(now, id, peer, &pong.news);
+            }
             Ok(Message::Goodbye) => self
                 .links
                 .close(now, id, "the other router stopped", &mut self.out),
+            Ok(Message::Records(batch)) if matches!(phase, Phase::Full { .. }) => {
+                self.records(now, id, peer, batch);
+            }
+            _ if matches!(phase, Phase::Full { .. }) => {}
             _ if matches!(phase, Phase::Challenged { .. }) => {
                 if let Some(link) = self.links.get_mut(id) {
-                    link.hold(bytes);
+                    link.hold(packet);
                 }
             }
             Ok(message) if phase != Phase::Greeting => self.neighbor_message(now, id, peer, message),
@@ -86,15 +112,38 @@ impl Mesh {
         }
     }
 
-    fn neighbor_message(&mut self, now: Instant, id: LinkId, peer: PeerId, message: Message) {
+    /// True for a router that would be one neighbour too many.
+    fn has_no_room_for(&self, peer: &PeerId) -> bool {
+        let taken = |link: &&crate::link::Link| !matches!(link.phase, Phase::Full { .. });
+        let links = self.links.iter().filter(taken).count();
+        let is_known = *peer == self.own.id || self.links.with(peer).is_some();
+        !is_known && links >= self.max_links.saturating_mul(2)
+    }
+
+    /// Names a router that comes some others it may dial: it may know nobody else.
+    fn refer(&mut self, id: LinkId) {
+        self.introduce(id);
+        let known = self.store.infos().map(|(peer, _)| *peer);
+        let mut others: Vec<PeerId> = known
+            .filter(|peer| *peer != self.own.id && self.is_reachable(peer))
+            .collect();
+        for _ in 0..REFERRED.min(others.len()) {
+            let named = others.swap_remove(self.rng.random_range(0..others.len()));
+            self.show_info(id, named);
+        }
+    }
+
+    fn neighbor_message(&mut self, now: Instant, id: LinkId, peer: PeerId, message: &Message) {
         match message {
-            Message::Records(blobs) => self.records(now, id, peer, blobs),
+            Message::Records(batch) => self.records(now, id, peer, batch),
             Message::Routed(message) => {
                 let (links, own) = (&self.links, self.own.id);
                 let link_to = |next: &PeerId| links.with(next).map(|link| link.id);
                 routed::receive(now, own, peer, message, &mut self.limits, link_to, &mut self.out);
             }
-            message => self.repair_message(now, id, &message),
+            Message::Parent(is_child) => self.parent_message(now, id, &peer, *is_child),
+            Message::Want(marks) => self.wanted(now, id, marks),
+            message => self.repair_message(now, id, message),
         }
     }
 
@@ -148,6 +197,7 @@ impl Mesh {
             match happened {
                 Happened::Neighbor { peer, link, first } => self.neighbor_up(now, peer, link, first),
                 Happened::NeighborLost { peer, reason } => self.neighbor_lost(now, peer, reason),
+                Happened::Full { peer } => self.connector.turned_away(&peer),
                 Happened::Observed(address) => self.own.observe(now, address),
                 Happened::Ended {
                     peer,
@@ -187,16 +237,17 @@ impl Mesh {
             address: Some(address),
         });
         self.connector.linked(peer, address);
+        self.spread.linked(now, peer, id);
         self.introduce(id);
         // One comparison repairs both ends.
         if direction == Direction::Out || !first || was_challenged {
-            self.compare(id);
+            self.compare(now, id);
         }
         self.plan_round(now, peer);
         self.schedule.rush(now);
         let held = self.links.get_mut(id).map(|link| std::mem::take(&mut link.held));
-        for bytes in held.unwrap_or_default() {
-            self.message(now, id, &bytes);
+        for packet in held.unwrap_or_default() {
+            self.message(now, id, &packet);
         }
     }
 
@@ -211,6 +262,7 @@ impl Mesh {
         self.out.push(Output::Neighbor { peer, address: None });
         self.out.log(Event::LinkDown { peer, reason });
         self.rounds.remove(&peer);
+        self.spread.lost(now, &peer);
         self.connector.lost(now, &peer, &mut self.rng);
         self.schedule.rush(now);
     }
@@ -227,10 +279,10 @@ impl Mesh {
         self.connector.stop();
         self.states.renew();
         self.issue_if_due(now);
-        self.pass_on();
+        self.pass_on(now);
         let ids: Vec<_> = self.links.iter().map(|link| link.id).collect();
         for id in ids {
-            self.out.send(id, &Message::Goodbye);
+            self.out.send(id, Message::Goodbye);
         }
     }
 }

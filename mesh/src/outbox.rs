@@ -1,7 +1,7 @@
 //! Where all parts of the core put what the driver shall do.
 
 use crate::wire::Message;
-use crate::{DropReason, Drops, Event, LinkId, Output};
+use crate::{DropReason, Drops, Event, LinkId, Output, Packet};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -32,19 +32,24 @@ impl Outbox {
     }
 
     /// Sends a message on the ordered stream of a link.
-    pub(crate) fn send(&mut self, link: LinkId, message: &Message) {
+    pub(crate) fn send(&mut self, link: LinkId, message: Message) {
+        self.carry(link, Packet::new(message));
+    }
+
+    /// Sends what may go over several links on the ordered stream of this one.
+    pub(crate) fn carry(&mut self, link: LinkId, packet: Packet) {
         self.push(Output::Send {
             link,
-            bytes: message.encode(),
+            packet,
             reliable: true,
         });
     }
 
     /// Sends a message that may be lost.
-    pub(crate) fn send_lossy(&mut self, link: LinkId, message: &Message) {
+    pub(crate) fn send_lossy(&mut self, link: LinkId, message: Message) {
         self.push(Output::Send {
             link,
-            bytes: message.encode(),
+            packet: Packet::new(message),
             reliable: false,
         });
     }

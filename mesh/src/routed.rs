@@ -47,7 +47,7 @@ pub(crate) fn send(own: PeerId, link: LinkId, path: Vec<PeerId>, payload: Vec<u8
     }
     out.send(
         link,
-        &Message::Routed(Routed {
+        Message::Routed(Routed {
             origin: own,
             path,
             cursor: 0,
@@ -61,7 +61,7 @@ pub(crate) fn receive(
     now: Instant,
     own: PeerId,
     neighbor: PeerId,
-    mut message: Routed,
+    message: &Routed,
     limits: &mut Limits,
     link_to: impl Fn(&PeerId) -> Option<LinkId>,
     out: &mut Outbox,
@@ -83,13 +83,14 @@ pub(crate) fn receive(
     let Some(next) = message.path.get(cursor + 1) else {
         return out.push(Output::Deliver {
             from: message.origin,
-            payload: message.payload.0,
+            payload: message.payload.0.clone(),
         });
     };
     match link_to(next) {
         Some(link) => {
+            let mut message = message.clone();
             message.cursor += 1;
-            out.send(link, &Message::Routed(message));
+            out.send(link, Message::Routed(message));
         }
         None => out.drop(DropReason::ControlNoRoute),
     }

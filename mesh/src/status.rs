@@ -1,5 +1,6 @@
 //! Views for people: what `weft status` shows of the control plane.
 
+use crate::graph::Known;
 use crate::link::Phase;
 use crate::target::{Source, Stage, Target, TargetId};
 use crate::{Direction, Instant, LinkId, Mesh, PeerId, PeerInfo, Route};
@@ -81,28 +82,66 @@ pub struct TargetView {
     pub peer: Option<PeerId>,
 }
 
+/// What a router knows, in two numbers. Routers that reach each other all know the same, and everything, when `all` of
+/// each is the sum of every one's `own`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Knowledge {
+    /// Sum of the marks of the records of all routers that are reachable, this one included.
+    pub all: u64,
+    /// Sum of the marks of its own records.
+    pub own: u64,
+}
+
 impl Mesh {
+    /// What this router knows.
+    #[must_use]
+    pub fn knowledge(&self) -> Knowledge {
+        let own = self.store.records(&self.own.id);
+        Knowledge {
+            all: self.store.reached(),
+            own: own.fold(0, |sum: u64, record| sum.wrapping_add(record.mark())),
+        }
+    }
+
     /// All known routers, this one included, in the order of their ids.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerView> {
         let view = |(id, info): (&PeerId, &PeerInfo)| PeerView {
             id: *id,
             info: Some(info.clone()),
-            reachable: *id == self.own.id || self.paths.contains_key(id),
+            reachable: self.is_reachable(id),
             links: self.links_of(id),
         };
         self.store.infos().map(view).collect()
     }
 
     fn links_of(&self, id: &PeerId) -> Vec<(PeerId, u64)> {
-        let told = self.topology.adjacencies(id).iter();
-        let told = told.map(|adjacency| (adjacency.neighbor, u64::from(adjacency.delay_us) * 2));
+        let told = self.store.links(id).iter();
+        let told = told.filter_map(|adjacency| {
+            let neighbor = self.told.number(adjacency.neighbor)?;
+            Some((*self.told.id(neighbor)?, u64::from(adjacency.delay_us()) * 2))
+        });
         if *id != self.own.id {
             return told.collect();
         }
         let measured = |peer: &PeerId| self.links.with(peer).and_then(|link| link.rtt.smoothed_us());
         told.map(|(peer, rtt)| (peer, measured(&peer).unwrap_or(rtt)))
             .collect()
+    }
+
+    /// A number over all records of reachable routers: two routers that hold the same have the same.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.store.reached()
+    }
+
+    /// The same, worked out from nothing.
+    #[cfg(test)]
+    pub(crate) fn digest_anew(&self) -> u64 {
+        let known = self.store.infos().map(|(id, _)| id);
+        let covered = known.filter(|id| self.is_reachable(id));
+        let records = covered.flat_map(|id| self.store.records(id));
+        records.fold(0, |sum, record| sum.wrapping_add(record.mark()))
     }
 
     /// All links of this router, in the order of their numbers.
@@ -161,24 +200,12 @@ impl Mesh {
     /// The data routes to all routers that have one, in the order of their ids.
     #[must_use]
     pub fn routes(&self) -> Vec<(PeerId, Route)> {
-        self.routes
-            .iter()
-            .map(|(peer, route)| (*peer, route.clone()))
-            .collect()
+        self.routes.all(&self.told, &self.graph)
     }
 
     /// What a router says of itself.
     #[must_use]
     pub fn info(&self, peer: &PeerId) -> Option<&PeerInfo> {
         self.store.info(peer)
-    }
-
-    /// The hops that control messages take to a router, destination last.
-    #[must_use]
-    pub fn control_path(&self, peer: &PeerId) -> Option<Vec<PeerId>> {
-        match self.links.with(peer) {
-            Some(_) => Some(vec![*peer]),
-            None => self.paths.get(peer).cloned(),
-        }
     }
 }

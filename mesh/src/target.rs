@@ -89,6 +89,8 @@ pub(crate) struct Target {
     /// A router was linked there in this run.
     pub(crate) proven: bool,
     pub(crate) error: Option<String>,
+    /// The router there had all the links it takes, when it was asked last.
+    pub(crate) full: bool,
 }
 
 impl Target {
@@ -102,6 +104,7 @@ impl Target {
             started: first,
             proven: false,
             error: None,
+            full: false,
         }
     }
 
@@ -123,7 +126,7 @@ impl Target {
     /// The mesh reaches the router that is expected here: try again soon, so that the two are direct again
     /// shortly after what parted them has ended. An address that never worked is not worth that for ever.
     pub(crate) fn hasten(&mut self, now: Instant) {
-        if !self.proven && self.tries >= UNPROVEN_TRIES {
+        if self.full || !self.proven && self.tries >= UNPROVEN_TRIES {
             return;
         }
         if let Stage::Waiting(at) = self.stage {

@@ -72,14 +72,19 @@ pub(crate) fn info(n: u8, epoch: u64) -> PeerInfo {
 }
 
 /// Its `PeerInfo`, signed.
-pub(crate) fn info_record(n: u8, epoch: u64, counter: u64) -> Record {
+pub(crate) fn info_record(n: u8, epoch: u64, counter: u64) -> Arc<Record> {
     let body = postcard::to_stdvec(&info(n, epoch)).unwrap();
     record(n, (kind::PEER_INFO, 0), (epoch, counter), &body)
 }
 
 /// Any record of it, signed.
-pub(crate) fn record(n: u8, (kind, subkey): (u8, u64), (epoch, counter): (u64, u64), body: &[u8]) -> Record {
-    Record::sign(
+pub(crate) fn record(
+    n: u8,
+    (kind, subkey): (u8, u64),
+    (epoch, counter): (u64, u64),
+    body: &[u8],
+) -> Arc<Record> {
+    let record = Record::sign(
         &FakeSigner(id(n)),
         Key {
             origin: id(n),
@@ -89,8 +94,8 @@ pub(crate) fn record(n: u8, (kind, subkey): (u8, u64), (epoch, counter): (u64, u
         epoch,
         counter,
         body,
-    )
-    .unwrap()
+    );
+    Arc::new(record.unwrap())
 }
 
 /// The settings of a made-up router.

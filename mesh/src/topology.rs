@@ -1,94 +1,193 @@
-//! What every router says of its own links: the link-state database as routing sees it.
-//!
-//! The record store puts in the body of each verified `LinkState` record; [`route`](crate::Routes) reads links
-//! out of it. A link is there only when each end lists the other.
+//! What every router says of its own links, as its signed `LinkState` record carries it. `graph/` makes two-way
+//! links of it.
 
-use crate::{LinkLabel, PeerId};
+use crate::directory::grow_slowly;
+use crate::graph::Known;
+use crate::graph::told::Links;
+use crate::record::Record;
+use crate::{Directory, LinkLabel, Number, PeerId, ShortId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// One end's view of one of its links, as its signed `LinkState` record carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adjacency {
-    /// The router at the other end.
-    pub neighbor: PeerId,
+    /// The router at the other end. Records would be three times as large with whole ids; the store knows no two
+    /// routers whose short ones are the same.
+    pub neighbor: ShortId,
     /// The origin's own label for this link; relayed packets name the link by it. Zero: nothing is relayed
     /// over it.
     pub label: LinkLabel,
-    /// One-way delay in microseconds, quantised.
-    pub delay_us: u32,
+    /// One-way delay.
+    pub delay: Delay,
     /// Largest IP packet, in bytes, proven to cross the direct data path to the neighbour; 0 while there is
     /// none: such a link carries control messages only.
     pub mtu: u16,
 }
 
-/// The adjacencies of every known router, keyed by origin. A link counts only when each end lists it.
-#[derive(Debug, Clone, Default)]
+impl Adjacency {
+    /// One-way delay in microseconds, as all routers take it.
+    #[must_use]
+    pub fn delay_us(&self) -> u32 {
+        self.delay.us()
+    }
+}
+
+/// A delay in one byte: sixteen steps to each power of two, from 4 µs to 2 s, so that it is at most a thirtieth off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Delay(u8);
+
+impl Delay {
+    /// The codes up to 31 count units of four microseconds: so many bits.
+    const UNIT: u32 = 2;
+
+    /// The one nearest to this many microseconds, but never none.
+    #[must_use]
+    pub fn from_us(us: u64) -> Self {
+        let us = u32::try_from(us).unwrap_or(u32::MAX);
+        // The five highest bits count.
+        let shift = (u32::BITS - us.leading_zeros()).saturating_sub(5).max(Self::UNIT);
+        let rounded = us.saturating_add((1 << shift) / 2) >> shift;
+        let code = (shift - Self::UNIT) * 16 + rounded;
+        Self(u8::try_from(code.max(1)).unwrap_or(u8::MAX))
+    }
+
+    /// In microseconds.
+    #[must_use]
+    pub fn us(self) -> u32 {
+        let code = u32::from(self.0);
+        match code {
+            0..32 => code << Self::UNIT,
+            _ => (16 + code % 16) << (code / 16 - 1 + Self::UNIT),
+        }
+    }
+
+    /// The byte.
+    pub(crate) fn code(self) -> u8 {
+        self.0
+    }
+
+    /// The delay that a byte stands for.
+    pub(crate) fn of_code(code: u8) -> Self {
+        Self(code)
+    }
+}
+
+/// Routers and what they say of their links: as a list, or as the record that tells it.
+#[derive(Debug, Default)]
+pub(crate) struct Told<L = Vec<Adjacency>> {
+    directory: Directory,
+    /// By number: sorted by neighbour, one each.
+    lists: Vec<L>,
+}
+
+/// What a router says of its links, in the shared record; `None`: nothing yet.
+#[derive(Debug, Default)]
+pub(crate) struct Recorded(pub(crate) Option<Arc<Record>>);
+
+impl AsRef<[Adjacency]> for Recorded {
+    fn as_ref(&self) -> &[Adjacency] {
+        self.0.as_ref().map_or(&[], |record| record.links())
+    }
+}
+
+/// Puts a list in order: by neighbour. Of several links with one neighbour the lowest label counts.
+pub(crate) fn in_order(mut links: Vec<Adjacency>) -> Vec<Adjacency> {
+    links.sort_unstable_by_key(|link| (link.neighbor, link.label, link.delay, link.mtu));
+    links.dedup_by_key(|link| link.neighbor);
+    links
+}
+
+impl<L: AsRef<[Adjacency]> + Default> Told<L> {
+    /// The number of a router, which it gets if it has none. `None` if another one has the same short id.
+    pub(crate) fn admit(&mut self, id: PeerId) -> Option<Number> {
+        let number = self.directory.admit(id)?;
+        self.make_room(number);
+        Some(number)
+    }
+
+    /// The number of the router whose `PeerInfo` this is.
+    pub(crate) fn enter(&mut self, info: Arc<Record>) -> Option<Number> {
+        let number = self.directory.enter(info)?;
+        self.make_room(number);
+        Some(number)
+    }
+
+    fn make_room(&mut self, number: Number) {
+        if self.lists.len() <= number.index() {
+            grow_slowly(&mut self.lists);
+            self.lists.resize_with(number.index() + 1, L::default);
+        }
+    }
+
+    /// The number of a router.
+    pub(crate) fn find(&self, id: &PeerId) -> Option<Number> {
+        self.directory.number(id)
+    }
+
+    /// Replaces what a router says of its links; returns what it said before.
+    pub(crate) fn set(&mut self, of: Number, links: L) -> L {
+        match self.lists.get_mut(of.index()) {
+            Some(list) => std::mem::replace(list, links),
+            None => L::default(),
+        }
+    }
+
+    /// Forgets a router; its number rests.
+    pub(crate) fn remove(&mut self, id: &PeerId) -> Option<Number> {
+        let number = self.directory.number(id)?;
+        self.directory.remove(number);
+        self.lists[number.index()] = L::default();
+        Some(number)
+    }
+
+    /// A number has rested long enough.
+    pub(crate) fn free(&mut self, number: Number) {
+        self.directory.free(number);
+    }
+}
+
+impl<L: AsRef<[Adjacency]>> Known for Told<L> {
+    fn numbers(&self) -> usize {
+        self.directory.bound()
+    }
+
+    fn number(&self, short: ShortId) -> Option<Number> {
+        self.directory.named(short)
+    }
+
+    fn id(&self, number: Number) -> Option<&PeerId> {
+        self.directory.id(number)
+    }
+
+    fn links(&self, of: Number) -> &[Adjacency] {
+        self.lists.get(of.index()).map_or(&[], AsRef::as_ref)
+    }
+}
+
+/// What routers say of their links, and which of these links are there: for trying out trees without a core.
+#[derive(Debug, Default)]
 pub struct Topology {
-    /// Sorted by neighbour, one each.
-    origins: BTreeMap<PeerId, Vec<Adjacency>>,
-    /// Counts changes.
-    version: u64,
+    pub(crate) told: Told,
+    pub(crate) links: Links,
 }
 
 impl Topology {
-    /// Replaces what `origin` says of its links. Returns true if that changed anything.
-    ///
-    /// The order given does not matter. Of several with one neighbour the lowest label counts; a link with
-    /// itself does not. So all routers read the same out of one record, however odd it is.
-    pub fn set(&mut self, origin: PeerId, mut adjacencies: Vec<Adjacency>) -> bool {
-        adjacencies.retain(|adjacency| adjacency.neighbor != origin);
-        adjacencies.sort_unstable_by_key(|adj| (adj.neighbor, adj.label, adj.delay_us, adj.mtu));
-        adjacencies.dedup_by_key(|adjacency| adjacency.neighbor);
-        if self.origins.get(&origin) == Some(&adjacencies) {
-            return false;
+    /// Replaces what `origin` says of its links. A link with itself does not count, nor one that the other end
+    /// does not list.
+    pub fn set(&mut self, origin: PeerId, adjacencies: Vec<Adjacency>) {
+        if let Some(number) = self.told.admit(origin) {
+            let old = self.told.set(number, in_order(adjacencies));
+            self.links.renew(&self.told, number, &old);
         }
-        self.origins.insert(origin, adjacencies);
-        self.version += 1;
-        true
-    }
-
-    /// Forgets `origin`. Returns true if it was known.
-    pub fn remove(&mut self, origin: &PeerId) -> bool {
-        let was_known = self.origins.remove(origin).is_some();
-        self.version += u64::from(was_known);
-        was_known
-    }
-
-    /// Another number after every change.
-    pub(crate) fn version(&self) -> u64 {
-        self.version
-    }
-
-    /// What `origin` says of its links, in the order of the neighbours; empty if unknown.
-    #[must_use]
-    pub fn adjacencies(&self, origin: &PeerId) -> &[Adjacency] {
-        self.origins.get(origin).map_or(&[], Vec::as_slice)
     }
 
     /// What `from` says of its link to `to`, if `to` also lists `from`.
-    #[must_use]
-    pub fn link(&self, from: &PeerId, to: &PeerId) -> Option<&Adjacency> {
-        self.listed(to, from).and_then(|_| self.listed(from, to))
-    }
-
-    /// The links of `from`, in the order of the neighbours: what it says of each, and what the other end says.
-    pub fn links(&self, from: PeerId) -> impl Iterator<Item = (&Adjacency, &Adjacency)> {
-        let ours = self.adjacencies(&from).iter();
-        ours.filter_map(move |ours| Some((ours, self.listed(&ours.neighbor, &from)?)))
-    }
-
-    /// All origins, in order of their ids.
-    pub fn origins(&self) -> impl Iterator<Item = &PeerId> {
-        self.origins.keys()
-    }
-
-    /// What `from` says of `to`, whatever `to` says.
-    fn listed(&self, from: &PeerId, to: &PeerId) -> Option<&Adjacency> {
-        let list = self.adjacencies(from);
-        list.binary_search_by_key(to, |adjacency| adjacency.neighbor)
-            .ok()
-            .and_then(|at| list.get(at))
+    #[cfg(test)]
+    pub(crate) fn link(&self, from: &PeerId, to: &PeerId) -> Option<&Adjacency> {
+        let (from, to) = (self.told.find(from)?, self.told.find(to)?);
+        self.links.slab.get(from, to)?;
+        crate::graph::told_of(&self.told, from, to)
     }
 }
 
@@ -98,9 +197,9 @@ mod tests {
 
     fn adjacency(neighbor: u8, label: u16) -> Adjacency {
         Adjacency {
-            neighbor: PeerId([neighbor; 32]),
+            neighbor: PeerId([neighbor; 32]).short(),
             label: LinkLabel(label),
-            delay_us: 100,
+            delay: Delay::from_us(100),
             mtu: 1400,
         }
     }
@@ -109,31 +208,44 @@ mod tests {
     fn a_link_needs_both_ends() {
         let [a, b] = [PeerId([1; 32]), PeerId([2; 32])];
         let mut topology = Topology::default();
-        assert!(topology.set(a, vec![adjacency(2, 5)]));
+        topology.set(a, vec![adjacency(2, 5)]);
         assert_eq!(topology.link(&a, &b), None);
-        assert_eq!(topology.links(a).count(), 0);
-        assert!(topology.set(b, vec![adjacency(1, 6)]));
-        assert_eq!(topology.link(&a, &b).map(|link| link.label), Some(LinkLabel(5)));
-        assert_eq!(
-            topology
-                .links(b)
-                .map(|(ours, theirs)| (ours.label.0, theirs.label.0))
-                .collect::<Vec<_>>(),
-            [(6, 5)]
-        );
-        assert!(topology.remove(&a) && !topology.remove(&a));
+        topology.set(b, vec![adjacency(1, 6)]);
+        let label = |from, to| topology.link(from, to).map(|link| link.label.0);
+        assert_eq!((label(&a, &b), label(&b, &a)), (Some(5), Some(6)));
+        let number = topology.told.remove(&a).unwrap();
+        topology.links.forget(number);
         assert_eq!(topology.link(&b, &a), None);
+        topology.told.free(number);
+        topology.set(a, vec![adjacency(2, 5)]);
+        assert!(topology.link(&b, &a).is_some());
     }
 
     #[test]
     fn order_repetition_and_self_links_do_not_matter() {
         let a = PeerId([1; 32]);
         let mut topology = Topology::default();
-        assert!(topology.set(
+        topology.set(
             a,
-            vec![adjacency(3, 9), adjacency(2, 8), adjacency(3, 4), adjacency(1, 1)]
-        ));
-        assert!(!topology.set(a, vec![adjacency(2, 8), adjacency(3, 4)]));
-        assert_eq!(topology.adjacencies(&a), [adjacency(2, 8), adjacency(3, 4)]);
+            vec![adjacency(3, 9), adjacency(2, 8), adjacency(3, 4), adjacency(1, 1)],
+        );
+        let number = topology.told.find(&a).unwrap();
+        assert_eq!(
+            topology.told.links(number),
+            [adjacency(1, 1), adjacency(2, 8), adjacency(3, 4)]
+        );
+        assert!(topology.links.slab.list(number).is_empty());
+    }
+
+    #[test]
+    fn delays_in_one_byte_are_close() {
+        for us in (0..=2000).chain([999_999, 1_000_000, 2_000_000, u64::from(u32::MAX), u64::MAX]) {
+            let delay = Delay::from_us(us);
+            let (rounded, exact) = (u64::from(delay.us()), us.clamp(4, 2_031_616));
+            let off = rounded.abs_diff(exact);
+            assert!(off <= 2 || off * 32 <= exact, "{us}: {rounded}");
+            assert_eq!(Delay::from_us(rounded), delay);
+        }
+        assert!((0..u8::MAX).all(|code| Delay(code).us() <= Delay(code + 1).us()));
     }
 }

@@ -3,12 +3,14 @@
 //! Bytes after the known fields are ignored, so that later versions can append. Whatever arrives, decoding
 //! neither panics nor allocates more than a small multiple of the message.
 
-use crate::record::{Key, Version};
-use crate::{PeerId, PeerName};
+use crate::record::{Record, RecordError};
+use crate::{PeerId, PeerName, ShortId};
+use postcard::ser_flavors::Size;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Lowest protocol version this program speaks.
 pub(crate) const VERSION_MIN: u16 = 1;
@@ -22,22 +24,39 @@ pub(crate) enum Message {
     Hello(Hello),
     /// Asks for a [`Pong`](Message::Pong).
     Ping(Ping),
-    /// Answers a ping, with its number.
-    Pong(u64),
+    /// Answers a ping.
+    Pong(Pong),
     /// The sender stops: drop the link and tell everybody.
     Goodbye,
     /// Signed records, each as its origin made it.
-    Records(Vec<Blob>),
+    Records(Batch),
     /// Anti-entropy, step 1: hash over all records of reachable origins.
     Root([u8; 32]),
-    /// Step 2, when the roots differ: one hash per bucket.
+    /// Step 2: one sum per bucket; none if the roots are the same.
     Buckets(Vec<u64>),
-    /// Step 3: what the sender holds in the buckets that differ.
-    Keys(Keys),
-    /// Step 4: the receiver shall send the records of these keys.
-    Pull(Vec<Key>),
     /// Bytes for a router further away.
     Routed(Routed),
+    /// Whether the receiver is the sender's parent in the tree along which records spread.
+    Parent(bool),
+    /// The receiver shall send the records with these marks, which it showed.
+    Want(Marks),
+    /// Step 3: what the sender holds in the buckets that differ.
+    Held(Held),
+    /// Step 4: what of that the receiver shall send, and what the sender holds instead.
+    Differ(Differ),
+    /// Step 5: what of that the receiver shall send.
+    Ask(Ask),
+    /// In the place of a hello: the sender has all the links it takes. Records of others to dial follow.
+    Full,
+}
+
+/// Records that travel together.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Batch {
+    /// Those that are records.
+    pub(crate) records: Vec<Arc<Record>>,
+    /// What was wrong with others that came along; never sent.
+    pub(crate) refused: Vec<RecordError>,
 }
 
 /// Introduces one end of a link to the other.
@@ -60,23 +79,100 @@ pub(crate) struct Hello {
 }
 
 /// A question whether the other end lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ping {
     /// Comes back in the answer.
     pub(crate) number: u64,
     /// True: the answer shall travel on the ordered stream, where it can't be lost.
     pub(crate) reliable: bool,
+    /// The last answer that the sender got.
+    pub(crate) echo: Option<Echo>,
+    /// What the sender has that is new.
+    pub(crate) news: News,
 }
 
-/// What the sender holds in some buckets.
+/// Tells the other end when its answer came, so that it knows the round trip time without asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Echo {
+    /// The number of the [`Pong`].
+    pub(crate) number: u64,
+    /// How long ago it came, in microseconds.
+    pub(crate) held_us: u32,
+}
+
+/// The answer to a ping.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Keys {
-    /// Which buckets.
+pub(crate) struct Pong {
+    /// That of the ping.
+    pub(crate) number: u64,
+    /// What the sender has that is new.
+    pub(crate) news: News,
+}
+
+/// Records that came in lately and that the receiver may not have.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct News {
+    /// Their marks.
+    pub(crate) marks: Marks,
+    /// There are more of them than are listed.
+    pub(crate) more: bool,
+}
+
+/// Short names of records, eight bytes each: see [`Record::mark`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Marks(pub(crate) Vec<u64>);
+
+/// What the sender holds in some buckets: all of it whose marks are in a range. Buckets and marks are in ascending
+/// order, none twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Held {
+    /// Which buckets; only one if the range is not all there is.
     pub(crate) buckets: Vec<u8>,
-    /// False: the list below was cut, so a key that is missing from it means nothing.
-    pub(crate) complete: bool,
-    /// Everything the sender holds in them.
-    pub(crate) held: Vec<(Key, Version)>,
+    /// First mark of the range.
+    pub(crate) from: u64,
+    /// Last mark of the range.
+    pub(crate) to: u64,
+    /// The marks.
+    pub(crate) marks: Marks,
+}
+
+/// The answer to a [`Held`], or a part of it: how the sender's records differ from that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Differ {
+    /// The buckets of the list.
+    pub(crate) buckets: Vec<u8>,
+    /// What was listed and is not here, in ascending order; in the last part.
+    pub(crate) want: Marks,
+    /// What is here and was not listed, in ascending order of marks.
+    pub(crate) have: Vec<Have>,
+    /// Another part follows.
+    pub(crate) more: bool,
+}
+
+/// The name and the version of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Have {
+    /// Its mark, as eight bytes.
+    pub(crate) mark: [u8; 8],
+    /// Whose.
+    pub(crate) origin: ShortId,
+    /// What it is about.
+    pub(crate) kind: u8,
+    /// Tells records of one kind apart.
+    pub(crate) subkey: u64,
+    /// The origin's epoch.
+    pub(crate) epoch: u64,
+    /// The origin's count.
+    pub(crate) counter: u64,
+}
+
+/// Records that the receiver said it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ask {
+    /// Their buckets, in ascending order.
+    pub(crate) buckets: Vec<u8>,
+    /// Their marks, in ascending order.
+    pub(crate) marks: Marks,
 }
 
 /// Bytes on their way along a path that their origin chose.
@@ -115,12 +211,35 @@ impl Message {
             Self::Ping(body) => pack(2, body),
             Self::Pong(body) => pack(3, body),
             Self::Goodbye => pack(4, &()),
-            Self::Records(body) => pack(5, body),
+            Self::Records(body) => pack(5, &Blobs(&body.records)),
             Self::Root(body) => pack(6, body),
             Self::Buckets(body) => pack(7, body),
-            Self::Keys(body) => pack(8, body),
-            Self::Pull(body) => pack(9, body),
             Self::Routed(body) => pack(10, body),
+            Self::Parent(body) => pack(12, body),
+            Self::Want(body) => pack(13, body),
+            Self::Full => pack(11, &()),
+            Self::Held(body) => pack(14, body),
+            Self::Differ(body) => pack(15, body),
+            Self::Ask(body) => pack(16, body),
+        }
+    }
+
+    /// How many bytes [`encode`](Self::encode) makes.
+    pub(crate) fn size(&self) -> usize {
+        1 + match self {
+            Self::Hello(body) => size(body),
+            Self::Ping(body) => size(body),
+            Self::Pong(body) => size(body),
+            Self::Goodbye | Self::Full => 0,
+            Self::Records(body) => size(&Blobs(&body.records)),
+            Self::Root(body) => size(body),
+            Self::Buckets(body) => size(body),
+            Self::Routed(body) => size(body),
+            Self::Parent(body) => size(body),
+            Self::Want(body) => size(body),
+            Self::Held(body) => size(body),
+            Self::Differ(body) => size(body),
+            Self::Ask(body) => size(body),
         }
     }
 
@@ -132,12 +251,16 @@ impl Message {
             2 => Self::Ping(unpack(body)?),
             3 => Self::Pong(unpack(body)?),
             4 => Self::Goodbye,
-            5 => Self::Records(unpack(body)?),
+            5 => Self::Records(Batch::read(unpack(body)?)),
             6 => Self::Root(unpack(body)?),
             7 => Self::Buckets(unpack(body)?),
-            8 => Self::Keys(unpack(body)?),
-            9 => Self::Pull(unpack(body)?),
             10 => Self::Routed(unpack(body)?),
+            12 => Self::Parent(unpack(body)?),
+            13 => Self::Want(unpack(body)?),
+            11 => Self::Full,
+            14 => Self::Held(unpack(body)?),
+            15 => Self::Differ(unpack(body)?),
+            16 => Self::Ask(unpack(body)?),
             _ => return Err(WireError::Unknown),
         })
     }
@@ -146,6 +269,62 @@ impl Message {
 fn pack<T: Serialize>(kind: u8, body: &T) -> Vec<u8> {
     // Encoding fails only for types of unknown length, and none of ours is one.
     postcard::to_extend(body, vec![kind]).unwrap_or_default()
+}
+
+fn size<T: Serialize + ?Sized>(body: &T) -> usize {
+    postcard::serialize_with_flavor(body, Size::default()).unwrap_or_default()
+}
+
+impl Batch {
+    fn read(blobs: Vec<&[u8]>) -> Self {
+        let mut batch = Self::default();
+        for blob in blobs {
+            match Record::parse(blob) {
+                Ok(record) => batch.records.push(Arc::new(record)),
+                Err(error) => batch.refused.push(error),
+            }
+        }
+        batch
+    }
+}
+
+impl From<Vec<Arc<Record>>> for Batch {
+    fn from(records: Vec<Arc<Record>>) -> Self {
+        Self {
+            records,
+            refused: Vec::new(),
+        }
+    }
+}
+
+/// Records as they are written: each as one piece.
+struct Blobs<'a>(&'a [Arc<Record>]);
+
+impl Serialize for Blobs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|record| Piece(record.bytes())))
+    }
+}
+
+struct Piece<'a>(&'a [u8]);
+
+impl Serialize for Piece<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+impl Serialize for Marks {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|mark| mark.to_be_bytes()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Marks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let marks = Vec::<[u8; 8]>::deserialize(deserializer)?;
+        Ok(Self(marks.into_iter().map(u64::from_be_bytes).collect()))
+    }
 }
 
 fn unpack<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, WireError> {
@@ -187,106 +366,4 @@ impl Visitor<'_> for BlobVisitor {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn peer() -> impl Strategy<Value = PeerId> {
-        any::<[u8; 32]>().prop_map(PeerId)
-    }
-
-    fn key() -> impl Strategy<Value = Key> {
-        (peer(), any::<u8>(), any::<u64>()).prop_map(|(origin, kind, subkey)| Key { origin, kind, subkey })
-    }
-
-    fn held() -> impl Strategy<Value = (Key, Version)> {
-        (key(), any::<u64>(), any::<u64>(), any::<[u8; 16]>())
-            .prop_map(|(key, epoch, counter, hash)| (key, Version { epoch, counter, hash }))
-    }
-
-    fn blob() -> impl Strategy<Value = Blob> {
-        prop::collection::vec(any::<u8>(), 0..99).prop_map(Blob)
-    }
-
-    fn hello() -> impl Strategy<Value = Hello> {
-        let address = (any::<std::net::IpAddr>(), any::<u16>()).prop_map(SocketAddr::from);
-        ("[!-~]{1,63}", any::<(u16, u16, u64, u64, u64)>(), address).prop_map(|(name, numbers, observed)| {
-            let (version_min, version_max, instance, epoch, number) = numbers;
-            Hello {
-                version_min,
-                version_max,
-                name: name.parse().unwrap(),
-                instance,
-                epoch,
-                observed,
-                number,
-            }
-        })
-    }
-
-    fn routed() -> impl Strategy<Value = Routed> {
-        (peer(), prop::collection::vec(peer(), 0..9), any::<u8>(), blob()).prop_map(
-            |(origin, path, cursor, payload)| Routed {
-                origin,
-                path,
-                cursor,
-                payload,
-            },
-        )
-    }
-
-    fn message() -> impl Strategy<Value = Message> {
-        prop_oneof![
-            hello().prop_map(Message::Hello),
-            any::<(u64, bool)>().prop_map(|(number, reliable)| Message::Ping(Ping { number, reliable })),
-            any::<u64>().prop_map(Message::Pong),
-            Just(Message::Goodbye),
-            prop::collection::vec(blob(), 0..9).prop_map(Message::Records),
-            any::<[u8; 32]>().prop_map(Message::Root),
-            prop::collection::vec(any::<u64>(), 0..300).prop_map(Message::Buckets),
-            (any::<(Vec<u8>, bool)>(), prop::collection::vec(held(), 0..9)).prop_map(
-                |((buckets, complete), held)| {
-                    Message::Keys(Keys {
-                        buckets,
-                        complete,
-                        held,
-                    })
-                }
-            ),
-            prop::collection::vec(key(), 0..9).prop_map(Message::Pull),
-            routed().prop_map(Message::Routed),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn messages_round_trip_whatever_is_appended(message in message(), more in any::<Vec<u8>>()) {
-            let mut bytes = message.encode();
-            bytes.extend(more);
-            prop_assert_eq!(Message::decode(&bytes), Ok(message));
-        }
-
-        #[test]
-        fn any_bytes_are_read_or_refused(bytes in any::<Vec<u8>>(), kind in 0..12_u8) {
-            let _ = Message::decode(&bytes);
-            let _ = Message::decode(&[&[kind], &bytes[..]].concat());
-        }
-
-        #[test]
-        fn damaged_messages_are_read_or_refused(message in message(), at in any::<prop::sample::Index>(), byte: u8) {
-            let mut bytes = message.encode();
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-            let _ = Message::decode(&bytes);
-            let _ = Message::decode(&bytes[..at]);
-        }
-    }
-
-    #[test]
-    fn a_length_that_lies_allocates_nothing_of_that_size() {
-        for kind in 0..12 {
-            let bytes = [&[kind][..], &[0xff; 9], &[1]].concat();
-            assert!(Message::decode(&bytes).is_err() || kind == 3 || kind == 4);
-        }
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! One QUIC connection between two hosts, as far as the daemon sees of it: a stream each way that loses nothing and
 //! keeps its order, a handshake on it, an end.
 
-use crate::HostId;
+use crate::{Class, HostId};
 use crypto::{LinkInitiator, LinkResponder};
 use mesh::{Instant, LinkId, PeerId};
 use std::collections::VecDeque;
@@ -13,10 +13,14 @@ pub(crate) const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 pub(crate) const IDLE: Duration = Duration::from_secs(30);
 /// Acknowledgements may be held back so long (RFC 9000, section 18.2), so retransmission waits for it.
 const MAX_ACK_DELAY: Duration = Duration::from_millis(25);
+/// Until the round trip is known it counts as a third of a second (RFC 9002, section 6.2.2), three of which are waited.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// Keepalives are sent every second, and the answer to one brings back what is missing.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// The smallest IP packet with which a connection can begin: 1200 bytes (RFC 9000, section 14), UDP and IP headers.
 pub(crate) const FIRST_PACKET: usize = 1248;
+/// A packet that only acknowledges: IP and UDP headers, QUIC's short header, an ACK frame, the tag.
+pub(crate) const ACK: u64 = 65;
 /// Headers and tag around a message.
 pub(crate) const OVERHEAD: usize = 60;
 
@@ -43,7 +47,7 @@ pub(crate) enum Packet {
     /// A message of the proof of the secret.
     Proof(Vec<u8>),
     /// A control message.
-    Message(Vec<u8>),
+    Message(mesh::Packet),
 }
 
 impl Packet {
@@ -51,15 +55,38 @@ impl Packet {
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Self::Initial | Self::Welcome => &[],
-            Self::Proof(bytes) | Self::Message(bytes) => bytes,
+            Self::Proof(bytes) => bytes,
+            Self::Message(packet) => packet.bytes(),
         }
+    }
+
+    /// What it is for.
+    pub(crate) fn class(&self) -> Class {
+        match self {
+            Self::Initial | Self::Welcome | Self::Proof(_) => Class::Handshake,
+            Self::Message(_) => Class::Control,
+        }
+    }
+
+    /// Packets beyond the first that a long message goes in, and their bytes.
+    pub(crate) fn beyond_first(&self) -> (u64, u64) {
+        let length = match self {
+            Self::Message(packet) => packet.len(),
+            Self::Proof(bytes) => bytes.len(),
+            Self::Initial | Self::Welcome => 0,
+        };
+        let room = FIRST_PACKET - OVERHEAD;
+        let rest = length.saturating_sub(room);
+        let packets = rest.div_ceil(room);
+        (packets as u64, (rest + packets * OVERHEAD) as u64)
     }
 
     /// The largest IP packet it needs. Longer messages go in several.
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Initial | Self::Welcome => FIRST_PACKET,
-            Self::Proof(bytes) | Self::Message(bytes) => (bytes.len() + OVERHEAD).min(FIRST_PACKET),
+            Self::Proof(bytes) => (bytes.len() + OVERHEAD).min(FIRST_PACKET),
+            Self::Message(packet) => (packet.len() + OVERHEAD).min(FIRST_PACKET),
         }
     }
 }
@@ -129,9 +156,13 @@ impl End {
 
     /// A packet did not: how long until the next try (RFC 9002, section 6.2).
     pub(crate) fn backoff(&mut self, round_trip: Duration) -> Duration {
-        let first = round_trip + round_trip / 2 + MAX_ACK_DELAY;
+        let (first, most) = match self.stage {
+            // Nothing was heard yet, so the round trip is not known.
+            Stage::Dialling => (FIRST_BACKOFF, HANDSHAKE_TIME),
+            _ => (round_trip + round_trip / 2 + MAX_ACK_DELAY, MAX_BACKOFF),
+        };
         self.tries += 1;
-        (first * (1 << self.tries.min(8)) / 2).min(MAX_BACKOFF.max(first))
+        (first * (1 << self.tries.min(8)) / 2).min(most.max(first))
     }
 }
 
@@ -142,6 +173,8 @@ pub(crate) struct Connection {
     pub(crate) exporter: [u8; 32],
     pub(crate) target: String,
     pub(crate) expect: Option<PeerId>,
+    /// The other end has moved away: nothing passes any more.
+    pub(crate) severed: bool,
 }
 
 impl Connection {
@@ -161,6 +194,7 @@ impl Connection {
             exporter,
             target,
             expect,
+            severed: false,
         }
     }
 

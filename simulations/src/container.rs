@@ -1,5 +1,6 @@
 //! Containers: ports on a host's bridge that send frames and keep what they get.
 
+use crate::Port;
 use mesh::{Instant, Mac, Vni};
 use std::net::IpAddr;
 
@@ -45,6 +46,15 @@ impl Container {
         let filler = (frame.len()..length).map(|at| at as u8);
         frame.extend(filler);
         frame
+    }
+
+    /// Its port, as the router is told of it.
+    pub(crate) fn port(&self) -> Port {
+        Port {
+            vni: self.vni,
+            mac: self.mac,
+            addresses: self.addresses.clone(),
+        }
     }
 
     /// How often the frame with this number came.

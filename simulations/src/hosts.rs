@@ -3,7 +3,7 @@
 use crate::container::Container;
 use crate::router::Options;
 use crate::world::Event;
-use crate::{Disk, Port, Router, World};
+use crate::{Disk, Port, Router, Traffic, World};
 use crypto::{Identity, Secret, SecretId};
 use mesh::{Instant, LinkId, Mac, PeerId, PeerName, Vni};
 use std::collections::BTreeMap;
@@ -44,6 +44,11 @@ pub(crate) struct Host {
     pub(crate) wake: Option<Instant>,
     pub(crate) woken: Instant,
     pub(crate) wakings: u32,
+    /// The process stands still until then.
+    pub(crate) paused: Instant,
+    /// Addresses it has had.
+    moves: u32,
+    pub(crate) traffic: Traffic,
 }
 
 impl Host {
@@ -88,6 +93,9 @@ impl World {
             wake: None,
             woken: Instant(0),
             wakings: 0,
+            paused: Instant(0),
+            moves: 0,
+            traffic: Traffic::default(),
         });
         host
     }
@@ -163,6 +171,73 @@ impl World {
         self.clock.plan(self.now() + LEAVE, Event::Leave { host, run });
     }
 
+    /// The process stands still for that long: what comes in waits, and its clock goes on. A virtual machine is
+    /// paused, a laptop sleeps.
+    pub fn pause(&mut self, host: HostId, length: Duration) {
+        let until = self.now() + length;
+        self.hosts[host.0].paused = self.hosts[host.0].paused.max(until);
+    }
+
+    /// The host gets another address, and its router sees that. Connections that it made move along (RFC 9000,
+    /// section 9); those that others made to it are lost to it, as clients don't follow a server that moves.
+    pub fn readdress(&mut self, host: HostId) {
+        let place = &mut self.hosts[host.0];
+        place.moves += 1;
+        let [_, b, c, d] = (host.0 as u32 + 1).to_be_bytes();
+        let second = 100 + (place.moves % 100) as u8;
+        let address = SocketAddr::new(IpAddr::from([second, b, c, d]), PORT);
+        let old = std::mem::replace(&mut place.address, address);
+        self.addresses.remove(&old);
+        self.addresses.insert(address, host);
+        self.sever(host);
+        self.note("move", [host.0, usize::from(second)], &[]);
+        self.with_router(host, |router| router.set_addresses(vec![address]));
+    }
+
+    /// The host's wall clock jumps. Nothing in a router reads it, so nothing follows; the trace has it.
+    pub fn jump_clock(&mut self, host: HostId, back: bool, by: Duration) {
+        let by = by.as_millis() as u64;
+        self.note(
+            if back { "clock back" } else { "clock on" },
+            [host.0, 0],
+            &by.to_le_bytes(),
+        );
+    }
+
+    /// Whether its process stands still.
+    #[must_use]
+    pub fn is_paused(&self, host: HostId) -> bool {
+        self.hosts[host.0].paused > self.now()
+    }
+
+    /// Whether a container has a port at a running router.
+    #[must_use]
+    pub fn is_attached(&self, container: ContainerId) -> bool {
+        let mac = self.container(container).mac;
+        let router = self.router(container.host);
+        router.is_some_and(|router| router.disk.ports.iter().any(|port| port.mac == mac))
+    }
+
+    /// The operator attaches every container of a host anew, after its disk was lost.
+    pub fn reattach(&mut self, host: HostId) {
+        let ports: Vec<_> = self.hosts[host.0]
+            .containers
+            .iter()
+            .map(Container::port)
+            .collect();
+        self.with_router(host, |router| {
+            for port in ports {
+                router.attach(port);
+            }
+        });
+    }
+
+    /// What a host's routers sent and received, in all runs.
+    #[must_use]
+    pub fn traffic(&self, host: HostId) -> Traffic {
+        self.hosts[host.0].traffic
+    }
+
     /// A copy of the disk as it is now.
     #[must_use]
     pub fn disk(&self, host: HostId) -> Disk {
@@ -209,6 +284,12 @@ impl World {
         let retired = keyring.retire(secret).is_ok();
         self.with_router(host, |router| router.use_keyring(keyring));
         retired
+    }
+
+    /// The secret that all routers begin with.
+    #[must_use]
+    pub fn main_secret(&self) -> Secret {
+        self.keyring.preferred().clone()
     }
 
     /// The public id of the secret that all routers begin with.

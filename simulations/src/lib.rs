@@ -36,36 +36,51 @@
 //! |---|---|
 //! | `world`, `hosts` | the events; hosts, their routers and containers |
 //! | `clock`, `random`, `trace` | time, chance, and the proof that both repeat |
-//! | `network` | wires between hosts |
+//! | `network`, `profile` | wires between hosts |
 //! | `connection`, `links` | QUIC as the routers see it |
-//! | `router`, `shore`, `signer` | a running router: both cores, its data half, its keys |
+//! | `router`, `shore` | a running router: both cores and its data half |
+//! | `tape` | recordings of routers, and their replay |
 //! | `disk` | what outlives it |
 //! | `container` | those who send frames |
+//! | `settled` | who knows all there is to know |
+//! | `page` | a run as one HTML file |
 //! | `invariants`, `expect` | what must hold always, and what at rest |
 
 mod clock;
 mod connection;
 mod container;
+mod cost;
 mod disk;
 mod expect;
 mod hosts;
 mod invariants;
 mod links;
 mod network;
+mod page;
+mod profile;
 mod random;
 mod router;
+pub mod scenario;
+mod settled;
 mod shore;
-mod signer;
+pub mod swarm;
+mod tape;
 mod trace;
+mod traffic;
 mod world;
 
 pub use container::{Container, MARKER, Received, number_of};
+pub use cost::Cost;
 pub use disk::{Disk, Port};
 pub use expect::Failure;
 pub use hosts::{ContainerId, HostId};
 pub use invariants::Violation;
-pub use network::{Network, Wire};
+pub use network::{Jitter, Network, Rate, Wire};
+pub use page::{Film, LinkLife, Page, PageEvent, PageFailure, State as RouterState};
+pub use profile::Profile;
 pub use random::Random;
 pub use router::{Line, Options, Router};
+pub use tape::{Recording, ReplayError, Replayed, replay};
 pub use trace::TraceHash;
+pub use traffic::{Class, Count, Traffic};
 pub use world::{Captured, World};

@@ -13,10 +13,12 @@
 //! A process that was killed says nothing, nor does the next one on its host: no stateless resets (RFC 9000,
 //! section 10.3), so that routers are seen to do without.
 
-use crate::connection::{CloseCode, Connection, FIRST_PACKET, HANDSHAKE_TIME, IDLE, OVERHEAD, Packet, Stage};
+use crate::connection::{
+    ACK, CloseCode, Connection, FIRST_PACKET, HANDSHAKE_TIME, IDLE, OVERHEAD, Packet, Stage,
+};
 use crate::router::NewLink;
 use crate::world::Event;
-use crate::{HostId, World};
+use crate::{Class, HostId, World};
 use crypto::{LinkError, LinkInitiator, LinkProof, LinkResponder};
 use mesh::{DropReason, LinkId, PeerId};
 
@@ -53,25 +55,38 @@ impl World {
     }
 
     /// A router sends over a link.
-    pub(crate) fn send_over(&mut self, host: HostId, link: LinkId, bytes: Vec<u8>, reliable: bool) {
+    pub(crate) fn send_over(&mut self, host: HostId, link: LinkId, packet: mesh::Packet, reliable: bool) {
         let Some(&(number, end)) = self.hosts[host.0].links.get(&link) else {
             return;
         };
         if reliable {
-            return self.transmit(number, end, Packet::Message(bytes));
+            return self.transmit(number, end, Packet::Message(packet));
         }
         let Some((from, to)) = self.parties(number, end) else {
             return;
         };
-        let size = bytes.len() + OVERHEAD;
-        let latency = self.network.carry(from, to, size, &mut self.chance);
-        if let Some(latency) = latency.filter(|_| self.is_there(number, 1 - end)) {
+        let size = packet.len() + OVERHEAD;
+        let passage = self.carry(from, to, size, Class::Keepalive);
+        self.lossy_count += 1;
+        if self.lossy_count.is_multiple_of(2) {
+            // A ping is acknowledged by the packet that answers it; the answer by one of its own.
+            self.count_more(to, from, Class::Ack, 1, ACK);
+        }
+        if let Some(passage) = passage.filter(|_| self.is_there(number, 1 - end)) {
             let event = Event::Lossy {
                 number,
                 end: 1 - end,
-                bytes,
+                packet,
             };
-            self.clock.plan(self.clock.now() + latency, event);
+            self.clock.plan(passage.at, event);
+        }
+    }
+
+    /// A host says this over all its router's links, whatever its core thinks of that.
+    pub fn speak(&mut self, host: HostId, packet: &mesh::Packet) {
+        let links: Vec<_> = self.hosts[host.0].links.keys().copied().collect();
+        for link in links {
+            self.send_over(host, link, packet.clone(), true);
         }
     }
 
@@ -92,6 +107,14 @@ impl World {
             }
         }
         self.connections.retain(|_, connection| !connection.is_over());
+    }
+
+    /// A host has moved: connections that others made to it lead nowhere.
+    pub(crate) fn sever(&mut self, host: HostId) {
+        let to_it = self.connections.values_mut();
+        for connection in to_it.filter(|connection| connection.ends[1].host == host) {
+            connection.severed = true;
+        }
     }
 
     /// A process ends cleanly: all its connections are closed.
@@ -123,9 +146,9 @@ impl World {
         }
         there.heard = now;
         match packet {
-            Packet::Message(bytes) => {
+            Packet::Message(packet) => {
                 if let Some(link) = there.link() {
-                    self.router_input(host, mesh::Input::Message { link, bytes });
+                    self.router_input(host, mesh::Input::Message { link, packet });
                 }
             }
             Packet::Initial => {
@@ -140,7 +163,7 @@ impl World {
     }
 
     /// A message that may be lost arrives.
-    pub(crate) fn lossy(&mut self, number: Number, end: usize, bytes: Vec<u8>) {
+    pub(crate) fn lossy(&mut self, number: Number, end: usize, packet: mesh::Packet) {
         let now = self.clock.now();
         let Some(there) = self
             .connections
@@ -151,7 +174,7 @@ impl World {
         };
         there.heard = now;
         if let (Some(link), host) = (there.link(), there.host) {
-            self.router_input(host, mesh::Input::Message { link, bytes });
+            self.router_input(host, mesh::Input::Message { link, packet });
         }
     }
 
@@ -222,16 +245,25 @@ impl World {
         };
         let (now, is_there) = (self.clock.now(), self.is_there(number, 1 - end));
         let round_trip = self.network.round_trip(from, to);
-        let Some(connection) = self.connections.get_mut(&number) else {
-            return;
-        };
-        let near = &mut connection.ends[end];
-        while !near.retrying {
-            let Some(packet) = near.waiting.pop_front() else {
+        loop {
+            let near = |world: &mut Self| -> Option<Packet> {
+                let near = &mut world.connections.get_mut(&number)?.ends[end];
+                if near.retrying {
+                    None
+                } else {
+                    near.waiting.pop_front()
+                }
+            };
+            let Some(packet) = near(self) else {
                 break;
             };
-            let latency = self.network.carry(from, to, packet.size(), &mut self.chance);
-            let Some(latency) = latency.filter(|_| is_there) else {
+            let class = packet.class();
+            let passage = self.carry(from, to, packet.size(), class);
+            let Some(connection) = self.connections.get_mut(&number) else {
+                return;
+            };
+            let near = &mut connection.ends[end];
+            let Some(passage) = passage.filter(|_| is_there) else {
                 near.waiting.push_front(packet);
                 near.retrying = true;
                 let at = now + near.backoff(round_trip);
@@ -239,10 +271,20 @@ impl World {
                 break;
             };
             near.passed();
-            near.last_arrival = near.last_arrival.max(now + latency);
+            near.last_arrival = near.last_arrival.max(passage.at);
             let at = near.last_arrival;
-            let end = 1 - end;
-            self.clock.plan(at, Event::Packet { number, end, packet });
+            let (more, bytes) = packet.beyond_first();
+            let there = 1 - end;
+            self.clock.plan(
+                at,
+                Event::Packet {
+                    number,
+                    end: there,
+                    packet,
+                },
+            );
+            self.count_more(from, to, class, more, bytes);
+            self.count_more(to, from, Class::Ack, 1, ACK);
         }
     }
 
@@ -480,7 +522,10 @@ impl World {
         self.connections.get(&number).is_some_and(|connection| {
             let end = &connection.ends[end];
             let host = &self.hosts[end.host.0];
-            !end.is_closed() && host.router.is_some() && end.run.is_none_or(|run| run == host.run)
+            !connection.severed
+                && !end.is_closed()
+                && host.router.is_some()
+                && end.run.is_none_or(|run| run == host.run)
         })
     }
 }

@@ -26,7 +26,12 @@ impl Random {
 
     /// True for that share of calls, 0 to 1.
     pub fn chance(&mut self, share: f64) -> bool {
-        share > 0.0 && ((self.next_u64() >> 11) as f64) < share * (1_u64 << 53) as f64
+        share > 0.0 && self.share() < share
+    }
+
+    /// A number from 0 up to, but not including, 1.
+    pub fn share(&mut self) -> f64 {
+        (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// A number below `bound`; zero if that is zero.

@@ -4,12 +4,12 @@
 //! starts at zero when it is launched, as a daemon's does.
 
 use crate::shore::{News, Shore};
-use crate::signer::Keys;
+use crate::tape::{Recording, Tape};
 use crate::{Disk, Port, Random};
 use crypto::{Cipher, Keyring};
-use mesh::{Drops, Input, Instant, LinkId, Mesh, Output, PeerId, Vni};
+use mesh::{Drops, Input, Instant, LinkId, Mesh, Output, Packet, PeerId, Vni};
 use rand_core::RngCore;
-use sleeve::{Plane, PlaneConfig, Scratch, Sleeve};
+use sleeve::{KeySigner, Plane, PlaneConfig, Scratch, Sleeve};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -34,7 +34,7 @@ pub(crate) enum Act {
     },
     Send {
         link: LinkId,
-        bytes: Vec<u8>,
+        packet: Packet,
         reliable: bool,
     },
     Datagram {
@@ -65,15 +65,21 @@ pub enum Line {
 pub struct Options {
     /// Whether it dials addresses found in records.
     pub discovery: bool,
+    /// As `--max-links`; `None`: as the daemon has it unless told otherwise.
+    pub max_links: Option<usize>,
     /// Subnets in which frames need no encryption.
     pub trusted: Vec<(std::net::IpAddr, u8)>,
+    /// Where its core's inputs are recorded.
+    pub recording: Option<Recording>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             discovery: true,
+            max_links: None,
             trusted: Vec::new(),
+            recording: None,
         }
     }
 }
@@ -90,8 +96,10 @@ pub struct Router {
     pub drops: Arc<Drops>,
     /// What it keeps when it ends.
     pub disk: Disk,
-    /// What it said, with the world's time.
+    /// What it said last, with the world's time.
     pub log: VecDeque<(Instant, Line)>,
+    said: usize,
+    link_changes: usize,
     id: PeerId,
     /// The world's time at its launch.
     started: Instant,
@@ -101,6 +109,7 @@ pub struct Router {
     next_link: u64,
     scratch: Scratch,
     acts: Vec<Act>,
+    tape: Option<Tape>,
 }
 
 /// A link, as its router holds it.
@@ -149,7 +158,7 @@ impl Router {
         };
         let keys = Box::new(random.fork("keys", 0));
         let sleeve = Sleeve::new(config, plane.clone(), keys, Instant(0));
-        let signer = Keys {
+        let signer = KeySigner {
             identity: disk.identity.clone(),
             keyring: keyring.clone(),
         };
@@ -158,8 +167,12 @@ impl Router {
         config.instance = random.fork("instance", 0).next_u64();
         config.drops = drops.clone();
         config.discovery = options.discovery;
+        config.max_links = options.max_links.unwrap_or(config.max_links);
         config.targets.clone_from(&disk.targets);
-        let mesh = Mesh::new(config, random.fork("core", 0).bytes(), Instant(0));
+        let seed = random.fork("core", 0).bytes();
+        let recording = options.recording.as_ref();
+        let tape = recording.and_then(|recording| Tape::start(recording, &mut config, seed, Instant(0)));
+        let mesh = Mesh::new(config, seed, Instant(0));
         let mut router = Self {
             mesh,
             sleeve,
@@ -167,6 +180,8 @@ impl Router {
             drops,
             disk,
             log: VecDeque::new(),
+            said: 0,
+            link_changes: 0,
             id,
             started: now,
             now,
@@ -175,6 +190,7 @@ impl Router {
             next_link: 0,
             scratch: Scratch::default(),
             acts: Vec::new(),
+            tape,
         };
         router.feed_sleeve(sleeve::Input::MaxMtu(MAX_MTU));
         router.set_addresses(vec![address]);
@@ -205,10 +221,19 @@ impl Router {
     /// Whether control messages reach another router.
     #[must_use]
     pub fn reaches(&self, peer: &PeerId) -> bool {
-        self.mesh
-            .peers()
-            .iter()
-            .any(|view| view.id == *peer && view.reachable)
+        self.mesh.is_reachable(peer)
+    }
+
+    /// Lines it said in this run; the last of them are in the log.
+    #[must_use]
+    pub fn said(&self) -> usize {
+        self.said
+    }
+
+    /// Links that came or went in this run.
+    #[must_use]
+    pub fn link_changes(&self) -> usize {
+        self.link_changes
     }
 
     /// Lets it know the world's time.
@@ -357,7 +382,12 @@ impl Router {
     }
 
     fn feed(&mut self, input: Input) {
-        self.mesh.handle_input(self.time(), input);
+        let now = self.time();
+        let input = match &mut self.tape {
+            Some(tape) => tape.input(now, input),
+            None => input,
+        };
+        self.mesh.handle_input(now, input);
     }
 
     fn feed_sleeve(&mut self, input: sleeve::Input) {
@@ -368,6 +398,10 @@ impl Router {
     fn drain(&mut self) {
         loop {
             if let Some(output) = self.mesh.poll_output() {
+                let output = match &mut self.tape {
+                    Some(tape) => tape.output(output),
+                    None => output,
+                };
                 self.mesh_output(output);
             } else if let Some(output) = self.sleeve.poll_output() {
                 self.sleeve_output(output);
@@ -383,11 +417,11 @@ impl Router {
             Output::Close { link, reason } => self.acts.push(Act::Close { link, reason }),
             Output::Send {
                 link,
-                bytes,
+                packet,
                 reliable,
             } => self.acts.push(Act::Send {
                 link,
-                bytes,
+                packet,
                 reliable,
             }),
             Output::Deliver { from, payload } => self.feed_sleeve(sleeve::Input::Control { from, payload }),
@@ -398,6 +432,7 @@ impl Router {
                 self.note(Line::Route(peer, route.as_ref().map(|route| route.path.clone())));
                 self.feed_sleeve(sleeve::Input::Route { peer, route });
             }
+            Output::Detour { .. } => {}
             Output::Tree { vni, source, tree } => self.feed_sleeve(sleeve::Input::Tree { vni, source, tree }),
             Output::Label { label, neighbor } => self.plane.set_label(label, neighbor),
             Output::Fdb(change) => self.plane.apply_fdb(&change),
@@ -418,6 +453,7 @@ impl Router {
             O::Datagram { to, bytes } => self.acts.push(Act::Datagram { to, bytes }),
             O::PathUp { peer, mtu, rtt } => self.feed(Input::PathUp { peer, mtu, rtt }),
             O::PathDown { peer } => self.feed(Input::PathDown { peer }),
+            O::UseTree { vni, source } => self.feed(Input::UseTree { vni, source }),
             O::Pong { id, path, .. } => self.note(Line::Ping(id, Ok(path))),
             O::PingFailed { id, why } => self.note(Line::Ping(id, Err(why))),
             O::Log(event) => self.note(Line::Sleeve(event)),
@@ -435,6 +471,12 @@ impl Router {
     }
 
     fn note(&mut self, line: Line) {
+        self.said += 1;
+        let is_link = matches!(
+            &line,
+            Line::Mesh(mesh::Event::LinkUp { .. } | mesh::Event::LinkDown { .. })
+        );
+        self.link_changes += usize::from(is_link);
         if self.log.len() >= MAX_LOG {
             self.log.pop_front();
         }

@@ -48,4 +48,9 @@ impl Sink for Shore {
     fn group(&mut self, vni: Vni) {
         self.news.push(News::Group(sleeve::Input::Group { vni }));
     }
+
+    fn tree(&mut self, vni: Vni, source: mesh::ShortId) {
+        self.news
+            .push(News::Group(sleeve::Input::TreeUsed { vni, source }));
+    }
 }

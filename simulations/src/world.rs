@@ -6,9 +6,10 @@ use crate::clock::Clock;
 use crate::connection::{CloseCode, Connection, Packet};
 use crate::hosts::Host;
 use crate::links::Number;
+use crate::network::{Lane, Passage};
 use crate::router::Act;
 use crate::trace::Trace;
-use crate::{HostId, Network, Random, Router, TraceHash, Violation};
+use crate::{Class, HostId, Network, Random, Router, TraceHash, Violation};
 use crypto::{Keyring, Secret};
 use mesh::{DropReason, Input, Instant, LinkId, PeerId};
 use sleeve::wire::size;
@@ -40,7 +41,7 @@ pub(crate) enum Event {
     Lossy {
         number: Number,
         end: usize,
-        bytes: Vec<u8>,
+        packet: mesh::Packet,
     },
     Retry {
         number: Number,
@@ -99,6 +100,7 @@ pub struct World {
     pub(crate) random: Random,
     /// What becomes of packets.
     pub(crate) chance: Random,
+    lanes: BTreeMap<(HostId, HostId), Lane>,
     pub(crate) clock: Clock<Event>,
     pub(crate) hosts: Vec<Host>,
     pub(crate) addresses: BTreeMap<SocketAddr, HostId>,
@@ -107,6 +109,8 @@ pub struct World {
     /// What all routers begin with unless told otherwise.
     pub(crate) keyring: Keyring,
     pub(crate) violations: Vec<Violation>,
+    /// Keepalives and answers sent so far.
+    pub(crate) lossy_count: u64,
     trace: Trace,
     captured: Option<Vec<Captured>>,
 }
@@ -122,6 +126,7 @@ impl World {
             network: Network::default(),
             seed,
             chance: random.fork("network", 0),
+            lanes: BTreeMap::new(),
             clock: Clock::new(),
             hosts: Vec::new(),
             addresses: BTreeMap::new(),
@@ -129,6 +134,7 @@ impl World {
             next_connection: 0,
             keyring: Keyring::new(vec![secret]).expect("one secret makes a keyring"),
             violations: Vec::new(),
+            lossy_count: 0,
             trace: Trace::default(),
             captured: None,
             random,
@@ -185,8 +191,42 @@ impl World {
     pub fn run(&mut self, time: Duration) {
         let end = self.clock.now() + time;
         while let Some(event) = self.clock.next(end) {
-            self.happen(event);
+            if let Some(event) = self.unless_paused(event) {
+                self.happen(event);
+            }
         }
+    }
+
+    /// The event, unless the process it is for stands still: then it happens when that goes on, messages before
+    /// timers, as the daemon has it.
+    fn unless_paused(&mut self, event: Event) -> Option<Event> {
+        let host = match &event {
+            Event::Wake { host, .. }
+            | Event::Down { host, .. }
+            | Event::DialFailed { host, .. }
+            | Event::Leave { host, .. }
+            | Event::Datagram { to: host, .. } => *host,
+            Event::Packet { number, end, .. }
+            | Event::Lossy { number, end, .. }
+            | Event::Retry { number, end }
+            | Event::Closed { number, end, .. }
+            | Event::HandshakeDue { number, end }
+            | Event::IdleDue { number, end } => self.connections.get(number)?.ends[*end].host,
+        };
+        let place = &mut self.hosts[host.0];
+        if place.paused <= self.clock.now() {
+            return Some(event);
+        }
+        let mut at = place.paused;
+        if let Event::Wake { run, .. } = &event {
+            if place.run != *run || place.wake != Some(self.clock.now()) {
+                return None;
+            }
+            at = at + Duration::from_micros(1);
+            place.wake = Some(at);
+        }
+        self.clock.plan(at, event);
+        None
     }
 
     fn happen(&mut self, event: Event) {
@@ -200,9 +240,9 @@ impl World {
                 self.note("packet", [number as usize, end], packet.bytes());
                 self.packet(number, end, packet);
             }
-            Event::Lossy { number, end, bytes } => {
-                self.note("lossy", [number as usize, end], &bytes);
-                self.lossy(number, end, bytes);
+            Event::Lossy { number, end, packet } => {
+                self.note("lossy", [number as usize, end], packet.bytes());
+                self.lossy(number, end, packet);
             }
             Event::Retry { number, end } => self.retry(number, end),
             Event::Closed {
@@ -310,9 +350,9 @@ impl World {
             Act::Close { link, reason } => self.close_link(host, link, reason),
             Act::Send {
                 link,
-                bytes,
+                packet,
                 reliable,
-            } => self.send_over(host, link, bytes, reliable),
+            } => self.send_over(host, link, packet, reliable),
             Act::Datagram { to, bytes } => self.send_datagram(host, to, bytes),
             Act::Frame { vni, bytes } => {
                 self.note("frame", [host.0, bytes.len()], &bytes);
@@ -334,11 +374,33 @@ impl World {
             });
         }
         let size = bytes.len() + size::outer(to);
-        if let Some(latency) = self.network.carry(host, to_host, size, &mut self.chance) {
-            let to = to_host;
-            let at = self.clock.now() + latency;
+        let Some(Passage { at, again }) = self.carry(host, to_host, size, Class::Data) else {
+            return;
+        };
+        let to = to_host;
+        if let Some(at) = again {
+            let bytes = bytes.clone();
             self.clock.plan(at, Event::Datagram { from, to, bytes });
         }
+        self.clock.plan(at, Event::Datagram { from, to, bytes });
+    }
+
+    /// What becomes of a packet of that size.
+    pub(crate) fn carry(&mut self, from: HostId, to: HostId, size: usize, class: Class) -> Option<Passage> {
+        let lane = self.lanes.entry((from, to)).or_default();
+        let now = self.clock.now();
+        let passage = self.network.carry((from, to), size, now, lane, &mut self.chance);
+        self.hosts[from.0].traffic.send(class, 1, 1, size as u64);
+        if passage.is_some() {
+            self.hosts[to.0].traffic.receive(class, 1, 1, size as u64);
+        }
+        passage
+    }
+
+    /// Counts packets that are not modelled one by one: the further ones of a long message, acknowledgements.
+    pub(crate) fn count_more(&mut self, from: HostId, to: HostId, class: Class, packets: u64, bytes: u64) {
+        self.hosts[from.0].traffic.send(class, 0, packets, bytes);
+        self.hosts[to.0].traffic.receive(class, 0, packets, bytes);
     }
 
     /// The host with that address.

@@ -79,6 +79,7 @@ impl Sink for Found {
     fn need(&mut self, _: mesh::PeerId) {}
     fn alive(&mut self, _: mesh::PeerId) {}
     fn group(&mut self, _: mesh::Vni) {}
+    fn tree(&mut self, _: mesh::Vni, _: mesh::ShortId) {}
 }
 
 #[test]

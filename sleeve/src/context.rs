@@ -5,7 +5,7 @@ use crate::plane::Session;
 use crate::wire::size;
 use crate::{Config, Event, How, Output, Plane, Scratch, Sink, Via, trusts};
 use crypto::session::Parties;
-use mesh::{DropReason, Instant, PeerId, Vni};
+use mesh::{DropReason, Instant, PeerId, ShortId, Vni};
 use rand_core::CryptoRngCore;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -49,6 +49,11 @@ impl Context {
 
     pub(crate) fn log(&mut self, event: Event) {
         self.outputs.push_back(Output::Log(event));
+    }
+
+    /// Asks for this router's place in a tree.
+    pub(crate) fn use_tree(&mut self, vni: Vni, source: ShortId) {
+        self.outputs.push_back(Output::UseTree { vni, source });
     }
 
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
@@ -191,4 +196,5 @@ impl Sink for Queue<'_> {
     fn alive(&mut self, _: PeerId) {}
 
     fn group(&mut self, _: Vni) {}
+    fn tree(&mut self, _: Vni, _: ShortId) {}
 }

@@ -1,6 +1,6 @@
 //! What goes into the control half and what comes out of it.
 
-use mesh::{DropReason, Drops, Instant, PeerId, PeerInfo, Route, Tree, Vni};
+use mesh::{DropReason, Drops, Instant, PeerId, PeerInfo, Route, ShortId, Tree, Vni};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,6 +99,13 @@ pub enum Input {
         /// The network.
         vni: Vni,
     },
+    /// [`Sink::tree`](crate::Sink::tree): group frames come along a tree.
+    TreeUsed {
+        /// The network.
+        vni: Vni,
+        /// Whose tree.
+        source: ShortId,
+    },
     /// This router's own underlay addresses, with the port, best first.
     Addresses(Vec<SocketAddr>),
     /// The largest MTU of the underlay interfaces changed.
@@ -152,6 +159,13 @@ pub enum Output {
     PathDown {
         /// To whom.
         peer: PeerId,
+    },
+    /// This tree is used: mesh shall work out this router's place in it, and keep it (mesh's `UseTree`).
+    UseTree {
+        /// The network.
+        vni: Vni,
+        /// Whose tree.
+        source: ShortId,
     },
     /// The answer to a ping.
     Pong {

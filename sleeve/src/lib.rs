@@ -56,6 +56,7 @@ mod paths;
 mod ping;
 pub mod plane;
 mod sessions;
+mod signer;
 mod sleeve;
 pub mod split;
 mod trust;
@@ -63,5 +64,6 @@ pub mod wire;
 
 pub use event::{Config, Event, Input, Output, PathState, PathView, PingError, SessionView, Via};
 pub use plane::{How, Plane, PlaneConfig, Scratch, Sink};
+pub use signer::KeySigner;
 pub use sleeve::Sleeve;
 pub use trust::trusts;

@@ -4,6 +4,7 @@
 //! One byte says which, postcard follows. Bytes behind a message are ignored: probes are padded with them to the
 //! size they measure, and later versions append fields.
 
+use mesh::ShortId;
 use rand_core::CryptoRngCore;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::net::SocketAddr;
@@ -35,6 +36,8 @@ pub enum Message {
     GroupKey(GroupKey),
     /// The sender has a group key, and knows from whom to take what is sealed under it.
     GroupKeyAck(GroupKeyAck),
+    /// Frames will come along a tree in which the sender's parent is the receiver.
+    TreeUsed(TreeUsed),
 }
 
 /// See [`Message::Keepalive`].
@@ -120,6 +123,15 @@ pub struct GroupKeyAck {
     pub id: u32,
 }
 
+/// See [`Message::TreeUsed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeUsed {
+    /// The network.
+    pub vni: u32,
+    /// Whose tree.
+    pub source: ShortId,
+}
+
 /// The bytes of a group key. Wiped when dropped, and never shown.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct GroupSecret([u8; 32]);
@@ -158,6 +170,7 @@ const HANDSHAKE_2: u8 = 9;
 const CANDIDATES: u8 = 10;
 const GROUP_KEY: u8 = 11;
 const GROUP_KEY_ACK: u8 = 12;
+const TREE_USED: u8 = 13;
 
 impl Message {
     /// The byte that names this kind.
@@ -174,6 +187,7 @@ impl Message {
             Self::Candidates(_) => CANDIDATES,
             Self::GroupKey(_) => GROUP_KEY,
             Self::GroupKeyAck(_) => GROUP_KEY_ACK,
+            Self::TreeUsed(_) => TREE_USED,
         }
     }
 
@@ -192,6 +206,7 @@ impl Message {
             Self::Candidates(body) => postcard::to_extend(body, bytes),
             Self::GroupKey(body) => postcard::to_extend(body, bytes),
             Self::GroupKeyAck(body) => postcard::to_extend(body, bytes),
+            Self::TreeUsed(body) => postcard::to_extend(body, bytes),
         };
         // Writing plain data into a growing vector can't fail; an empty message would be refused by its reader.
         encoded.unwrap_or_default()
@@ -215,6 +230,7 @@ impl Message {
             }),
             GROUP_KEY => read(body).map(Self::GroupKey),
             GROUP_KEY_ACK => read(body).map(Self::GroupKeyAck),
+            TREE_USED => read(body).map(Self::TreeUsed),
             _ => None,
         }
     }

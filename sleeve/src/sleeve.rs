@@ -2,11 +2,11 @@
 
 use crate::context::Context;
 use crate::groups::Groups;
-use crate::message::{GroupKey, GroupKeyAck, Message};
+use crate::message::{GroupKey, GroupKeyAck, Message, TreeUsed};
 use crate::paths::Paths;
 use crate::ping::Pings;
 use crate::sessions::Sessions;
-use crate::{Config, Input, Output, PathView, Plane, SessionView, Via};
+use crate::{Config, How, Input, Output, PathView, Plane, SessionView, Via};
 use crypto::{Cipher, OpenKey};
 use mesh::{DropReason, Instant, PeerId, PeerInfo, Route, Vni};
 use rand_core::CryptoRngCore;
@@ -66,7 +66,11 @@ impl Sleeve {
             Input::Tree { vni, source, tree } if source == self.cx.config.id => {
                 self.with_groups(now, |groups, cx| groups.set_tree(cx, now, vni, tree));
             }
-            Input::Tree { vni, source, tree } => self.cx.plane.set_branch(vni, source, tree.as_ref()),
+            Input::Tree { vni, source, tree } => {
+                self.cx.plane.set_branch(vni, source, tree.as_ref());
+                self.tell_parent(now, vni, source, tree.and_then(|tree| tree.parent));
+            }
+            Input::TreeUsed { vni, source } => self.cx.use_tree(vni, source),
             Input::Group { vni } => self.with_groups(now, |groups, _| groups.used(vni, now)),
             Input::Control { from, payload } => self.control(now, from, &payload),
             // It may hold a key.
@@ -204,6 +208,7 @@ impl Sleeve {
         match &message {
             Message::Pong(pong) => return self.pings.pong(&mut self.cx, now, &from, *pong),
             Message::GroupKey(key) => return self.group_key(now, &from, via, key),
+            Message::TreeUsed(used) => return self.cx.use_tree(Vni(used.vni), used.source),
             Message::GroupKeyAck(ack) => {
                 return self.with_groups(now, |groups, cx| groups.acknowledged(cx, now, &from, *ack));
             }
@@ -217,7 +222,7 @@ impl Sleeve {
             Message::Handshake1(message) => remote.sessions.handshake1(cx, now, Some(via), &message),
             Message::Handshake2(message) => remote.sessions.handshake2(cx, now, &message),
             Message::Candidates(told) => remote.paths.told(cx, now, Some(via), told),
-            Message::Pong(_) | Message::GroupKey(_) | Message::GroupKeyAck(_) => {}
+            Message::Pong(_) | Message::GroupKey(_) | Message::GroupKeyAck(_) | Message::TreeUsed(_) => {}
         });
     }
 
@@ -236,6 +241,7 @@ impl Sleeve {
         if !self.cx.plane.take_key(vni, *from, key.id, open) {
             return self.cx.drop(DropReason::Overflow);
         }
+        self.cx.use_tree(vni, from.short());
         if self.cx.plane.has_branch(vni, from) {
             let ack = Message::GroupKeyAck(GroupKeyAck {
                 vni: key.vni,
@@ -243,6 +249,20 @@ impl Sleeve {
             });
             self.cx.answer(now, from, &ack, via);
         }
+    }
+
+    /// The router above this one in a tree shall know its own place by the time frames come. It may be no member,
+    /// and then nobody else tells it.
+    fn tell_parent(&mut self, now: Instant, vni: Vni, source: PeerId, parent: Option<PeerId>) {
+        let Some(parent) = parent.filter(|parent| *parent != source) else {
+            return;
+        };
+        let used = TreeUsed {
+            vni: vni.0,
+            source: source.short(),
+        };
+        // Without a session the first frame has to say so.
+        let _ = self.cx.send(now, &parent, &Message::TreeUsed(used), How::Route);
     }
 
     /// Lets `f` work on the group keys, then does what is due for them.

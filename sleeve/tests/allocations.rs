@@ -75,6 +75,7 @@ impl Sink for Tally {
     fn need(&mut self, _: PeerId) {}
     fn alive(&mut self, _: PeerId) {}
     fn group(&mut self, _: Vni) {}
+    fn tree(&mut self, _: Vni, _: mesh::ShortId) {}
 }
 
 /// Gives `packets` to `plane`; returns what came of it and how many allocations that took, without those of the

@@ -17,7 +17,7 @@ pub(crate) use udp::UdpThread;
 use crate::link::SharedSocket;
 use arc_swap::ArcSwapOption;
 use fastpath::tap::Tap;
-use mesh::{DropReason, Drops, Instant, PeerId, Vni};
+use mesh::{DropReason, Drops, Instant, PeerId, ShortId, Vni};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use sleeve::{Plane, Sink, Via};
@@ -30,17 +30,33 @@ use tokio::sync::mpsc;
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A message inside a session.
-    Message { from: PeerId, via: Via, bytes: Vec<u8> },
+    Message {
+        from: PeerId,
+        via: Via,
+        bytes: Vec<u8>,
+    },
     /// Traffic waits for a session or a direct path.
-    Need { peer: PeerId },
+    Need {
+        peer: PeerId,
+    },
     /// An authenticated packet came straight from this router.
-    Alive { peer: PeerId },
+    Alive {
+        peer: PeerId,
+    },
     /// Containers send to groups in a network with trees.
-    Group { vni: Vni },
+    Group {
+        vni: Vni,
+    },
+    Tree {
+        vni: Vni,
+        source: ShortId,
+    },
     /// The TAP device is gone.
     TapLost,
     /// A data thread ended although nobody told it to.
-    ThreadEnded { name: &'static str },
+    ThreadEnded {
+        name: &'static str,
+    },
 }
 
 /// What all data threads share.
@@ -103,6 +119,10 @@ impl Sink for Shore {
 
     fn group(&mut self, vni: Vni) {
         self.tell(Event::Group { vni });
+    }
+
+    fn tree(&mut self, vni: Vni, source: ShortId) {
+        self.tell(Event::Tree { vni, source });
     }
 }
 

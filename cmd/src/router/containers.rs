@@ -3,6 +3,7 @@
 //! A change goes: list changed and stored → kernel converged by the `ports` thread → what works now is told to
 //! the core (which publishes it) and to the plane (which guards and delivers) → the asker is answered.
 
+use super::keeper::Then;
 use super::ports::{Outcome, Ports, Ticket};
 use super::{Router, status};
 use crate::control::ContainerRef;
@@ -39,6 +40,9 @@ pub(crate) struct Containers {
     /// What stood in the way of the last unasked repair.
     trouble: Vec<String>,
 }
+
+/// A change of the list, on its way to the disk, and who waits for it.
+pub(super) struct Change(Asked);
 
 /// Who waits for an outcome.
 enum Asked {
@@ -128,12 +132,24 @@ impl Router {
     /// `weft attach`.
     pub(crate) fn attach(&mut self, container: &ContainerRef, addresses: &[Cidr], answer: Answer) {
         match self.try_attach(container, addresses) {
-            Ok((ticket, host, before)) => {
-                self.containers
-                    .asked
-                    .insert(ticket, Asked::Attach { host, before, answer });
+            Ok((host, before)) => {
+                let asked = Asked::Attach { host, before, answer };
+                self.persist_attachments(Then::Containers(Change(asked)));
             }
             Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
+    /// The list with a change is on disk, or could not be stored.
+    pub(super) fn change_stored(&mut self, Change(asked): Change, result: Result<(), String>) {
+        // What can't be stored is not attached; what is to go goes all the same.
+        let result = result.or_else(|error| match asked {
+            Asked::Attach { .. } => Err(error),
+            _ => Ok(()),
+        });
+        match result.and_then(|()| self.converge()) {
+            Ok(ticket) => drop(self.containers.asked.insert(ticket, asked)),
+            Err(error) => self.answer(Some(asked), Some(error)),
         }
     }
 
@@ -141,7 +157,7 @@ impl Router {
         &mut self,
         container: &ContainerRef,
         addresses: &[Cidr],
-    ) -> Result<(Ticket, String, Option<Attachment>), String> {
+    ) -> Result<(String, Option<Attachment>), String> {
         let wanted = self.usable(addresses)?;
         let netns = NetNsRef::at(&container.netns).map_err(|error| error.to_string())?;
         let host = names::host(&self.containers.bridge, &netns, &container.ifname);
@@ -169,19 +185,7 @@ impl Router {
             return Err(format!("an interface has at most {MAX_ADDRESSES} addresses"));
         }
         self.put(&host, Some(attachment));
-        let stored = self.state.store_attachments(&self.containers.attached);
-        let ordered = stored
-            .map_err(|error| format!("{error:#}"))
-            .and_then(|()| self.converge());
-        match ordered {
-            Ok(ticket) => Ok((ticket, host, before)),
-            Err(error) => {
-                // As it was: a failed attach leaves nothing behind.
-                self.put(&host, before);
-                self.store_attachments();
-                Err(error)
-            }
-        }
+        Ok((host, before))
     }
 
     fn usable(&self, addresses: &[Cidr]) -> Result<Vec<(IpAddr, u8)>, String> {
@@ -234,11 +238,7 @@ impl Router {
             return drop(answer.send(Err(text)));
         };
         self.put(&host, None);
-        self.store_attachments();
-        match self.converge() {
-            Ok(ticket) => drop(self.containers.asked.insert(ticket, Asked::Detach { answer })),
-            Err(error) => drop(answer.send(Err(error))),
-        }
+        self.persist_attachments(Then::Containers(Change(Asked::Detach { answer })));
     }
 
     /// Answers with the whole status, once the guard's counters are read.
@@ -286,7 +286,7 @@ impl Router {
 
     fn removed(&mut self, result: Result<(), String>, answer: Answer) {
         self.stopping = result.is_ok();
-        let _ = answer.send(result.map(|()| json!(self.state.path())));
+        let _ = answer.send(result.map(|()| json!(self.keeper.path())));
     }
 
     fn converged(&mut self, result: Result<Report, String>, asked: Option<Asked>) {
@@ -323,7 +323,7 @@ impl Router {
             (Some(Asked::Attach { host, before, answer }), Some(error)) => {
                 // As it was: a failed attach leaves nothing behind.
                 self.put(&host, before);
-                self.store_attachments();
+                self.persist_attachments(Then::Nothing);
                 let _ = self.converge();
                 let _ = answer.send(Err(error));
             }
@@ -364,7 +364,7 @@ impl Router {
                 info!("{} is gone: detached", gone.port.netns.path.display());
             }
         }
-        self.store_attachments();
+        self.persist_attachments(Then::Nothing);
         let _ = self.converge();
     }
 
@@ -405,12 +405,6 @@ impl Router {
         let attached = &mut self.containers.attached;
         attached.retain(|other| other.port.host_ifname != host);
         attached.extend(attachment);
-    }
-
-    fn store_attachments(&self) {
-        if let Err(error) = self.state.store_attachments(&self.containers.attached) {
-            tracing::error!("{error:#}");
-        }
     }
 }
 

@@ -14,7 +14,9 @@ const CONTROL_PONG: u8 = 0x81;
 impl Router {
     /// Gives the core an input.
     pub(crate) fn feed(&mut self, input: Input) {
-        self.mesh.handle_input(self.shore.clock.now(), input);
+        let now = self.shore.clock.now();
+        self.recording.input(now, &input);
+        self.mesh.handle_input(now, input);
     }
 
     /// Gives sleeve an input.
@@ -26,6 +28,7 @@ impl Router {
     pub(crate) fn drain(&mut self) {
         loop {
             if let Some(output) = self.mesh.poll_output() {
+                self.recording.output(&output);
                 self.mesh_output(output);
             } else if let Some(output) = self.sleeve.poll_output() {
                 self.sleeve_output(output);
@@ -45,14 +48,14 @@ impl Router {
             }
             Output::Send {
                 link,
-                bytes,
+                packet,
                 reliable,
             } => {
                 if let Some(handle) = self.links.get(&link) {
                     if reliable {
-                        handle.send(bytes);
+                        handle.send(packet.bytes().to_vec());
                     } else {
-                        handle.send_datagram(bytes);
+                        handle.send_datagram(packet.bytes().to_vec());
                     }
                 }
             }
@@ -61,6 +64,7 @@ impl Router {
             Output::PeerGone(peer) => self.feed_sleeve(sleeve::Input::PeerGone(peer)),
             Output::Neighbor { peer, address } => self.neighbor(peer, address),
             Output::Route { peer, route } => self.feed_sleeve(sleeve::Input::Route { peer, route }),
+            Output::Detour { .. } => {}
             Output::Tree { vni, source, tree } => self.feed_sleeve(sleeve::Input::Tree { vni, source, tree }),
             Output::Label { label, neighbor } => self.shore.plane.set_label(label, neighbor),
             Output::Fdb(change) => self.shore.plane.apply_fdb(&change),
@@ -79,6 +83,7 @@ impl Router {
             sleeve::Output::Datagram { to, bytes } => sleeve::Sink::datagram(&mut self.shore, to, &bytes),
             sleeve::Output::PathUp { peer, mtu, rtt } => self.feed(Input::PathUp { peer, mtu, rtt }),
             sleeve::Output::PathDown { peer } => self.feed(Input::PathDown { peer }),
+            sleeve::Output::UseTree { vni, source } => self.feed(Input::UseTree { vni, source }),
             sleeve::Output::Pong { id, rtt, path, .. } => {
                 let path = path.iter().map(|hop| self.name(hop)).collect();
                 self.pings.finish(id, Ok(Echo { rtt, path }));
@@ -148,23 +153,6 @@ impl Router {
                 path,
             }),
         );
-    }
-
-    fn persist_epoch(&mut self, epoch: u64) {
-        self.memory.epoch = epoch;
-        if self.persist_memory() {
-            self.feed(Input::EpochPersisted(epoch));
-            self.feed_sleeve(sleeve::Input::Epoch(epoch));
-        }
-    }
-
-    /// Stores what must outlive the router. A full disk is reported and does not stop traffic.
-    pub(crate) fn persist_memory(&mut self) -> bool {
-        let stored = self.state.store_memory(&self.memory);
-        if let Err(error) = &stored {
-            tracing::error!("{error:#}");
-        }
-        stored.is_ok()
     }
 
     fn log_sleeve(&self, event: &sleeve::Event) {

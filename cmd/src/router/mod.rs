@@ -13,7 +13,7 @@
 
 mod containers;
 mod drain;
-mod keys;
+mod keeper;
 mod names;
 mod ports;
 mod requests;
@@ -22,14 +22,15 @@ mod secrets;
 mod status;
 
 pub(crate) use containers::Containers;
-pub(crate) use keys::Keys;
+pub(crate) use keeper::{Keeper, Kept};
 pub(crate) use ports::{Outcome as PortOutcome, Ports};
 pub(crate) use run::{Inbox, start_tap};
 
 use crate::control::{Echo, PingPath};
 use crate::data::Shore;
 use crate::link::{ConnectionIds, Dialer, LinkHandle};
-use crate::state::{Memory, StateDir};
+use crate::recording::Recording;
+use crate::state::Memory;
 use crypto::keyring::Keyring;
 use mesh::{Drops, Instant, LinkId, Mesh, PeerId};
 use sleeve::Sleeve;
@@ -53,6 +54,7 @@ pub(crate) struct Settings {
 pub(crate) struct Router {
     pub(crate) settings: Settings,
     pub(crate) mesh: Mesh,
+    pub(crate) recording: Recording,
     pub(crate) sleeve: Sleeve,
     /// What it shares with the data threads.
     pub(crate) shore: Shore,
@@ -62,7 +64,7 @@ pub(crate) struct Router {
     /// Shared with the UDP thread.
     pub(crate) ids: ConnectionIds,
     pub(crate) keyring: Arc<RwLock<Keyring>>,
-    pub(crate) state: StateDir,
+    pub(crate) keeper: Keeper,
     pub(crate) memory: Memory,
     pub(crate) containers: Containers,
     pub(crate) pings: Pings,

@@ -37,9 +37,9 @@ impl Router {
             Request::Reset => return self.reset(answer),
             Request::Connect { replace, targets } => self.connect(replace, &targets),
             Request::Forget { peers } => self.forget(&peers),
-            Request::SecretAdd { token } => self.secret_add(&token),
+            Request::SecretAdd { token } => return self.secret_add(&token, answer),
             Request::SecretList => Ok(self.secret_list()),
-            Request::SecretRetire { id, force } => self.secret_retire(&id, force),
+            Request::SecretRetire { id, force } => return self.secret_retire(&id, force, answer),
             Request::Invite => self.invite(),
             Request::Id => Ok(json!(self.settings.id.to_string())),
             Request::Stop => {

@@ -1,6 +1,6 @@
 //! The router's loop: one thing at a time, queued things before timers.
 
-use super::{PortOutcome, Router};
+use super::{Kept, PortOutcome, Router};
 use crate::control::Command;
 use crate::{data, link};
 use fastpath::watch::Watcher;
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tracing::{error, info, warn};
 
 /// Longest sleep; timers are far shorter.
@@ -26,7 +26,10 @@ pub(crate) struct Inbox {
     pub(crate) links: Receiver<link::Event>,
     pub(crate) data: Receiver<data::Event>,
     pub(crate) commands: Receiver<Command>,
-    pub(crate) ports: Receiver<PortOutcome>,
+    /// `None` on a router that can't make interfaces.
+    pub(crate) ports: Option<Receiver<PortOutcome>>,
+    /// As many as there were orders, which the router itself gives.
+    pub(crate) kept: UnboundedReceiver<Kept>,
     pub(crate) watcher: Option<Watcher>,
 }
 
@@ -35,6 +38,8 @@ enum News {
     Link(link::Event),
     Data(data::Event),
     Ports(PortOutcome),
+    Kept(Kept),
+    ThreadEnded(&'static str),
     Command(Command),
     Kernel,
 }
@@ -45,7 +50,8 @@ impl Inbox {
         tokio::select! {
             Some(event) = self.links.recv() => News::Link(event),
             Some(event) = self.data.recv() => News::Data(event),
-            Some(outcome) = self.ports.recv() => News::Ports(outcome),
+            outcome = outcome(&mut self.ports) => outcome.map_or(News::ThreadEnded("ports"), News::Ports),
+            kept = self.kept.recv() => kept.map_or(News::ThreadEnded("state"), News::Kept),
             Some(command) = self.commands.recv() => News::Command(command),
             () = changed(&mut self.watcher) => News::Kernel,
         }
@@ -86,6 +92,8 @@ impl Router {
             News::Link(event) => self.link_event(event),
             News::Data(event) => self.data_event(event),
             News::Ports(outcome) => self.port_outcome(outcome),
+            News::Kept(kept) => self.kept(kept),
+            News::ThreadEnded(name) => self.thread_ended(name),
             News::Command(command) => self.command(command),
             News::Kernel => self.kernel_changed(),
         }
@@ -112,6 +120,7 @@ impl Router {
         self.feed(Input::Tick);
         self.feed_sleeve(sleeve::Input::Tick);
         self.pings.expire(self.shore.clock.now());
+        self.recording.flush();
     }
 
     fn link_event(&mut self, event: link::Event) {
@@ -137,7 +146,10 @@ impl Router {
                 self.know_linked();
                 self.feed(Input::LinkDown { link, reason });
             }
-            link::Event::Message { link, bytes } => self.feed(Input::Message { link, bytes }),
+            link::Event::Message { link, bytes } => {
+                let packet = bytes.into();
+                self.feed(Input::Message { link, packet });
+            }
             link::Event::Oversized { link } => self.feed(Input::Oversized { link }),
             link::Event::DialFailed { target, error, own } => {
                 let elsewhere = own && self.is_elsewhere(&target);
@@ -194,14 +206,10 @@ impl Router {
                 self.feed(Input::Alive { peer });
                 self.feed_sleeve(sleeve::Input::Alive { peer });
             }
-            data::Event::ThreadEnded { name } => {
-                // A router without it would be deaf and look alive; whoever supervises it starts it again.
-                error!("the thread {name:?} ended unexpectedly");
-                self.broken = Some(format!("the thread {name:?} ended unexpectedly"));
-                self.stopping = true;
-            }
+            data::Event::ThreadEnded { name } => self.thread_ended(name),
             data::Event::TapLost if self.containers.ports.is_err() => {}
             data::Event::Group { vni } => self.feed_sleeve(sleeve::Input::Group { vni }),
+            data::Event::Tree { vni, source } => self.feed_sleeve(sleeve::Input::TreeUsed { vni, source }),
             data::Event::TapLost => {
                 warn!("the TAP device is gone: making it anew");
                 if self.shore.tap.load().is_none() {
@@ -210,6 +218,13 @@ impl Router {
                 let _ = self.converge();
             }
         }
+    }
+
+    /// A router without it would be deaf and look alive; whoever supervises it starts it again.
+    fn thread_ended(&mut self, name: &str) {
+        error!("the thread {name:?} ended unexpectedly");
+        self.broken = Some(format!("the thread {name:?} ended unexpectedly"));
+        self.stopping = true;
     }
 
     /// Makes the TAP device and starts its thread. The old one's thread has ended with the old device.
@@ -281,6 +296,14 @@ impl Router {
         }
         self.dialer.close().await;
         self.shore.stop.stop();
+    }
+}
+
+/// The next outcome; `None` once the thread has ended.
+async fn outcome(ports: &mut Option<Receiver<PortOutcome>>) -> Option<PortOutcome> {
+    match ports {
+        Some(ports) => ports.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -5,6 +5,7 @@
 //! 3. `weft secret retire OLD`: the new one is used, links and sessions made with the old are re-made.
 
 use super::Router;
+use super::containers::Answer;
 use crypto::invite::Invite;
 use crypto::keyring::Keyring;
 use crypto::secret::{Secret, SecretId};
@@ -20,19 +21,24 @@ impl Router {
             .clone()
     }
 
-    /// Stores the new keyring, then uses it everywhere.
-    fn use_keyring(&mut self, keyring: Keyring) -> Result<(), String> {
-        self.state
-            .store_secrets(&keyring)
-            .map_err(|error| format!("{error:#}"))?;
+    /// Uses the new keyring everywhere. It is on disk.
+    pub(super) fn use_keyring(&mut self, keyring: Keyring) {
         *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = keyring.clone();
         self.feed(Input::SecretsChanged);
         self.feed_sleeve(sleeve::Input::Keyring(keyring));
-        Ok(())
     }
 
     /// `weft secret add`.
-    pub(crate) fn secret_add(&mut self, token: &str) -> Result<Value, String> {
+    pub(crate) fn secret_add(&mut self, token: &str, answer: Answer) {
+        match self.with_secret(token) {
+            Ok((Some(keyring), value)) => self.persist_secrets(keyring, None, value, answer),
+            Ok((None, value)) => drop(answer.send(Ok(value))),
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
+    /// The secrets with this one, unless it is among them, and what to answer.
+    fn with_secret(&self, token: &str) -> Result<(Option<Keyring>, Value), String> {
         let secret: Secret = token
             .trim()
             .parse()
@@ -46,9 +52,9 @@ impl Router {
         let mut keyring = self.keyring();
         if keyring.get(&secret.id()).is_none() {
             keyring.add(secret).map_err(|error| error.to_string())?;
-            self.use_keyring(keyring)?;
+            return Ok((Some(keyring), json!({ "id": id })));
         }
-        Ok(json!({ "id": id }))
+        Ok((None, json!({ "id": id })))
     }
 
     /// `weft secret list`: ids, never tokens, and which routers lack one.
@@ -78,9 +84,16 @@ impl Router {
     }
 
     /// `weft secret retire`.
-    pub(crate) fn secret_retire(&mut self, id: &str, force: bool) -> Result<Value, String> {
-        let mut keyring = self.keyring();
+    pub(crate) fn secret_retire(&mut self, id: &str, force: bool, answer: Answer) {
         let id = id.trim().to_ascii_lowercase();
+        match self.without_secret(&id, force) {
+            Ok(keyring) => self.persist_secrets(keyring, Some(id), Value::Null, answer),
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
+    fn without_secret(&self, id: &str, force: bool) -> Result<Keyring, String> {
+        let mut keyring = self.keyring();
         let Some(retired) = keyring.ids().into_iter().find(|known| known.to_string() == id) else {
             return Err(format!("no secret {id} here: `weft secret list` shows their ids"));
         };
@@ -101,10 +114,7 @@ impl Router {
             }
         }
         keyring.retire(retired).map_err(|error| error.to_string())?;
-        self.use_keyring(keyring)?;
-        self.memory.retired.push(id);
-        self.persist_memory();
-        Ok(Value::Null)
+        Ok(keyring)
     }
 
     /// The invite as text, if there is an address to invite to.

@@ -11,7 +11,11 @@
 mod common;
 
 mod blocked;
+#[allow(unreachable_pub, reason = "shared with the simulator's tests")]
+#[path = "../../../simulations/tests/common/keys.rs"]
+mod keys;
 mod links;
+mod recording;
 mod restart;
 mod targets;
 

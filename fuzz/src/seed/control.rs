@@ -110,10 +110,10 @@ pub(super) fn mesh() -> Vec<Seed> {
     ]);
     let forged = records::record(header(THIRD, 2, 0), &records::links(&[(OWN, 3)]), |_| [7; 64]);
     let hello = records::hello("neighbor", 7);
-    let ping = records::message(kind::PING, &(1u64, true));
+    let ping = records::ping(1);
     let goodbye = vec![kind::GOODBYE];
-    let [root, buckets, keys, pull] = comparison();
-    let together = [&news, &ping, &root, &buckets, &keys, &pull, &routed(&[OWN], 0)].map(Clone::clone);
+    let [root, held, ask, buckets, differ] = comparison();
+    let together = [&news, &ping, &root, &held, &ask, &routed(&[OWN], 0)].map(Clone::clone);
     vec![
         ("link_message", "news", join(&[news])),
         (
@@ -124,12 +124,12 @@ pub(super) fn mesh() -> Vec<Seed> {
         (
             "link_message",
             "keepalives",
-            join(&[ping.clone(), records::message(kind::PONG, &1u64)]),
+            join(&[ping.clone(), records::pong(1)]),
         ),
         (
             "link_message",
             "comparison",
-            join(&[root.clone(), buckets, keys, pull]),
+            join(&[buckets.clone(), differ.clone(), root.clone(), held, ask]),
         ),
         (
             "link_message",
@@ -141,6 +141,8 @@ pub(super) fn mesh() -> Vec<Seed> {
             "routed_on",
             join(&[routed(&[OWN, NEIGHBOR], 0), routed(&[OWN, THIRD], 0)]),
         ),
+        ("recording", "doubted", [vec![0], join(&together)].concat()),
+        ("recording", "believed", [vec![1], join(&together)].concat()),
         ("link_message", "goodbye", join(&[hello.clone(), goodbye.clone()])),
         ("link_message", "together", join(&together)),
         ("greeting", "hello", join(std::slice::from_ref(&hello))),
@@ -153,24 +155,34 @@ pub(super) fn mesh() -> Vec<Seed> {
     ]
 }
 
-/// The four kinds of message by which neighbours compare what they hold, as the router under test makes them.
-fn comparison() -> [Vec<u8>; 4] {
+/// The messages by which a neighbour compares what it holds with the router under test: three of a comparison that it
+/// leads, two of one that the router leads. All of them are such that there is something to answer.
+fn comparison() -> [Vec<u8>; 5] {
+    type Held = (Vec<u8>, u64, u64, Vec<[u8; 8]>);
+    type Have = ([u8; 8], [u8; 8], u8, u64, u64, u64);
+    type Differ = (Vec<u8>, Vec<[u8; 8]>, Vec<Have>, bool);
+    fn said<T: serde::de::DeserializeOwned>(router: &mut Router, question: &[u8]) -> T {
+        router.message(question);
+        let answer = router.sent.first().map_or(&[][..], |(_, answer)| answer);
+        postcard::from_bytes(answer.get(1..).unwrap_or_default()).expect("an answer")
+    }
     let mut router = Router::linked(false);
-    let mut ask = |question: Vec<u8>| {
-        router.message(&question);
-        router
-            .sent
-            .first()
-            .map(|(_, answer)| answer.clone())
-            .unwrap_or_default()
-    };
-    let root = records::message(6, &[0u8; 32]);
-    let buckets = ask(root.clone());
-    let keys = ask(records::message(7, &vec![0u64; 256]));
-    // A list of what it does not hold makes it ask.
-    let unknown = (PeerId([9; 32]), 1u8, 0u64, 5u64, 6u64, [7u8; 16]);
-    let pull = ask(records::message(8, &(vec![1u8], true, vec![unknown])));
-    [root, buckets, keys, pull]
+    let buckets = records::message(kind::BUCKETS, &vec![0u64; 256]);
+    let (asked, _, _, marks): Held = said(&mut router, &buckets);
+    let newer: Have = ([7; 8], THIRD.short().0, 2, 0, 1, 9);
+    let unknown: Have = ([8; 8], [9; 8], 1, 0, 1, 1);
+    let differ = records::message(kind::DIFFER, &(asked, marks, vec![newer, unknown], false));
+    router.message(&differ);
+    assert_eq!(router.sent.len(), 2, "a question, and records");
+    let root = records::message(kind::ROOT, &[0u8; 32]);
+    let _: Vec<u64> = said(&mut router, &root);
+    let everything: Held = ((0..=255).collect(), 0, u64::MAX, vec![[7; 8]]);
+    let held = records::message(kind::HELD, &everything);
+    let (_, wanted, shown, _): Differ = said(&mut router, &held);
+    assert_eq!((wanted, shown.len()), (vec![[7; 8]], 7));
+    let marks: Vec<_> = shown.iter().map(|have| have.0).collect();
+    let ask = records::message(kind::ASK, &(everything.0, marks));
+    [root, held, ask, buckets, differ]
 }
 
 /// A piece of `record_body`.

@@ -26,7 +26,7 @@ pub const MAX_CHUNKS: u16 = 64;
 pub const MAX_ENTRY_ADDRESSES: usize = 16;
 
 /// A change of the forwarding table, for the data threads.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fdb {
     /// Network.
     pub vni: Vni,
@@ -35,7 +35,7 @@ pub struct Fdb {
 }
 
 /// One change.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum FdbChange {
     /// `mac` is behind `peer` (new, moved, or its addresses changed).
     Set {

@@ -10,6 +10,7 @@
 use super::state::Phase;
 use super::table::{Happened, Links};
 use crate::outbox::Outbox;
+use crate::wire::News;
 use crate::{DropReason, Instant, LinkId, PeerId};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ impl Links {
             return;
         };
         let (peer, instance) = (newcomer.peer, newcomer.instance());
+        let keepalive = self.keepalive;
         let is_rival = |other: &&mut super::Link| other.peer == peer && other.id != id && other.is_up();
         if let Some(old) = self
             .links
@@ -33,20 +35,19 @@ impl Links {
             let challenge = Phase::Challenged {
                 until: now + CHALLENGE,
                 old: old.id,
-                ping: old.ping(now, true, out),
+                ping: old.ping(now, (keepalive, true), News::default(), out),
             };
             return self.set_phase(id, challenge);
         }
         // Every link of the same run must prove itself anew, so that the worse one can be closed.
         for other in self.links.values_mut().filter(is_rival) {
-            other.ping(now, true, out);
+            other.ping(now, (keepalive, true), News::default(), out);
         }
         self.set_phase(id, Phase::Up { since: now });
-        let (keepalive, is_second) = (self.keepalive, self.primary.contains_key(&peer));
+        let is_second = self.primary.contains_key(&peer);
         if let Some(link) = self.links.get_mut(&id) {
             link.heard = now;
-            link.next_ping = now + keepalive;
-            link.ping(now, is_second, out);
+            link.ping(now, (keepalive, is_second), News::default(), out);
         }
         self.choose(peer, "replaced");
     }

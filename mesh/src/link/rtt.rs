@@ -2,6 +2,7 @@
 
 use crate::Instant;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// Answers among which the quickest counts for routing.
 const FLOOR_OF: usize = 8;
@@ -30,9 +31,13 @@ impl Rtt {
     pub(crate) fn answered(&mut self, now: Instant, number: u64) -> Option<Instant> {
         let at = self.sent.iter().position(|(sent, _)| *sent == number)?;
         let (_, sent) = self.sent.remove(at)?;
-        let sample = u64::try_from(now.since(sent).as_micros())
-            .unwrap_or(u64::MAX)
-            .max(1);
+        self.took(now.since(sent));
+        Some(sent)
+    }
+
+    /// A round trip took this long.
+    pub(crate) fn took(&mut self, time: Duration) {
+        let sample = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
         self.smoothed_us = Some(match self.smoothed_us {
             Some(smoothed) => smoothed - smoothed / 8 + sample / 8,
             None => sample,
@@ -41,7 +46,6 @@ impl Rtt {
             self.recent_us.pop_front();
         }
         self.recent_us.push_back(sample);
-        Some(sent)
     }
 
     /// The quickest of the last answers in microseconds, once there was one.

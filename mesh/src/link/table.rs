@@ -3,6 +3,7 @@
 use super::health::Health;
 use super::state::{Link, Phase};
 use crate::outbox::Outbox;
+use crate::spread::{Keepalive, Spread};
 use crate::wire::{Hello, Message, Ping, VERSION_MAX, VERSION_MIN};
 use crate::{Direction, DropReason, Instant, LinkId, PeerId, PeerName};
 use std::collections::{BTreeMap, VecDeque};
@@ -11,6 +12,8 @@ use std::time::Duration;
 
 /// Links at a time, whatever their phase.
 pub(crate) const MAX_LINKS: usize = 4096;
+/// Time for the other end to read which routers it may dial instead.
+const REFERRAL: Duration = Duration::from_secs(1);
 /// Time for the other end's hello.
 pub(crate) const GREETING: Duration = Duration::from_secs(3);
 
@@ -30,6 +33,8 @@ pub(crate) enum Happened {
     Neighbor { peer: PeerId, link: LinkId, first: bool },
     /// No link with this neighbour is left.
     NeighborLost { peer: PeerId, reason: String },
+    /// A router that was dialled has all the links it takes.
+    Full { peer: PeerId },
     /// A neighbour told our address as it sees us.
     Observed(SocketAddr),
     /// A link ended; `lived` is how long it was up.
@@ -107,9 +112,31 @@ impl Links {
             observed: address,
             number: self.count,
         };
-        out.send(id, &Message::Hello(hello));
+        out.send(id, Message::Hello(hello));
         self.links
             .insert(id, Link::new(now, ids, direction, target, self.count));
+    }
+
+    /// A connection came up for which there is no room: say so. The other end may read what is sent next.
+    pub(crate) fn turn_away(&mut self, now: Instant, ids: (LinkId, PeerId, SocketAddr), out: &mut Outbox) {
+        let mut link = Link::new(now, ids, Direction::In, None, 0);
+        link.phase = Phase::Full {
+            until: now + REFERRAL,
+        };
+        out.send(ids.0, Message::Full);
+        self.links.entry(ids.0).or_insert(link);
+    }
+
+    /// The other end has no room; it names others.
+    pub(crate) fn turned_away(&mut self, now: Instant, id: LinkId) {
+        let link = self.links.get_mut(&id);
+        if let Some(link) = link.filter(|link| link.phase == Phase::Greeting) {
+            link.phase = Phase::Full {
+                until: now + REFERRAL,
+            };
+            let peer = link.peer;
+            self.happened.push_back(Happened::Full { peer });
+        }
     }
 
     /// The other end said hello.
@@ -167,24 +194,44 @@ impl Links {
     }
 
     /// Answers a ping.
-    pub(crate) fn pinged(&self, id: LinkId, ping: Ping, out: &mut Outbox) {
-        let pong = Message::Pong(ping.number);
-        match self.links.get(&id) {
-            Some(_) if ping.reliable => out.send(id, &pong),
-            Some(_) => out.send_lossy(id, &pong),
-            None => {}
+    pub(crate) fn pinged(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        ping: &Ping,
+        spread: &mut Spread,
+        out: &mut Outbox,
+    ) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        if let Some(echo) = &ping.echo
+            && link.echoed(now, echo)
+        {
+            spread.saw(&link.peer, id, Keepalive::Pong(echo.number));
         }
+        let news = spread.show(&link.peer, id, Keepalive::Pong(ping.number));
+        link.answer(now, ping, (self.keepalive, news), out);
     }
 
     /// A ping was answered.
-    pub(crate) fn ponged(&mut self, now: Instant, id: LinkId, number: u64, out: &mut Outbox) {
-        if let Some(asked) = self
-            .links
-            .get_mut(&id)
-            .and_then(|link| link.rtt.answered(now, number))
-        {
-            self.proved(now, id, (number, asked), out);
-        }
+    pub(crate) fn ponged(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        number: u64,
+        spread: &mut Spread,
+        out: &mut Outbox,
+    ) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        let Some(asked) = link.rtt.answered(now, number) else {
+            return;
+        };
+        link.answered(now, number, self.keepalive);
+        spread.saw(&link.peer, id, Keepalive::Ping(number));
+        self.proved(now, id, (number, asked), out);
     }
 
     /// Ends a link: tells the driver, and the core at once.
@@ -224,15 +271,13 @@ impl Links {
     }
 
     /// Timers: hellos that never came, challenges that ended, pings that are due, links that are dead.
-    pub(crate) fn tick(&mut self, now: Instant, out: &mut Outbox) {
+    pub(crate) fn tick(&mut self, now: Instant, spread: &mut Spread, out: &mut Outbox) {
         let ids: Vec<LinkId> = self.links.keys().copied().collect();
-        // When one ping is due, those due soon go along: an idle router wakes once for all of its links.
-        let is_due = |link: &Link| link.is_up() && now >= link.next_ping;
-        let pinged_until = if self.links.values().any(is_due) {
-            now + self.keepalive / 2
-        } else {
-            now
-        };
+        let keepalive = self.keepalive;
+        let others = self
+            .links
+            .values()
+            .any(|link| link.is_ping_due(now, keepalive, false));
         for id in ids {
             let Some(link) = self.links.get_mut(&id) else {
                 continue;
@@ -246,12 +291,16 @@ impl Links {
                     self.close(now, id, "no hello", out);
                 }
                 Phase::Challenged { until, .. } if now >= until => self.unanswered(now, id, out),
+                Phase::Full { until } if now >= until => {
+                    self.close(now, id, "all links are taken; others were named", out);
+                }
                 Phase::Up { .. } if now >= self.health.deadline(link.heard, self.window) => {
                     self.close(now, id, "no sign of life", out);
                 }
-                Phase::Up { .. } if pinged_until >= link.next_ping => {
-                    link.next_ping = now + self.keepalive;
-                    link.ping(now, false, out);
+                Phase::Up { .. } if link.is_ping_due(now, keepalive, others) => {
+                    let (number, reliable) = link.next_ping();
+                    let news = spread.show(&link.peer, id, Keepalive::Ping(number));
+                    link.ping(now, (keepalive, reliable), news, out);
                 }
                 _ => {}
             }
@@ -267,7 +316,7 @@ impl Links {
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let due = |link: &Link| match link.phase {
             Phase::Greeting => Some(link.opened + GREETING),
-            Phase::Challenged { until, .. } => Some(until),
+            Phase::Challenged { until, .. } | Phase::Full { until } => Some(until),
             Phase::Up { .. } => Some(link.next_ping.min(self.health.deadline(link.heard, self.window))),
             Phase::Closing => None,
         };

@@ -3,6 +3,7 @@
 
 use super::{Greeter, Links, Phase};
 use crate::outbox::Outbox;
+use crate::spread::Spread;
 use crate::testing::id;
 use crate::wire::Message;
 use crate::{Direction, Drops, Instant, LinkId, Output, PeerId};
@@ -132,7 +133,7 @@ impl World {
     fn drain(&mut self, n: usize) {
         while let Some(output) = self.nodes[n].out.pop() {
             let (link, bytes) = match output {
-                Output::Send { link, bytes, .. } => (link, Some(bytes)),
+                Output::Send { link, packet, .. } => (link, Some(packet.bytes().to_vec())),
                 Output::Close { link, .. } => (link, None),
                 _ => continue,
             };
@@ -166,7 +167,7 @@ impl World {
             match timer {
                 Some((_, n)) => {
                     let node = &mut self.nodes[n];
-                    node.links.tick(self.now, &mut node.out);
+                    node.links.tick(self.now, &mut Spread::default(), &mut node.out);
                     self.drain(n);
                 }
                 None => self.arrive(),
@@ -190,8 +191,14 @@ impl World {
         node.links.heard(now, link);
         match Message::decode(&bytes) {
             Ok(Message::Hello(hello)) => node.links.greeted(now, link, hello, &mut node.out),
-            Ok(Message::Ping(ping)) => node.links.pinged(link, ping, &mut node.out),
-            Ok(Message::Pong(number)) => node.links.ponged(now, link, number, &mut node.out),
+            Ok(Message::Ping(ping)) => {
+                node.links
+                    .pinged(now, link, &ping, &mut Spread::default(), &mut node.out);
+            }
+            Ok(Message::Pong(pong)) => {
+                node.links
+                    .ponged(now, link, pong.number, &mut Spread::default(), &mut node.out);
+            }
             _ => {}
         }
         self.drain(n);
@@ -287,7 +294,8 @@ fn a_silent_newcomer_is_closed_after_three_seconds() {
     node.links
         .open(Instant(0), ids, Direction::In, None, &mut node.out);
     assert_eq!(node.links.next_timeout(), Some(Instant(3_000_000)));
-    node.links.tick(Instant(3_000_000), &mut node.out);
+    node.links
+        .tick(Instant(3_000_000), &mut Spread::default(), &mut node.out);
     assert_eq!(node.links.iter().count(), 0);
     assert!(std::iter::from_fn(|| node.out.pop()).any(|output| matches!(output, Output::Close { .. })));
 }

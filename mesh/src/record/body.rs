@@ -1,8 +1,8 @@
 //! What the known kinds of records carry. Bytes after the known fields are ignored: later versions append.
 
-use super::{Key, PeerInfo, Version};
-use crate::Adjacency;
-use serde::{Deserialize, Serialize};
+use super::{Key, PeerInfo, Version, kind};
+use crate::topology::in_order;
+use crate::{Adjacency, MacsBody};
 
 /// Addresses a router may list.
 pub(crate) const MAX_ADDRESSES: usize = 16;
@@ -10,22 +10,43 @@ pub(crate) const MAX_ADDRESSES: usize = 16;
 const MAX_ADMISSIONS: usize = 8;
 /// Characters of a version that are kept for people.
 const MAX_VERSION: usize = 64;
-/// Adjacencies in one record; a router with more uses several subkeys.
-pub(crate) const MAX_ADJACENCIES: usize = 256;
+/// Links that a router tells; those it has beyond that, nobody else learns of.
+pub(crate) const MAX_ADJACENCIES: usize = 1000;
 
-/// One chunk of a router's links.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct LinkStateBody {
-    /// The links, at most [`MAX_ADJACENCIES`].
-    pub(crate) adjacencies: Vec<Adjacency>,
+/// What a record says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Body {
+    /// What a router says of itself.
+    Info(Box<PeerInfo>),
+    /// Its links.
+    Links(Box<[Adjacency]>),
+    /// Some of the MAC addresses behind it.
+    Macs(Box<MacsBody>),
+    /// A kind this version does not know.
+    Other,
 }
 
-impl LinkStateBody {
-    /// Reads a body; `None` if it is none or holds too many links.
-    pub(crate) fn read(body: &[u8]) -> Option<Self> {
-        let (read, _) = postcard::take_from_bytes::<Self>(body).ok()?;
-        (read.adjacencies.len() <= MAX_ADJACENCIES).then_some(read)
+impl Body {
+    /// Reads the body of a record with this key and version; `None` if it is not what its kind asks for.
+    pub(super) fn read(body: &[u8], key: &Key, version: &Version) -> Option<Self> {
+        match key.kind {
+            kind::PEER_INFO => PeerInfo::read(body, key, version).map(|info| Self::Info(Box::new(info))),
+            kind::LINK_STATE if key.subkey != 0 => None,
+            kind::LINK_STATE => read_links(body).map(Self::Links),
+            kind::MACS => {
+                let (macs, _) = postcard::take_from_bytes::<MacsBody>(body).ok()?;
+                Some(Self::Macs(Box::new(macs)))
+            }
+            _ => Some(Self::Other),
+        }
     }
+}
+
+/// Links in the order of their neighbours. Of several with one neighbour the lowest label counts, so that all
+/// routers read the same out of one record, however odd it is.
+fn read_links(body: &[u8]) -> Option<Box<[Adjacency]>> {
+    let (links, _) = postcard::take_from_bytes::<Vec<Adjacency>>(body).ok()?;
+    (links.len() <= MAX_ADJACENCIES).then(|| in_order(links).into_boxed_slice())
 }
 
 impl PeerInfo {

@@ -6,7 +6,6 @@
 pub(crate) mod body;
 pub(crate) mod signed;
 
-pub(crate) use body::LinkStateBody;
 pub(crate) use signed::{Key, Record, RecordError, Version};
 
 use crate::{PeerId, PeerName, SecretId};
@@ -23,6 +22,11 @@ pub trait Signer: Send + Sync {
     fn admissions(&self) -> Vec<Admission>;
     /// True if one of `proofs` shows that `origin` knows a secret that is valid here.
     fn admits(&self, origin: &PeerId, proofs: &[Admission]) -> bool;
+    /// What a record that was just signed is known by: the first half of its SHA-256. Only replays, in which records
+    /// are not what they were, answer anything else.
+    fn hash(&self, record: &[u8]) -> [u8; 16] {
+        signed::hash(record)
+    }
 }
 
 /// Proof that an origin knows a secret: a keyed hash of its id under a key derived from that secret.
@@ -61,7 +65,7 @@ pub struct PeerInfo {
 pub(crate) mod kind {
     /// [`PeerInfo`](super::PeerInfo), subkey 0.
     pub(crate) const PEER_INFO: u8 = 1;
-    /// [`LinkStateBody`](super::LinkStateBody), chunked by subkey.
+    /// All links of a router, each an [`Adjacency`](crate::Adjacency); subkey 0.
     pub(crate) const LINK_STATE: u8 = 2;
     /// [`MacsBody`](crate::fdb::MacsBody), chunked by subkey.
     pub(crate) const MACS: u8 = 3;
@@ -71,7 +75,7 @@ pub(crate) mod kind {
 mod tests {
     use super::*;
     use crate::testing::{FakeSigner, id, info, info_record, record};
-    use crate::{Adjacency, LinkLabel};
+    use crate::{Adjacency, Delay, LinkLabel, ShortId};
     use proptest::prelude::*;
 
     proptest! {
@@ -84,9 +88,10 @@ mod tests {
         ) {
             let made = record(n, slot, version, &body);
             let read = Record::parse(made.bytes().to_vec()).unwrap();
-            prop_assert_eq!(&read, &made);
+            prop_assert_eq!(&read, &*made);
             prop_assert!(read.verify(&FakeSigner(id(0))));
-            prop_assert_eq!(read.body(), &body[..]);
+            prop_assert_eq!(read.body_bytes(), &body[..]);
+            prop_assert_eq!(read.mark(), made.mark());
             prop_assert_eq!((read.key.kind, read.key.subkey), slot);
         }
 
@@ -105,11 +110,11 @@ mod tests {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
             if let Ok(record) = Record::parse(bytes.clone()) {
-                let _ = PeerInfo::read(record.body(), &record.key, &record.version);
+                let _ = record.body();
             }
-            let record = record(1, (kind::PEER_INFO, 0), (1, 1), &bytes);
-            let _ = PeerInfo::read(record.body(), &record.key, &record.version);
-            let _ = LinkStateBody::read(&bytes);
+            for kind in 1..5 {
+                let _ = record(1, (kind, 0), (1, 1), &bytes).body();
+            }
         }
     }
 
@@ -128,23 +133,27 @@ mod tests {
     }
 
     #[test]
-    fn a_full_chunk_of_links_fits_in_a_record() {
-        let link = Adjacency {
-            neighbor: id(1),
-            label: LinkLabel(u16::MAX),
-            delay_us: u32::MAX,
-            mtu: u16::MAX,
+    fn links_are_small_and_as_many_as_a_router_may_tell_fit_in_a_record() {
+        let link = |n: u64, label, mtu| Adjacency {
+            neighbor: ShortId(n.to_be_bytes()),
+            label: LinkLabel(label),
+            delay: Delay::from_us(u64::from(n as u32)),
+            mtu,
         };
-        let body = LinkStateBody {
-            adjacencies: vec![link; body::MAX_ADJACENCIES],
+        let made = |links: &[Adjacency]| {
+            let body = postcard::to_stdvec(links).unwrap();
+            record(1, (kind::LINK_STATE, 0), (1, 1), &[&body[..], b"more"].concat())
         };
-        let record = record(
-            1,
-            (kind::LINK_STATE, 0),
-            (1, 1),
-            &postcard::to_stdvec(&body).unwrap(),
-        );
-        assert_eq!(LinkStateBody::read(record.body()), Some(body));
+        let full: Vec<_> = (0..1000).map(|n| link(n, u16::MAX, u16::MAX)).collect();
+        assert_eq!(made(&full).links(), full);
+        let over: Vec<_> = (0..1001).map(|n| link(n, 1, 1)).collect();
+        assert_eq!(made(&over).body(), None);
+        let usual: Vec<_> = (0..8).map(|n| link(n, n as u16 + 1, 1420)).collect();
+        let body = postcard::to_stdvec(&usual).unwrap();
+        let usual = record(1, (kind::LINK_STATE, 0), (300, 300), &body);
+        assert!(usual.bytes().len() <= 200, "{}", usual.bytes().len());
+        let elsewhere = record(1, (kind::LINK_STATE, 1), (1, 1), &body);
+        assert_eq!(elsewhere.body(), None);
     }
 
     #[test]
@@ -155,7 +164,7 @@ mod tests {
         let mut bytes = postcard::to_stdvec(&long).unwrap();
         bytes.extend([1, 2, 3]);
         let record = record(1, (kind::PEER_INFO, 0), (1, 1), &bytes);
-        let read = PeerInfo::read(record.body(), &record.key, &record.version).unwrap();
+        let read = record.info().unwrap();
         assert!(read.version.len() <= 64 && read.version.starts_with("[31m1.0 "));
         assert_eq!(read.addresses.len(), body::MAX_ADDRESSES);
     }

@@ -3,9 +3,12 @@
 //! The bytes are kept as they came, so that fields a later version appends survive routers that don't know
 //! them, and so that every router hashes and verifies the same thing.
 
-use crate::{PeerId, Signer};
+use super::body::Body;
+use crate::{Adjacency, MacsBody, PeerId, PeerInfo, Signer};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use std::fmt;
+use std::sync::OnceLock;
 
 /// Largest record in bytes, signature included.
 pub(crate) const MAX_RECORD: usize = 16 * 1024;
@@ -57,20 +60,49 @@ struct Header {
 }
 
 /// A record whose header was read; its signature is judged by [`Record::verify`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Records are shared, never copied: whoever holds one holds the same as everybody else in the process, and what
+/// one of them found out about it, the others need not.
 pub(crate) struct Record {
     pub(crate) key: Key,
     pub(crate) version: Version,
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
     body_at: usize,
+    body: OnceLock<Option<Body>>,
+    verdict: OnceLock<bool>,
+}
+
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Record {}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("key", &self.key)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Record {
     /// Reads the header of `bytes`.
-    pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self, RecordError> {
-        if bytes.len() > MAX_RECORD {
+    pub(crate) fn parse(bytes: impl Into<Box<[u8]>> + AsRef<[u8]>) -> Result<Self, RecordError> {
+        Self::parse_with(bytes, hash)
+    }
+
+    fn parse_with(
+        bytes: impl Into<Box<[u8]>> + AsRef<[u8]>,
+        hash: impl Fn(&[u8]) -> [u8; 16],
+    ) -> Result<Self, RecordError> {
+        if bytes.as_ref().len() > MAX_RECORD {
             return Err(RecordError::Oversized);
         }
+        let bytes: Box<[u8]> = bytes.into();
         let signed = bytes.len().checked_sub(SIGNATURE).ok_or(RecordError::Malformed)?;
         let (header, body) =
             postcard::take_from_bytes::<Header>(&bytes[..signed]).map_err(|_| RecordError::Malformed)?;
@@ -88,7 +120,26 @@ impl Record {
             version,
             bytes,
             body_at,
+            body: OnceLock::new(),
+            verdict: OnceLock::new(),
         })
+    }
+
+    /// No record, but the name of an origin in the shape of one.
+    pub(crate) fn name_only(origin: PeerId) -> Self {
+        let (kind, subkey) = (super::kind::PEER_INFO, 0);
+        Self {
+            key: Key { origin, kind, subkey },
+            version: Version {
+                epoch: 0,
+                counter: 0,
+                hash: [0; 16],
+            },
+            bytes: Box::default(),
+            body_at: 0,
+            body: OnceLock::from(None),
+            verdict: OnceLock::from(false),
+        }
     }
 
     /// Makes and signs a record. `None` if it came out larger than [`MAX_RECORD`].
@@ -97,13 +148,17 @@ impl Record {
         bytes.extend_from_slice(body);
         let signature = signer.sign(&labelled(&bytes));
         bytes.extend_from_slice(&signature);
-        Self::parse(bytes).ok()
+        Self::parse_with(bytes, |bytes| signer.hash(bytes)).ok()
     }
 
-    /// The one verdict of all routers: strict verification over the full bytes.
+    /// The one verdict of all routers: strict verification over the full bytes. It follows from the bytes alone,
+    /// so it is found once, whoever asks.
     pub(crate) fn verify(&self, signer: &dyn Signer) -> bool {
-        let (message, signature) = self.bytes.split_at(self.bytes.len() - SIGNATURE);
-        let Ok(signature) = signature.try_into() else {
+        *self.verdict.get_or_init(|| self.judge(signer))
+    }
+
+    fn judge(&self, signer: &dyn Signer) -> bool {
+        let Some((message, signature)) = self.bytes.split_last_chunk() else {
             return false;
         };
         signer.verify(&self.key.origin, &labelled(message), signature)
@@ -114,9 +169,53 @@ impl Record {
         &self.bytes
     }
 
+    /// What lies before the body.
+    pub(crate) fn header_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.body_at).unwrap_or_default()
+    }
+
     /// What lies between header and signature.
-    pub(crate) fn body(&self) -> &[u8] {
-        &self.bytes[self.body_at..self.bytes.len() - SIGNATURE]
+    pub(crate) fn body_bytes(&self) -> &[u8] {
+        let end = self.bytes.len().saturating_sub(SIGNATURE);
+        self.bytes.get(self.body_at..end).unwrap_or_default()
+    }
+
+    /// What it says; `None` if its kind is known and the body is not what it should be.
+    pub(crate) fn body(&self) -> Option<&Body> {
+        let read = || Body::read(self.body_bytes(), &self.key, &self.version);
+        self.body.get_or_init(read).as_ref()
+    }
+
+    /// What its origin says of itself, if it is that kind of record.
+    pub(crate) fn info(&self) -> Option<&PeerInfo> {
+        match self.body() {
+            Some(Body::Info(info)) => Some(info),
+            _ => None,
+        }
+    }
+
+    /// The links its origin lists; none unless it is that kind of record.
+    pub(crate) fn links(&self) -> &[Adjacency] {
+        match self.body() {
+            Some(Body::Links(links)) => links,
+            _ => &[],
+        }
+    }
+
+    /// The MAC addresses its origin publishes, if it is that kind of record.
+    pub(crate) fn macs(&self) -> Option<&MacsBody> {
+        match self.body() {
+            Some(Body::Macs(macs)) => Some(macs),
+            _ => None,
+        }
+    }
+
+    /// Its short name: eight bytes of its hash. Two records have the same only if somebody tried 2^32 of them, and
+    /// then only that one's own records suffer.
+    pub(crate) fn mark(&self) -> u64 {
+        let mut mark = [0; 8];
+        mark.copy_from_slice(&self.version.hash[..8]);
+        u64::from_be_bytes(mark)
     }
 }
 
@@ -124,7 +223,7 @@ fn labelled(message: &[u8]) -> Vec<u8> {
     [DOMAIN, message].concat()
 }
 
-fn hash(bytes: &[u8]) -> [u8; 16] {
+pub(super) fn hash(bytes: &[u8]) -> [u8; 16] {
     let mut short = [0; 16];
     short.copy_from_slice(&Sha256::digest(bytes)[..16]);
     short

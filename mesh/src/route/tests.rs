@@ -1,7 +1,9 @@
 //! Routes against brute force, and what a relay makes of their labels.
 
 use super::*;
-use crate::Adjacency;
+use crate::graph::search::search;
+use crate::graph::spt::Work;
+use crate::{Adjacency, Delay, Topology};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -19,9 +21,9 @@ fn label(from: u8, to: u8) -> u16 {
 
 fn adjacency(from: u8, to: u8, delay_us: u32, mtu: u16) -> Adjacency {
     Adjacency {
-        neighbor: peer(to),
+        neighbor: peer(to).short(),
         label: LinkLabel(label(from, to)),
-        delay_us,
+        delay: Delay::from_us(delay_us.into()),
         mtu,
     }
 }
@@ -40,6 +42,88 @@ fn topology(links: &[(u8, u8, u32, u16)]) -> Topology {
     topology
 }
 
+/// A router's view of the world, which becomes one world after the other.
+struct Net {
+    view: Topology,
+    graph: Graph,
+    routes: Routes,
+    detours: Detours,
+    reached: BTreeSet<Number>,
+}
+
+impl Net {
+    fn new(own: u8) -> Self {
+        let mut view = Topology::default();
+        let mut graph = Graph::new();
+        graph.set_own(view.told.admit(peer(own)).unwrap());
+        Self {
+            view,
+            graph,
+            routes: Routes::default(),
+            detours: Detours::default(),
+            reached: BTreeSet::new(),
+        }
+    }
+
+    /// The world is now like this; tells what routes change.
+    fn turn(&mut self, now: Instant, world: &Topology, direct: &Direct) -> Vec<(PeerId, Option<Route>)> {
+        let told = &mut self.view.told;
+        for id in (0..=u8::MAX).map(peer) {
+            let new = world
+                .told
+                .find(&id)
+                .map(|number| world.told.links(number).to_vec());
+            if new.is_none() && !direct.contains_key(&id) && id != peer(OWN) {
+                if let Some(number) = told.remove(&id) {
+                    self.graph.forget(number, id);
+                    self.routes.forget(number);
+                }
+                continue;
+            }
+            let number = told.admit(id).unwrap();
+            let old = told.set(number, new.unwrap_or_default());
+            self.graph.links.renew(told, number, &old);
+            self.graph.set_direct(number, direct.get(&id).copied());
+        }
+        self.follow(now)
+    }
+
+    fn follow(&mut self, now: Instant) -> Vec<(PeerId, Option<Route>)> {
+        self.graph.update_data(&self.view.told);
+        let changes = self.routes.follow(now, &self.view.told, &mut self.graph);
+        for (number, is_reached) in self.graph.update_spread(&self.view.told) {
+            match is_reached {
+                true => assert!(self.reached.insert(number)),
+                false => assert!(self.reached.remove(&number)),
+            }
+        }
+        self.graph
+            .done()
+            .into_iter()
+            .for_each(|number| self.view.told.free(number));
+        changes
+    }
+
+    fn get(&self, to: &PeerId) -> Option<Route> {
+        self.routes
+            .get(&self.view.told, &self.graph, self.view.told.find(to)?)
+    }
+
+    fn all(&self) -> BTreeMap<PeerId, Route> {
+        self.routes
+            .all(&self.view.told, &self.graph)
+            .into_iter()
+            .collect()
+    }
+
+    /// The cost of the cheapest path.
+    fn best(&self, to: &PeerId) -> Option<u64> {
+        let number = self.view.told.find(to)?;
+        let place = self.graph.data.place(number);
+        place.is_reached().then_some(place.cost.into())
+    }
+}
+
 fn direct(paths: &[(u8, u32, u16)]) -> Direct {
     paths
         .iter()
@@ -47,7 +131,7 @@ fn direct(paths: &[(u8, u32, u16)]) -> Direct {
         .collect()
 }
 
-fn hops(route: Option<&Route>) -> Option<Vec<u8>> {
+fn hops(route: Option<Route>) -> Option<Vec<u8>> {
     route.map(|route| route.path.iter().map(|peer| peer.0[0]).collect())
 }
 
@@ -56,9 +140,10 @@ fn any_world(n: u8) -> impl Strategy<Value = (Topology, Direct)> {
     let end = prop::option::weighted(0.7, (0u32..24, prop::sample::select(vec![0u16, 1280, 1400])));
     let ends = prop::collection::vec(end, usize::from(n) * usize::from(n));
     let path = prop::option::weighted(0.4, (0u32..24, prop::sample::select(vec![0u16, 1300, 1500])));
-    (ends, prop::collection::vec(path, usize::from(n))).prop_map(move |(ends, paths)| {
+    let known = prop::collection::vec(prop::bool::weighted(0.9), usize::from(n));
+    (ends, prop::collection::vec(path, usize::from(n)), known).prop_map(move |(ends, paths, known)| {
         let mut topology = Topology::default();
-        for from in 0..n {
+        for from in (0..n).filter(|from| known[usize::from(*from)]) {
             let row = (0..n).zip(&ends[usize::from(from) * usize::from(n)..]);
             let listed =
                 row.filter_map(|(to, end)| end.map(|(delay, mtu)| adjacency(from, to, delay * 500, mtu)));
@@ -81,7 +166,7 @@ fn edge(topology: &Topology, direct: &Direct, from: u8, to: u8) -> Option<u64> {
         topology.link(&peer(from), &peer(to))?,
         topology.link(&peer(to), &peer(from))?,
     ];
-    (ours.mtu > 0 && theirs.mtu > 0).then_some(ours.delay_us.into())
+    (ours.mtu > 0 && theirs.mtu > 0).then_some(ours.delay_us().into())
 }
 
 /// Floyd and Warshall: the cost of the cheapest path for each pair, with 1 ms for each hop.
@@ -104,143 +189,182 @@ fn floyd_warshall(topology: &Topology, direct: &Direct, n: u8) -> Vec<Vec<Option
     best
 }
 
-/// All paths without a cycle of at most `left` more hops: the smallest (cost, hops) for each destination.
-fn brute_force(
-    world: &(Topology, Direct),
-    n: u8,
-    path: &mut Vec<u8>,
-    cost: u64,
-    left: usize,
-    best: &mut BTreeMap<u8, (u64, usize)>,
-) {
-    let from = path.last().copied().unwrap_or(OWN);
-    if let Some(&to) = path.last() {
-        let found = (cost, path.len());
-        best.entry(to)
-            .and_modify(|old| *old = found.min(*old))
-            .or_insert(found);
-    }
-    if left == 0 {
-        return;
-    }
-    for to in (0..n).filter(|to| *to != OWN) {
-        let Some(step) = edge(&world.0, &world.1, from, to).filter(|_| !path.contains(&to)) else {
-            continue;
-        };
-        let relay = if path.is_empty() { 0 } else { 1000 };
-        path.push(to);
-        brute_force(world, n, path, cost + step + relay, left - 1, best);
-        path.pop();
-    }
+/// What really happens to a packet with this route: each relay looks up its label among its own links.
+fn walk(world: &Topology, direct: &Direct, route: &Route) -> Option<PeerId> {
+    let (end, cost) = end_and_cost(world, direct, route)?;
+    (cost == route.cost_us).then_some(end)
 }
 
-/// What really happens to a packet with this route: each relay looks up its label among its own links.
-fn walk(topology: &Topology, direct: &Direct, route: &Route) -> Option<PeerId> {
+fn end_and_cost(world: &Topology, direct: &Direct, route: &Route) -> Option<(PeerId, u64)> {
     let first = *route.path.first()?;
     let mut mtu = direct.get(&first)?.mtu;
     let mut cost = u64::from(direct.get(&first)?.delay_us);
     let mut visited = BTreeSet::from([peer(OWN), first]);
     let mut at = first;
     for label in &route.labels {
-        let link = topology
-            .adjacencies(&at)
-            .iter()
-            .find(|adjacency| adjacency.label == *label)?;
-        let back = topology.link(&link.neighbor, &at)?;
+        let links = world.told.links(world.told.find(&at)?);
+        let link = links.iter().find(|adjacency| adjacency.label == *label)?;
+        let next = *world.told.id(world.told.number(link.neighbor)?)?;
+        let back = world.link(&next, &at)?;
         mtu = mtu.min(link.mtu).min(back.mtu);
-        cost += u64::from(link.delay_us) + 1000;
-        at = link.neighbor;
+        cost += u64::from(link.delay_us()) + 1000;
+        at = next;
         visited.insert(at).then_some(())?;
     }
-    let honest = route.mtu > 0 && route.mtu <= mtu && route.cost_us == cost;
-    (honest && route.labels.len() + 1 == route.path.len()).then_some(at)
+    let honest = route.mtu > 0 && route.mtu <= mtu;
+    (honest && route.labels.len() + 1 == route.path.len()).then_some((at, cost))
+}
+
+/// What data threads need of a route; its cost changes without their being told.
+fn told(route: &Route) -> (Vec<PeerId>, Vec<LinkLabel>, u16) {
+    (route.path.clone(), route.labels.clone(), route.mtu)
 }
 
 proptest! {
     #[test]
-    fn shortest_paths_agree_with_floyd_and_warshall(world in any_world(8)) {
-        let found = Graph::of_data(peer(OWN), &world.0, &world.1).routes(&peer(OWN), MAX_LABELS + 1);
-        let expected = floyd_warshall(&world.0, &world.1, 8);
-        for to in (0..8).filter(|to| *to != OWN) {
-            let cost = found.get(&peer(to)).map(|route| route.cost_us + 1000);
-            prop_assert_eq!(cost, expected[usize::from(OWN)][usize::from(to)], "to {}", to);
+    fn shortest_paths_agree_with_floyd_and_warshall(worlds in prop::collection::vec(any_world(8), 1..4)) {
+        let mut net = Net::new(OWN);
+        for (step, world) in worlds.iter().enumerate() {
+            net.turn(Instant(step as u64), &world.0, &world.1);
+            let expected = floyd_warshall(&world.0, &world.1, 8);
+            for to in (0..8).filter(|to| *to != OWN) {
+                let cost = net.best(&peer(to)).map(|cost| cost + 1000);
+                prop_assert_eq!(cost, expected[usize::from(OWN)][usize::from(to)], "to {}", to);
+            }
         }
     }
 
     #[test]
-    fn shortest_paths_within_a_limit_agree_with_brute_force(world in any_world(6), limit in 1usize..6) {
-        let found = Graph::of_data(peer(OWN), &world.0, &world.1).routes(&peer(OWN), limit);
-        let mut expected = BTreeMap::new();
-        brute_force(&world, 6, &mut Vec::new(), 0, limit, &mut expected);
-        let found: BTreeMap<u8, (u64, usize)> =
-            found.iter().map(|(peer, route)| (peer.0[0], (route.cost_us, route.path.len()))).collect();
-        prop_assert_eq!(found, expected);
-    }
-
-    #[test]
-    fn labels_lead_to_the_destination(worlds in prop::collection::vec(any_world(7), 1..6)) {
-        let mut routes = Routes::new(peer(OWN));
+    fn labels_lead_to_the_destination(worlds in prop::collection::vec((any_world(7), 0u64..20), 1..8)) {
+        let mut net = Net::new(OWN);
         let mut replayed = BTreeMap::new();
-        for (step, (topology, direct)) in worlds.into_iter().enumerate() {
-            for (peer, route) in routes.recompute(Instant(step as u64), &topology, &direct) {
-                prop_assert_ne!(replayed.get(&peer), route.as_ref());
+        let mut now = Instant(0);
+        for ((world, direct), seconds) in worlds {
+            now = now + Duration::from_secs(seconds);
+            for (peer, route) in net.turn(now, &world, &direct) {
                 match route {
-                    Some(route) => replayed.insert(peer, route),
-                    None => replayed.remove(&peer),
+                    Some(route) => replayed.insert(peer, told(&route)),
+                    None => Some(replayed.remove(&peer).expect("there was one")),
                 };
             }
-            let table: BTreeMap<PeerId, Route> = routes.iter().map(|(peer, route)| (*peer, route.clone())).collect();
-            prop_assert_eq!(&replayed, &table);
-            let best = Graph::of_data(peer(OWN), &topology, &direct).routes(&peer(OWN), MAX_LABELS + 1);
-            prop_assert!(table.keys().eq(best.keys()));
+            let table = net.all();
+            let expected: BTreeMap<_, _> = table.iter().map(|(peer, route)| (*peer, told(route))).collect();
+            prop_assert_eq!(&replayed, &expected);
+            let reached = (0..=u8::MAX).map(peer).filter(|to| *to != peer(OWN) && net.best(to).is_some());
+            prop_assert!(table.keys().copied().eq(reached));
             for (to, route) in &table {
-                prop_assert_eq!(walk(&topology, &direct, route), Some(*to));
-                let gain = route.cost_us - best[to].cost_us;
+                prop_assert_eq!(walk(&world, &direct, route), Some(*to));
+                let gain = route.cost_us - net.best(to).unwrap();
                 let kept = if route.path.len() == 1 { (20, 5000) } else { (10, 1000) };
                 prop_assert!(gain <= kept.1 || gain * 100 <= route.cost_us * kept.0);
             }
-            prop_assert_eq!(routes.recompute(Instant(99), &topology, &direct), vec![]);
+            prop_assert_eq!(net.turn(now, &world, &direct), vec![]);
+        }
+        // At rest nothing deviates but direct paths.
+        for (peer, route) in net.follow(now + KEPT_FOR) {
+            replayed.insert(peer, told(&route.expect("no way is lost by waiting")));
+        }
+        prop_assert_eq!(net.routes.relayed, 0);
+        for (to, route) in net.all() {
+            prop_assert_eq!(&replayed[&to], &told(&route));
+            prop_assert!(route.path.len() == 1 || Some(route.cost_us) == net.best(&to));
         }
     }
 
     #[test]
-    fn control_paths_take_any_two_way_link((topology, _) in any_world(7)) {
-        let paths = control_paths(peer(OWN), &topology);
-        for (to, path) in &paths {
-            prop_assert_eq!(path.last(), Some(to));
-            let mut from = peer(OWN);
-            for hop in path {
-                prop_assert!(topology.link(&from, hop).is_some());
-                from = *hop;
+    fn control_paths_take_any_two_way_link((world, _) in any_world(7)) {
+        let mut net = Net::new(OWN);
+        net.turn(Instant(0), &world, &Direct::new());
+        let (known, tree) = (&net.view.told, &net.graph.spread.tree);
+        let view = net.graph.control_view(known);
+        let own = known.find(&peer(OWN)).unwrap();
+        for to in (0..7).filter_map(|to| known.find(&peer(to))) {
+            let found = search(&view, own, to, |_, _| true, 100);
+            prop_assert_eq!(found.is_some(), tree.reaches(to));
+            prop_assert_eq!(tree.reaches(to), net.reached.contains(&to));
+            for path in [found, tree.between(own, to)].into_iter().flatten() {
+                let ids: Vec<_> = path.iter().map(|hop| *known.id(*hop).unwrap()).collect();
+                prop_assert!(to == own || path.last() == Some(&to));
+                for (from, to) in [peer(OWN)].iter().chain(&ids).zip(&ids) {
+                    prop_assert!(world.link(from, to).is_some());
+                }
+                prop_assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
             }
         }
-        let reached = paths.keys().copied().chain([peer(OWN)]);
-        let next_to_reached = reached.flat_map(|from| topology.links(from));
-        for (link, _) in next_to_reached {
-            prop_assert!(link.neighbor == peer(OWN) || paths.contains_key(&link.neighbor));
-        }
     }
 
     #[test]
-    fn a_broadcast_reaches_each_member_once((topology, _) in any_world(8), members: [bool; 8], source in 0u8..8) {
-        let members: BTreeSet<PeerId> = (0..8).filter(|n| members[usize::from(*n)]).map(peer).collect();
-        let tree = BroadcastTree::new(peer(source), &topology);
-        let mut received = BTreeMap::from([(peer(source), 0usize)]);
-        let mut waiting = vec![peer(source)];
+    fn a_broadcast_reaches_each_member_once((world, _) in any_world(8), members: [bool; 8], source in 0u8..8) {
+        let (known, slab) = (&world.told, &world.links.slab);
+        let Some(source) = known.find(&peer(source)) else { return Ok(()) };
+        let members: Vec<Number> = (0..8).filter(|n| members[usize::from(*n)])
+            .filter_map(|n| known.find(&peer(n))).collect();
+        let tree = BroadcastTree::new(source, known, slab, &mut Work::default());
+        let mut received = BTreeMap::from([(source, 0)]);
+        let mut waiting = vec![source];
         while let Some(at) = waiting.pop() {
-            let children = tree.children(&at, &members);
-            prop_assert!(at == peer(source) || members.contains(&at) || !children.is_empty(), "a branch to nobody");
-            for child in children {
-                prop_assert!(topology.link(&at, &child).is_some_and(|link| link.mtu > 0));
-                prop_assert_eq!(tree.parent(&child), Some(at));
+            let children = tree.children(known, at, &members);
+            prop_assert!(at == source || members.contains(&at) || !children.is_empty(), "a branch to nobody");
+            prop_assert!(children.is_sorted());
+            for id in children {
+                let child = known.find(&id).unwrap();
+                prop_assert!(world.link(known.id(at).unwrap(), &id).is_some_and(|link| link.mtu > 0));
+                prop_assert_eq!(tree.parent(child), Some(at));
                 prop_assert_eq!(received.insert(child, received[&at] + 1), None, "reached twice");
                 waiting.push(child);
             }
         }
-        prop_assert!(received.values().all(|&hops| hops <= tree.depth()));
+        prop_assert!(received.iter().all(|(router, hops)| tree.hops(*router) == Some(*hops)));
         let unreached = members.iter().filter(|member| !received.contains_key(member));
         for member in unreached {
-            prop_assert_eq!(tree.parent(member), None);
+            prop_assert_eq!(tree.parent(*member), None);
+        }
+    }
+}
+
+proptest! {
+    /// Wherever there is a way round a neighbour to what its labels name, it is told, and leads there.
+    #[test]
+    fn detours_lead_round_neighbours(worlds in prop::collection::vec(any_world(8), 1..5)) {
+        let mut net = Net::new(OWN);
+        let mut told = BTreeMap::new();
+        let mut now = Instant(0);
+        for (world, direct) in &worlds {
+            now = now + Duration::from_secs(60);
+            net.turn(now, world, direct);
+            // Waits until those are gone, too, whose links are.
+            for wait in [0, 11] {
+                now = now + Duration::from_secs(wait);
+                net.detours.force(now);
+                for (neighbor, label, route) in net.detours.poll(now, &net.view.told, &net.graph) {
+                    match route {
+                        Some(route) => told.insert((neighbor, label), route),
+                        None => Some(told.remove(&(neighbor, label)).expect("there was one")),
+                    };
+                }
+            }
+            for ((neighbor, label), route) in &told {
+                let end = end_and_cost(world, direct, route).map(|(end, _)| end);
+                prop_assert_eq!(end, route.path.last().copied());
+                prop_assert_ne!(&route.path[0], neighbor);
+                let links = world.told.find(neighbor).map(|number| world.told.links(number));
+                let end = links.unwrap_or_default().iter().find(|link| link.label == *label);
+                let end = end.and_then(|link| (0..8).map(peer).find(|peer| peer.short() == link.neighbor));
+                prop_assert_eq!(end.or(Some(*neighbor)), route.path.last().copied());
+            }
+            for neighbor in (1..8).filter(|n| world.link(&peer(OWN), &peer(*n)).is_some()) {
+                let mut without = direct.clone();
+                without.remove(&peer(neighbor));
+                let reach = floyd_warshall(world, &without, 8);
+                let links = world.told.links(world.told.find(&peer(neighbor)).unwrap());
+                let next = links.iter().filter_map(|link| Some((link.label, world.told.number(link.neighbor)?)));
+                let next = next.map(|(label, number)| (label, world.told.id(number).unwrap().0[0]));
+                let next = next.filter(|(_, to)| *to != OWN && *to != neighbor);
+                for (label, to) in next.chain([(LinkLabel(0), neighbor)]) {
+                    let is_told = told.contains_key(&(peer(neighbor), label));
+                    prop_assert_eq!(is_told, reach[usize::from(OWN)][usize::from(to)].is_some());
+                }
+            }
         }
     }
 }
@@ -254,28 +378,24 @@ fn line(last: u8) -> (Vec<(u8, u8, u32, u16)>, Direct) {
 }
 
 #[test]
-fn a_header_holds_thirteen_labels() {
+fn longer_paths_tell_the_labels_of_their_first_part() {
     let (links, first) = line(16);
-    let mut routes = Routes::new(peer(0));
-    routes.recompute(Instant(0), &topology(&links), &first);
-    let longest = routes.get(&peer(14)).unwrap();
-    assert_eq!((longest.path.len(), longest.labels.len()), (14, MAX_LABELS));
-    assert_eq!(longest.cost_us, 14 * 1000 + 13 * 1000);
-    assert!(routes.get(&peer(15)).is_none() && routes.get(&peer(16)).is_none());
-    assert_eq!(control_paths(peer(0), &topology(&links))[&peer(16)].len(), 16);
-}
-
-#[test]
-fn a_cheaper_path_that_is_too_long_does_not_hide_one_that_fits() {
-    let (mut links, first) = line(16);
-    links.push((1, 10, 90_000, 1400));
-    let mut routes = Routes::new(peer(0));
-    routes.recompute(Instant(0), &topology(&links), &first);
-    assert_eq!(hops(routes.get(&peer(14))), Some((1..=14).collect()));
-    assert_eq!(
-        hops(routes.get(&peer(16))),
-        Some(vec![1, 10, 11, 12, 13, 14, 15, 16])
-    );
+    let mut net = Net::new(0);
+    let changes: BTreeMap<_, _> = net
+        .turn(Instant(0), &topology(&links), &first)
+        .into_iter()
+        .collect();
+    let cost = |hops: u64| hops * u64::from(Delay::from_us(1000).us()) + (hops - 1) * 1000;
+    for to in [14, 15, 16] {
+        let route = net.get(&peer(to)).unwrap();
+        assert_eq!((route.path.len(), route.labels.len()), (to.into(), MAX_LABELS));
+        assert_eq!(
+            route.cost_us,
+            cost(to.into()) + 1000 - u64::from(Delay::from_us(1000).us())
+        );
+        assert_eq!(changes[&peer(to)].as_ref(), Some(&route));
+        assert_eq!(route.labels[12], LinkLabel(label(13, 14)));
+    }
 }
 
 #[test]
@@ -287,21 +407,21 @@ fn equal_costs_go_by_hops_and_then_by_ids() {
         (5, 4, 0, 1400),
     ]);
     let first = direct(&[(1, 1000, 1400), (2, 1000, 1400), (3, 1000, 1400)]);
-    let mut routes = Routes::new(peer(0));
-    routes.recompute(Instant(0), &even, &first);
-    assert_eq!(hops(routes.get(&peer(4))), Some(vec![1, 4]));
-    assert_eq!(routes.get(&peer(4)).unwrap().labels, [LinkLabel(label(1, 4))]);
+    let mut net = Net::new(0);
+    net.turn(Instant(0), &even, &first);
+    assert_eq!(hops(net.get(&peer(4))), Some(vec![1, 4]));
+    assert_eq!(net.get(&peer(4)).unwrap().labels, [LinkLabel(label(1, 4))]);
 }
 
 #[test]
-fn a_broken_path_is_left_at_once_and_a_working_one_kept() {
-    let worlds = |cost, mtu, new_label| {
+fn a_broken_path_is_left_at_once_and_a_working_one_kept_for_a_while() {
+    let worlds = |cost: u32, mtu, new_label| {
         let mut world = topology(&[(1, 3, cost, mtu), (2, 3, 3000, 1400)]);
         if let Some(label) = new_label {
             let link = Adjacency {
-                neighbor: peer(3),
+                neighbor: peer(3).short(),
                 label: LinkLabel(label),
-                delay_us: cost,
+                delay: Delay::from_us(cost.into()),
                 mtu,
             };
             world.set(peer(1), vec![link]);
@@ -309,69 +429,81 @@ fn a_broken_path_is_left_at_once_and_a_working_one_kept() {
         world
     };
     let first = direct(&[(1, 3000, 1400), (2, 3000, 1400)]);
-    let mut routes = Routes::new(peer(0));
-    let path = |routes: &Routes| hops(routes.get(&peer(3)));
-    routes.recompute(Instant(1), &worlds(3000, 1400, None), &first);
-    assert_eq!(path(&routes), Some(vec![1, 3]));
-    // A little worse: kept, with its new cost. The hops are what they were.
-    let changes = routes.recompute(Instant(2), &worlds(3500, 1400, None), &first);
-    assert_eq!((changes.len(), path(&routes)), (1, Some(vec![1, 3])));
+    let mut net = Net::new(0);
+    let path = |net: &Net| hops(net.get(&peer(3)));
+    net.turn(Instant(1), &worlds(3000, 1400, None), &first);
+    assert_eq!(path(&net), Some(vec![1, 3]));
+    // A little worse: kept, with its new cost. The hops are what they were, so nobody need be told.
+    assert_eq!(net.turn(Instant(2), &worlds(3500, 1400, None), &first), vec![]);
+    assert_eq!(path(&net), Some(vec![1, 3]));
+    let cost = net.get(&peer(3)).unwrap().cost_us;
+    assert_eq!(cost, 4000 + u64::from(Delay::from_us(3500).us()));
+    // But not for ever.
+    let end = net.routes.next_timeout().unwrap();
+    assert_eq!(end, Instant(2) + KEPT_FOR);
+    let mut again = Net::new(0);
+    again.turn(Instant(1), &worlds(3000, 1400, None), &first);
+    again.turn(Instant(2), &worlds(3500, 1400, None), &first);
+    assert_eq!(again.follow(end).len(), 1);
     assert_eq!(
-        (routes.get(&peer(3)).unwrap().cost_us, routes.since(&peer(3))),
-        (7500, Some(Instant(1)))
+        (path(&again), again.routes.next_timeout()),
+        (Some(vec![2, 3]), None)
     );
     // Another label: as good as gone, and so the best one is taken.
-    routes.recompute(Instant(3), &worlds(3500, 1400, Some(9)), &first);
-    assert_eq!(
-        (path(&routes), routes.since(&peer(3))),
-        (Some(vec![2, 3]), Some(Instant(3)))
-    );
-    routes.recompute(Instant(4), &worlds(1000, 1400, None), &first);
-    assert_eq!(path(&routes), Some(vec![1, 3]));
+    net.turn(Instant(3), &worlds(3500, 1400, Some(9)), &first);
+    assert_eq!(path(&net), Some(vec![2, 3]));
+    net.turn(Instant(4), &worlds(1000, 1400, None), &first);
+    assert_eq!(path(&net), Some(vec![1, 3]));
     // No data path on one of its links, then no label, then no direct path to its first relay.
-    routes.recompute(Instant(5), &worlds(1000, 0, None), &first);
-    assert_eq!(path(&routes), Some(vec![2, 3]));
-    routes.recompute(Instant(6), &worlds(0, 1400, Some(0)), &first);
-    assert_eq!(path(&routes), Some(vec![2, 3]));
-    routes.recompute(Instant(7), &worlds(0, 1400, None), &direct(&[(1, 9000, 1400)]));
-    assert_eq!(path(&routes), Some(vec![1, 3]));
-    let changes = routes.recompute(Instant(8), &worlds(0, 1400, None), &direct(&[]));
+    net.turn(Instant(5), &worlds(1000, 0, None), &first);
+    assert_eq!(path(&net), Some(vec![2, 3]));
+    net.turn(Instant(6), &worlds(0, 1400, Some(0)), &first);
+    assert_eq!(path(&net), Some(vec![2, 3]));
+    net.turn(Instant(7), &worlds(0, 1400, None), &direct(&[(1, 9000, 1400)]));
+    assert_eq!(path(&net), Some(vec![1, 3]));
+    let changes = net.turn(Instant(8), &worlds(0, 1400, None), &direct(&[]));
     assert_eq!(changes, [(peer(1), None), (peer(2), None), (peer(3), None)]);
-    assert_eq!(routes.iter().count(), 0);
+    assert_eq!(net.all().len(), 0);
 }
 
 #[test]
 fn a_path_on_demand_replaces_the_relay_and_gives_way_to_it() {
     let world = topology(&[(0, 1, 100, 1400), (1, 2, 100, 1400)]);
-    let mut routes = Routes::new(peer(0));
-    routes.recompute(Instant(0), &world, &direct(&[(1, 100, 1400)]));
-    assert_eq!(hops(routes.get(&peer(2))), Some(vec![1, 2]));
+    let mut net = Net::new(0);
+    net.turn(Instant(0), &world, &direct(&[(1, 100, 1400)]));
+    assert_eq!(hops(net.get(&peer(2))), Some(vec![1, 2]));
     // Less than a millisecond is gained, and still it is taken.
-    routes.recompute(Instant(1), &world, &direct(&[(1, 100, 1400), (2, 300, 1300)]));
-    assert_eq!(hops(routes.get(&peer(2))), Some(vec![2]));
-    assert_eq!(routes.get(&peer(2)).unwrap().mtu, 1300);
-    routes.recompute(Instant(2), &world, &direct(&[(1, 100, 1400)]));
-    assert_eq!(hops(routes.get(&peer(2))), Some(vec![1, 2]));
+    net.turn(Instant(1), &world, &direct(&[(1, 100, 1400), (2, 300, 1300)]));
+    assert_eq!(hops(net.get(&peer(2))), Some(vec![2]));
+    assert_eq!(net.get(&peer(2)).unwrap().mtu, 1300);
+    net.turn(Instant(2), &world, &direct(&[(1, 100, 1400)]));
+    assert_eq!(hops(net.get(&peer(2))), Some(vec![1, 2]));
+}
+
+#[test]
+fn kept_paths_are_bounded() {
+    // Everybody behind 1 and 2; the way over 1 gets a little worse.
+    let world = |cost| {
+        let rest = (3..=255).flat_map(|n| [(1, n, cost, 1400), (2, n, 3000, 1400)]);
+        topology(&rest.collect::<Vec<_>>())
+    };
+    let first = direct(&[(1, 3000, 1400), (2, 3000, 1400)]);
+    let mut net = Net::new(0);
+    net.turn(Instant(0), &world(3000), &first);
+    for round in 1..60 {
+        let now = Instant(0) + Duration::from_secs(round);
+        net.turn(now, &world(if round % 2 == 1 { 3500 } else { 3000 }), &first);
+        assert!(net.routes.relayed <= MAX_KEPT && net.routes.ends.len() <= 4 * MAX_KEPT + 256);
+        assert_eq!(net.routes.relayed, net.routes.kept.len());
+    }
 }
 
 #[test]
 fn the_smallest_mtu_of_both_ends_counts() {
     let mut world = topology(&[(0, 1, 100, 1400), (1, 2, 100, 1390)]);
     world.set(peer(2), vec![adjacency(2, 1, 100, 1350)]);
-    let mut routes = Routes::new(peer(0));
-    routes.recompute(Instant(0), &world, &direct(&[(1, 100, 1500)]));
-    assert_eq!(routes.get(&peer(1)).unwrap().mtu, 1400);
-    assert_eq!(routes.get(&peer(2)).unwrap().mtu, 1350);
-}
-
-#[test]
-fn strangers_have_no_tree_and_no_paths() {
-    let world = topology(&[(1, 2, 100, 1400)]);
-    let tree = BroadcastTree::new(peer(9), &world);
-    assert_eq!(
-        (tree.children(&peer(9), &BTreeSet::from([peer(1)])), tree.depth()),
-        (vec![], 0)
-    );
-    assert_eq!(tree.parent(&peer(1)), None);
-    assert!(control_paths(peer(9), &world).is_empty());
+    let mut net = Net::new(0);
+    net.turn(Instant(0), &world, &direct(&[(1, 100, 1500)]));
+    assert_eq!(net.get(&peer(1)).unwrap().mtu, 1400);
+    assert_eq!(net.get(&peer(2)).unwrap().mtu, 1350);
 }

@@ -6,13 +6,19 @@
 //! `PeerInfo` that proves knowledge of the secret. An origin that could not be reached for ten minutes is
 //! collected; what it had reached by then is remembered for a day, so that nobody can play back older records.
 
+mod slots;
+pub(crate) mod sums;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use sums::Sums;
+
 use crate::fdb::MacsBody;
-use crate::record::{Key, LinkStateBody, Record, Version, kind};
-use crate::{Adjacency, DropReason, Instant, PeerId, PeerInfo, Signer};
-use std::collections::BTreeMap;
+use crate::record::{Key, Record, Version, kind};
+use crate::{Adjacency, DropReason, Instant, PeerId, PeerInfo, ShortId, Signer};
+use slots::{Slot, Slots, slot};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Routers that are remembered.
@@ -27,10 +33,15 @@ pub(crate) const MAX_ORIGIN_BYTES: usize = 4 << 20;
 pub(crate) const MAX_BYTES: usize = 256 << 20;
 /// Time without a way to a router after which it is collected.
 pub(crate) const COLLECT_AFTER: Duration = Duration::from_secs(600);
+/// Routers that could not be reached for so long are not passed on.
+pub(crate) const PASSED_ON: Duration = Duration::from_secs(60);
 /// How long a collected router's versions are remembered.
 pub(crate) const FLOOR_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Time between two looks for routers to collect.
 const COLLECT_EVERY: Duration = Duration::from_secs(30);
+
+/// Where a router's `PeerInfo` is among its records.
+const INFO: Slot = (kind::PEER_INFO, 0);
 
 /// What became of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,10 +57,11 @@ pub(crate) enum Merged {
 /// What is known of one router.
 #[derive(Debug)]
 struct Origin {
-    records: BTreeMap<(u8, u64), Record>,
-    info: PeerInfo,
+    records: Slots,
     bytes: usize,
     unreachable_since: Option<Instant>,
+    /// Its records are compared with neighbours and passed on.
+    is_covered: bool,
 }
 
 /// The versions of a collected router.
@@ -67,32 +79,41 @@ pub(crate) struct Store {
     bytes: usize,
     evicted: Vec<PeerId>,
     next_collection: Instant,
+    own: Option<PeerId>,
+    sums: Sums,
+    /// Sum of the marks of the records of all reachable routers.
+    reached: u64,
+    /// Routers without a way to them, by the time since when.
+    away: BTreeSet<(Instant, PeerId)>,
+    /// Those of them that are still covered.
+    fading: BTreeSet<(Instant, PeerId)>,
+    /// When floors end.
+    floor_ends: BTreeSet<(Instant, PeerId)>,
 }
 
 impl Store {
     /// Takes in a record, if it is newer than what is there, well-formed, rightly signed, and of a router that
     /// knows the secret.
-    pub(crate) fn merge(&mut self, now: Instant, record: Record, signer: &dyn Signer) -> Merged {
-        match self.judge(&record, signer) {
-            Ok(info) => {
-                if let Err(full) = self.make_room(&record) {
-                    return Merged::Refused(full);
-                }
-                Merged::New(self.insert(now, record, info))
-            }
-            Err(verdict) => verdict,
+    pub(crate) fn merge(&mut self, now: Instant, record: Arc<Record>, signer: &dyn Signer) -> Merged {
+        if let Err(verdict) = self.judge(&record, signer) {
+            return verdict;
+        }
+        match self.make_room(&record) {
+            Ok(()) => Merged::New(self.insert(now, record)),
+            Err(full) => Merged::Refused(full),
         }
     }
 
     /// Stores a record of our own making.
-    pub(crate) fn put_own(&mut self, now: Instant, record: Record) {
-        let info = (record.key.kind == kind::PEER_INFO)
-            .then(|| PeerInfo::read(record.body(), &record.key, &record.version));
-        self.insert(now, record, info.flatten());
+    pub(crate) fn put_own(&mut self, now: Instant, record: Arc<Record>) {
+        let id = record.key.origin;
+        self.insert(now, record);
+        self.note_reachable(now, &id, true);
+        self.own = Some(id);
     }
 
-    /// The `PeerInfo` inside, if the record is one. `Err`: not to be stored.
-    fn judge(&self, record: &Record, signer: &dyn Signer) -> Result<Option<PeerInfo>, Merged> {
+    /// `Err`: not to be stored.
+    fn judge(&self, record: &Record, signer: &dyn Signer) -> Result<(), Merged> {
         let refused = |reason| Err(Merged::Refused(reason));
         let key = &record.key;
         match self.version(key) {
@@ -106,22 +127,19 @@ impl Store {
         {
             return refused(DropReason::StaleRecord);
         }
-        let info = match key.kind {
-            kind::PEER_INFO => match PeerInfo::read(record.body(), key, &record.version) {
-                None => return refused(DropReason::MalformedRecord),
-                info => info,
-            },
-            _ => match self.origins.get(&key.origin) {
-                None => return refused(DropReason::Unadmitted),
-                Some(origin) if record.version.epoch < origin.info.epoch => {
-                    return refused(DropReason::StaleRecord);
-                }
-                Some(_) if !is_readable(record) => return refused(DropReason::MalformedRecord),
-                Some(_) => None,
-            },
-        };
-        if info
-            .as_ref()
+        let is_info = key.kind == kind::PEER_INFO;
+        match self.info(&key.origin) {
+            None if !is_info => return refused(DropReason::Unadmitted),
+            Some(info) if !is_info && record.version.epoch < info.epoch => {
+                return refused(DropReason::StaleRecord);
+            }
+            _ => {}
+        }
+        if record.body().is_none() {
+            return refused(DropReason::MalformedRecord);
+        }
+        if record
+            .info()
             .is_some_and(|info| !signer.admits(&key.origin, &info.admissions))
         {
             return refused(DropReason::Unadmitted);
@@ -129,7 +147,18 @@ impl Store {
         if !record.verify(signer) {
             return refused(DropReason::BadSignature);
         }
-        Ok(info)
+        if self.named(key.origin.short()).is_some_and(|id| id != key.origin) {
+            return refused(DropReason::IdentityClash);
+        }
+        Ok(())
+    }
+
+    /// The router with this short id. There is never more than one: links name routers by it.
+    pub(crate) fn named(&self, short: ShortId) -> Option<PeerId> {
+        let mut least = [0; 32];
+        least[..8].copy_from_slice(&short.0);
+        let (id, _) = self.origins.range(PeerId(least)..).next()?;
+        (id.short() == short).then_some(*id)
     }
 
     /// Checks the limits; drops the router that was away longest if there are too many.
@@ -137,19 +166,15 @@ impl Store {
         let size = record.bytes().len();
         let Some(origin) = self.origins.get(&record.key.origin) else {
             if self.origins.len() >= MAX_ORIGINS || self.bytes + size > MAX_BYTES {
-                let longest_away = self
-                    .origins
-                    .iter()
-                    .filter_map(|(id, o)| Some((o.unreachable_since?, *id)));
-                let (_, id) = longest_away.min().ok_or(DropReason::StoreFull)?;
+                let (_, id) = *self.away.first().ok_or(DropReason::StoreFull)?;
                 self.remove(&id);
                 self.evicted.push(id);
             }
             return Ok(());
         };
-        let slot = (record.key.kind, record.key.subkey);
-        let replaced = origin.records.get(&slot).map_or(0, |old| old.bytes().len());
-        let unknown = origin.records.range((kind::MACS + 1, 0)..).count();
+        let place = slot(record);
+        let replaced = origin.records.get(place).map_or(0, |old| old.bytes().len());
+        let unknown = origin.records.count_from((kind::MACS + 1, 0));
         let is_more = replaced == 0 && record.key.kind != kind::PEER_INFO;
         let full = (is_more && origin.records.len() >= MAX_ORIGIN_RECORDS)
             || (is_more && record.key.kind > kind::MACS && unknown >= MAX_ORIGIN_UNKNOWN)
@@ -158,46 +183,49 @@ impl Store {
         if full { Err(DropReason::StoreFull) } else { Ok(()) }
     }
 
-    fn insert(&mut self, now: Instant, record: Record, info: Option<PeerInfo>) -> Vec<(u8, u64)> {
+    fn insert(&mut self, now: Instant, record: Arc<Record>) -> Vec<(u8, u64)> {
         let id = record.key.origin;
-        let slot = (record.key.kind, record.key.subkey);
-        let origin = match (self.origins.remove(&id), info) {
-            (Some(mut origin), info) => {
-                origin.info = info.unwrap_or(origin.info);
-                origin
+        let place = slot(&record);
+        // Our own records come with `PeerInfo` first; those of others were judged.
+        if record.info().is_none() && !self.origins.contains_key(&id) {
+            return Vec::new();
+        }
+        let origin = self.origins.entry(id).or_insert_with(|| {
+            self.away.insert((now, id));
+            self.fading.insert((now, id));
+            Origin {
+                records: Slots::default(),
+                bytes: 0,
+                unreachable_since: Some(now),
+                is_covered: true,
             }
-            (None, Some(info)) => {
-                let records = BTreeMap::new();
-                Origin {
-                    records,
-                    info,
-                    bytes: 0,
-                    unreachable_since: Some(now),
-                }
-            }
-            // Our own records come with `PeerInfo` first; those of others were judged.
-            (None, None) => return Vec::new(),
-        };
-        let origin = self.origins.entry(id).or_insert(origin);
-        let epoch = origin.info.epoch;
+        });
+        let newest = record
+            .info()
+            .or_else(|| origin.records.get(INFO).and_then(|record| record.info()));
+        let epoch = newest.map_or(0, |info| info.epoch);
         let outdated: Vec<_> = origin
             .records
             .iter()
-            .filter(|(_, old)| old.version.epoch < epoch)
-            .map(|(slot, _)| *slot)
+            .filter(|old| old.version.epoch < epoch)
+            .map(|old| slot(old))
             .collect();
-        let mut gone = 0;
-        for slot in &outdated {
-            gone += origin.records.remove(slot).map_or(0, |old| old.bytes().len());
-        }
+        let counts = u64::from(origin.unreachable_since.is_none());
         let size = record.bytes().len();
-        gone += origin
-            .records
-            .insert(slot, record)
-            .map_or(0, |old| old.bytes().len());
+        self.sums.add(&record, origin.is_covered);
+        self.reached = self.reached.wrapping_add(record.mark() * counts);
+        let replaced = origin.records.insert(record);
+        let others = outdated.iter().filter(|old| **old != place);
+        let others: Vec<_> = others.filter_map(|old| origin.records.remove(*old)).collect();
+        let mut gone = 0;
+        for old in others.iter().chain(&replaced) {
+            gone += old.bytes().len();
+            self.sums.remove(old, origin.is_covered);
+            self.reached = self.reached.wrapping_sub(old.mark() * counts);
+        }
         origin.bytes = origin.bytes + size - gone;
         self.bytes = self.bytes + size - gone;
-        outdated.into_iter().filter(|old| *old != slot).collect()
+        outdated.into_iter().filter(|old| *old != place).collect()
     }
 
     /// Forgets a router and what it was.
@@ -206,6 +234,16 @@ impl Store {
             return false;
         };
         self.bytes -= origin.bytes;
+        for record in origin.records.iter() {
+            self.sums.remove(record, origin.is_covered);
+        }
+        match origin.unreachable_since {
+            Some(since) => {
+                self.away.remove(&(since, *id));
+                self.fading.remove(&(since, *id));
+            }
+            None => self.reached = self.reached.wrapping_sub(origin.marks()),
+        }
         true
     }
 
@@ -228,80 +266,118 @@ impl Store {
     }
 
     /// The record that is stored under a key.
-    pub(crate) fn get(&self, key: &Key) -> Option<&Record> {
-        self.origins
-            .get(&key.origin)?
-            .records
-            .get(&(key.kind, key.subkey))
+    pub(crate) fn get(&self, key: &Key) -> Option<&Arc<Record>> {
+        self.origins.get(&key.origin)?.records.get((key.kind, key.subkey))
+    }
+
+    fn of_kind(&self, origin: &PeerId, kind: u8, subkey: u64) -> Option<&Arc<Record>> {
+        self.get(&Key {
+            origin: *origin,
+            kind,
+            subkey,
+        })
     }
 
     /// What a router says of itself.
     pub(crate) fn info(&self, id: &PeerId) -> Option<&PeerInfo> {
-        self.origins.get(id).map(|origin| &origin.info)
+        self.of_kind(id, kind::PEER_INFO, 0)?.info()
     }
 
     /// All routers, in order.
     pub(crate) fn infos(&self) -> impl Iterator<Item = (&PeerId, &PeerInfo)> {
-        self.origins.iter().map(|(id, origin)| (id, &origin.info))
+        self.origins
+            .iter()
+            .filter_map(|(id, origin)| Some((id, origin.records.get(INFO)?.info()?)))
     }
 
     /// All records of one router, in the order of their keys: `PeerInfo` first.
-    pub(crate) fn records(&self, id: &PeerId) -> impl Iterator<Item = &Record> {
+    pub(crate) fn records(&self, id: &PeerId) -> impl Iterator<Item = &Arc<Record>> {
         self.origins
             .get(id)
             .into_iter()
-            .flat_map(|origin| origin.records.values())
+            .flat_map(|origin| origin.records.iter())
     }
 
     /// All links a router lists.
-    pub(crate) fn adjacencies(&self, id: &PeerId) -> Vec<Adjacency> {
-        let chunks = self
-            .records(id)
-            .filter(|record| record.key.kind == kind::LINK_STATE);
-        chunks
-            .filter_map(|record| LinkStateBody::read(record.body()))
-            .flat_map(|body| body.adjacencies)
-            .collect()
+    pub(crate) fn links(&self, id: &PeerId) -> &[Adjacency] {
+        self.of_kind(id, kind::LINK_STATE, 0)
+            .map_or(&[], |record| record.links())
     }
 
     /// One chunk of the MAC addresses a router publishes.
-    pub(crate) fn macs(&self, id: &PeerId, subkey: u64) -> Option<MacsBody> {
-        read_macs(self.get(&Key {
-            origin: *id,
-            kind: kind::MACS,
-            subkey,
-        })?)
+    pub(crate) fn macs(&self, id: &PeerId, subkey: u64) -> Option<&MacsBody> {
+        self.of_kind(id, kind::MACS, subkey)?.macs()
     }
 
-    /// Tells which routers there is a way to now.
-    pub(crate) fn note_reachable(&mut self, now: Instant, is_reachable: impl Fn(&PeerId) -> bool) {
-        for (id, origin) in &mut self.origins {
-            origin.unreachable_since = if is_reachable(id) {
-                None
-            } else {
-                origin.unreachable_since.or(Some(now))
-            };
+    /// Tells that there is a way to a router now, or none any more. To this router there always is one.
+    pub(crate) fn note_reachable(&mut self, now: Instant, id: &PeerId, is_reachable: bool) {
+        let Some(origin) = self.origins.get_mut(id).filter(|_| self.own != Some(*id)) else {
+            return;
+        };
+        match (origin.unreachable_since, is_reachable) {
+            (Some(since), true) => {
+                origin.unreachable_since = None;
+                self.away.remove(&(since, *id));
+                self.fading.remove(&(since, *id));
+                self.reached = self.reached.wrapping_add(origin.marks());
+                if !std::mem::replace(&mut origin.is_covered, true) {
+                    origin.records.iter().for_each(|record| self.sums.cover(record));
+                }
+            }
+            (None, false) => {
+                origin.unreachable_since = Some(now);
+                self.away.insert((now, *id));
+                self.fading.insert((now, *id));
+                self.reached = self.reached.wrapping_sub(origin.marks());
+            }
+            _ => {}
         }
     }
 
-    /// Drops routers that were unreachable for too long, and floors that are old. Returns the routers.
+    /// What is compared with neighbours: the records of all routers but those that nobody reaches any more. Those
+    /// that could not be reached for a short while are among them: a router that has just been heard of is not
+    /// reached yet, and its records would be missed by a neighbour that comes at this moment.
+    pub(crate) fn sums(&self) -> &Sums {
+        &self.sums
+    }
+
+    /// One hash over all of that.
+    pub(crate) fn root(&mut self) -> [u8; 32] {
+        self.sums.root()
+    }
+
+    /// Leaves out of it who could not be reached for too long.
+    pub(crate) fn fade(&mut self, now: Instant) {
+        while let Some((since, id)) = self.fading.first().copied() {
+            if now.since(since) < PASSED_ON {
+                break;
+            }
+            self.fading.pop_first();
+            if let Some(origin) = self.origins.get_mut(&id) {
+                origin.is_covered = false;
+                origin.records.iter().for_each(|record| self.sums.uncover(record));
+            }
+        }
+    }
+
+    /// Sum of the marks of the records of all reachable routers, this one included.
+    pub(crate) fn reached(&self) -> u64 {
+        self.reached
+    }
+
+    /// Drops routers that were unreachable for too long, and floors that are old. Returns the routers, in order.
     pub(crate) fn collect(&mut self, now: Instant) -> Vec<PeerId> {
         if now < self.next_collection {
             return Vec::new();
         }
         self.next_collection = now + COLLECT_EVERY;
-        self.floors.retain(|_, floor| floor.until > now);
-        let is_dead = |origin: &Origin| {
-            origin
-                .unreachable_since
-                .is_some_and(|since| now.since(since) >= COLLECT_AFTER)
-        };
-        let dead: Vec<_> = self
-            .origins
-            .iter()
-            .filter(|(_, o)| is_dead(o))
-            .map(|(id, _)| *id)
-            .collect();
+        while let Some((_, id)) = self.floor_ends.first().filter(|(end, _)| *end <= now).copied() {
+            self.floor_ends.pop_first();
+            self.floors.remove(&id);
+        }
+        let is_dead = |(since, _): &&(Instant, PeerId)| now.since(*since) >= COLLECT_AFTER;
+        let mut dead: Vec<_> = self.away.iter().take_while(is_dead).map(|(_, id)| *id).collect();
+        dead.sort_unstable();
         for id in &dead {
             self.keep_floor(now, id);
             self.remove(id);
@@ -313,37 +389,28 @@ impl Store {
         let Some(origin) = self.origins.get(id) else {
             return;
         };
-        let mut versions = self
-            .floors
-            .remove(id)
-            .map(|floor| floor.versions)
-            .unwrap_or_default();
-        for (slot, record) in &origin.records {
+        let old = self.floors.remove(id);
+        if let Some(floor) = &old {
+            self.floor_ends.remove(&(floor.until, *id));
+        }
+        let mut versions = old.map(|floor| floor.versions).unwrap_or_default();
+        for record in origin.records.iter() {
             let version = (record.version.epoch, record.version.counter);
-            let floor = versions.entry(*slot).or_insert(version);
+            let floor = versions.entry(slot(record)).or_insert(version);
             *floor = version.max(*floor);
         }
         if versions.len() > MAX_ORIGIN_RECORDS || self.floors.len() >= MAX_ORIGINS {
             return;
         }
-        self.floors.insert(
-            *id,
-            Floor {
-                versions,
-                until: now + FLOOR_KEPT,
-            },
-        );
+        let until = now + FLOOR_KEPT;
+        self.floor_ends.insert((until, *id));
+        self.floors.insert(*id, Floor { versions, until });
     }
 
     /// When [`collect`](Self::collect) may have something to do; `None` while every router is reachable.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        let away = self
-            .origins
-            .values()
-            .filter_map(|origin| origin.unreachable_since)
-            .min();
-        let collection = away.map(|since| since + COLLECT_AFTER);
-        let expiry = self.floors.values().map(|floor| floor.until).min();
+        let collection = self.away.first().map(|(since, _)| *since + COLLECT_AFTER);
+        let expiry = self.floor_ends.first().map(|(end, _)| *end);
         [collection, expiry]
             .into_iter()
             .flatten()
@@ -352,17 +419,10 @@ impl Store {
     }
 }
 
-/// True unless the kind is known and the body is not what it should be.
-fn is_readable(record: &Record) -> bool {
-    match record.key.kind {
-        kind::LINK_STATE => LinkStateBody::read(record.body()).is_some(),
-        kind::MACS => read_macs(record).is_some(),
-        _ => true,
+impl Origin {
+    /// Sum of the marks of its records.
+    fn marks(&self) -> u64 {
+        let marks = self.records.iter().map(|record| record.mark());
+        marks.fold(0, u64::wrapping_add)
     }
-}
-
-fn read_macs(record: &Record) -> Option<MacsBody> {
-    postcard::take_from_bytes(record.body())
-        .ok()
-        .map(|(body, _)| body)
 }

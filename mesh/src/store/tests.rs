@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 const JUDGE: FakeSigner = FakeSigner(PeerId([0; 32]));
 
-fn all(store: &Store) -> Vec<Record> {
+fn all(store: &Store) -> Vec<Arc<Record>> {
     store
         .infos()
         .flat_map(|(id, _)| store.records(id))
@@ -14,7 +14,7 @@ fn all(store: &Store) -> Vec<Record> {
 }
 
 /// Takes in what another store holds, in the order in which messages are read: `PeerInfo` first.
-fn absorb(store: &mut Store, mut records: Vec<Record>) {
+fn absorb(store: &mut Store, mut records: Vec<Arc<Record>>) {
     records.sort_by_key(|record| record.key.kind != kind::PEER_INFO);
     for record in records {
         store.merge(Instant(0), record, &JUDGE);
@@ -23,7 +23,7 @@ fn absorb(store: &mut Store, mut records: Vec<Record>) {
     assert_eq!(store.bytes, bytes);
 }
 
-fn union(a: &[Record], b: &[Record]) -> Vec<Record> {
+fn union(a: &[Arc<Record>], b: &[Arc<Record>]) -> Vec<Arc<Record>> {
     let mut store = Store::default();
     absorb(&mut store, a.to_vec());
     absorb(&mut store, b.to_vec());
@@ -31,7 +31,7 @@ fn union(a: &[Record], b: &[Record]) -> Vec<Record> {
 }
 
 /// Records of a few routers: few keys and versions, so that they meet; some of the same version differ.
-fn some_records() -> impl Strategy<Value = Vec<Record>> {
+fn some_records() -> impl Strategy<Value = Vec<Arc<Record>>> {
     let version = (1..4_u64, 1..4_u64);
     let one =
         (1..4_u8, 0..4_u8, 0..2_u64, version, any::<bool>()).prop_map(|(n, kind, subkey, version, twin)| {
@@ -73,7 +73,85 @@ proptest! {
     }
 }
 
-fn merged(store: &mut Store, record: Record) -> Merged {
+/// What the sums should be, from nothing.
+fn assert_sums(store: &mut Store, now: Instant) {
+    store.fade(now);
+    let (mut sums, mut reached) = (Sums::default(), 0_u64);
+    for (id, origin) in &store.origins {
+        let away = origin.unreachable_since;
+        let is_covered = away.is_none_or(|since| now.since(since) < PASSED_ON);
+        assert_eq!(origin.is_covered, is_covered);
+        assert_eq!(
+            store.away.contains(&(away.unwrap_or_default(), *id)),
+            away.is_some()
+        );
+        for record in origin.records.iter() {
+            sums.add(record, is_covered);
+            reached = reached.wrapping_add(if away.is_none() { record.mark() } else { 0 });
+        }
+    }
+    assert_eq!((store.reached(), store.root()), (reached, sums.root()));
+    for bucket in 0..=255 {
+        let sorted = |records: &[Arc<Record>]| {
+            let mut marks: Vec<_> = records.iter().map(|record| record.mark()).collect();
+            marks.sort_unstable();
+            marks
+        };
+        assert_eq!(sorted(store.sums().covered(bucket)), sorted(sums.covered(bucket)));
+        assert_eq!(sorted(store.sums().all(bucket)), sorted(sums.all(bucket)));
+    }
+    let away = store
+        .origins
+        .values()
+        .filter(|origin| origin.unreachable_since.is_some());
+    assert_eq!(store.away.len(), away.count());
+    assert!(store.fading.is_subset(&store.away));
+    let ends: BTreeSet<_> = store
+        .floors
+        .iter()
+        .map(|(id, floor)| (floor.until, *id))
+        .collect();
+    assert_eq!(store.floor_ends, ends);
+}
+
+proptest! {
+    #[test]
+    fn sums_are_those_of_what_is_there_whatever_happened(
+        steps in prop::collection::vec((some_records(), 1..4_u8, 0..6_u8, 0..90_u64), 0..30),
+    ) {
+        let (mut store, mut now) = (Store::default(), Instant(0));
+        for (records, n, what, seconds) in steps {
+            now = now + Duration::from_secs(seconds);
+            match what {
+                0 | 1 => records.into_iter().for_each(|record| drop(store.merge(now, record, &JUDGE))),
+                2 => drop(store.remove(&id(n))),
+                3 | 4 => store.note_reachable(now, &id(n), what == 3),
+                _ => {
+                    now = now + COLLECT_AFTER * u32::from(seconds > 60);
+                    store.collect(now);
+                }
+            }
+            assert_sums(&mut store, now);
+        }
+    }
+}
+
+#[test]
+fn a_router_always_counts_itself_in() {
+    let mut store = Store::default();
+    store.put_own(Instant(0), info_record(1, 1, 1));
+    let later = Instant(0) + COLLECT_AFTER;
+    store.note_reachable(later, &id(1), false);
+    assert_sums(&mut store, later + COLLECT_AFTER);
+    assert_eq!(store.reached(), info_record(1, 1, 1).mark());
+    assert_eq!(
+        (store.next_timeout(), store.collect(later + COLLECT_AFTER)),
+        (None, Vec::new())
+    );
+    assert_ne!(store.root(), Store::default().root());
+}
+
+fn merged(store: &mut Store, record: Arc<Record>) -> Merged {
     store.merge(Instant(0), record, &JUDGE)
 }
 
@@ -87,7 +165,7 @@ fn strangers_and_forgeries_are_refused() {
     );
     let mut forged = info_record(1, 1, 1).bytes().to_vec();
     *forged.last_mut().unwrap() ^= 1;
-    let forged = Record::parse(forged).unwrap();
+    let forged = Arc::new(Record::parse(forged).unwrap());
     assert_eq!(
         merged(&mut store, forged),
         Merged::Refused(DropReason::BadSignature)
@@ -121,6 +199,11 @@ fn strangers_and_forgeries_are_refused() {
     assert_eq!(
         merged(&mut store, older),
         Merged::Refused(DropReason::StaleRecord)
+    );
+    let chunk = record(1, (kind::LINK_STATE, 1), (1, 3), &[0]);
+    assert_eq!(
+        merged(&mut store, chunk),
+        Merged::Refused(DropReason::MalformedRecord)
     );
     let nonsense = record(1, (kind::LINK_STATE, 0), (1, 3), &[0xff; 9]);
     assert_eq!(
@@ -194,13 +277,31 @@ fn no_router_fills_the_store() {
     let big = vec![0; 15 << 10];
     let outcomes: Vec<_> = (0..500_u64)
         .map(|subkey| {
-            let body = [&[1][..], &[0], &big].concat();
-            merged(
-                &mut store,
-                record(1, (kind::LINK_STATE, subkey), (1, 2), &body[1..]),
-            )
+            let body = [&[1, 0][..], &big].concat();
+            merged(&mut store, record(1, (kind::MACS, subkey), (1, 2), &body))
         })
         .collect();
     assert!(outcomes.contains(&Merged::Refused(DropReason::StoreFull)));
     assert!(store.bytes <= MAX_ORIGIN_BYTES);
+}
+
+#[test]
+fn two_routers_never_share_a_short_id() {
+    let mut store = Store::default();
+    merged(&mut store, info_record(1, 1, 1));
+    let mut twin = crate::testing::info(1, 1);
+    twin.peer.0[31] ^= 1;
+    twin.admissions = vec![crate::testing::admission(&twin.peer)];
+    let key = Key {
+        origin: twin.peer,
+        kind: kind::PEER_INFO,
+        subkey: 0,
+    };
+    let body = postcard::to_stdvec(&twin).unwrap();
+    let twin = Arc::new(Record::sign(&FakeSigner(twin.peer), key, 1, 1, &body).unwrap());
+    let clash = Merged::Refused(DropReason::IdentityClash);
+    assert_eq!(merged(&mut store, Arc::clone(&twin)), clash);
+    store.remove(&id(1));
+    assert_eq!(merged(&mut store, twin), Merged::New(Vec::new()));
+    assert_eq!(merged(&mut store, info_record(1, 1, 1)), clash);
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::testing::id;
-use crate::{Adjacency, LinkLabel, Mac, MacsBody};
+use crate::{Adjacency, Delay, LinkLabel, Mac, MacsBody};
 use proptest::prelude::*;
 
 const VNI: Vni = Vni(7);
@@ -27,9 +27,9 @@ fn topology(links: &[(u8, u8, u32, u16)]) -> Topology {
     for &(from, to, delay_us, mtu) in links {
         lists.entry(to).or_default();
         lists.entry(from).or_default().push(Adjacency {
-            neighbor: id(to),
+            neighbor: id(to).short(),
             label: LinkLabel(1),
-            delay_us,
+            delay: Delay::from_us(delay_us.into()),
             mtu,
         });
     }
@@ -51,13 +51,25 @@ fn members(of: impl IntoIterator<Item = u8>) -> BTreeSet<PeerId> {
     of.into_iter().map(id).collect()
 }
 
+const START: Instant = Instant(0);
+
+fn use_all(trees: &mut Trees, now: Instant, members: &BTreeSet<PeerId>) {
+    for &source in members {
+        trees.note_use(now, VNI, source);
+    }
+}
+
 /// Every router's places.
 fn all(count: u8, topology: &Topology, members: &BTreeSet<PeerId>) -> Vec<BTreeMap<(Vni, PeerId), Tree>> {
     let of = |own| {
         let mut trees = Trees::new(id(own));
-        let changes = trees.recompute(topology, &registry(own, members));
+        let registry = registry(own, members);
+        let mut changes = trees.recompute(START, topology, &registry);
+        assert!(changes.iter().all(|(_, source, _)| *source == id(own)));
+        use_all(&mut trees, START, members);
+        changes.extend(trees.recompute(START, topology, &registry));
         assert_eq!(changes.len(), trees.places.len());
-        assert_eq!(trees.recompute(topology, &registry(own, members)), vec![]);
+        assert_eq!(trees.recompute(START, topology, &registry), vec![]);
         trees.places
     };
     (0..count).map(of).collect()
@@ -139,15 +151,21 @@ fn only_changes_are_told() {
     let mut topology = both_ways(&star);
     let mut own = registry(0, &members(1..6));
     let mut trees = Trees::new(id(0));
+    let recompute =
+        |trees: &mut Trees, topology: &Topology, own: &Registry| trees.recompute(START, topology, own);
+    assert!(recompute(&mut trees, &topology, &own).is_empty());
+    use_all(&mut trees, START, &members(0..6));
     assert!(
-        trees.recompute(&topology, &own).is_empty(),
+        recompute(&mut trees, &topology, &own).is_empty(),
         "five members are few"
     );
     assert!(!trees.misses_members(&own));
     let mac = Mac([2, 0, 0, 0, 1, 0]);
     own.attach(VNI, mac, vec![]);
     assert!(trees.misses_members(&own));
-    assert_eq!(trees.recompute(&topology, &own).len(), 6);
+    assert_eq!(recompute(&mut trees, &topology, &own).len(), 1, "its own");
+    use_all(&mut trees, START, &members(0..6));
+    assert_eq!(recompute(&mut trees, &topology, &own).len(), 5);
     // A second port here changes nothing, nor does one there.
     own.attach(VNI, Mac([2, 0, 0, 0, 1, 1]), vec![]);
     let entries = vec![
@@ -158,16 +176,39 @@ fn only_changes_are_told() {
     assert!(!trees.misses_members(&own));
     // A link without a data path is none.
     topology.set(id(6), vec![]);
-    assert!(trees.recompute(&topology, &own).is_empty());
+    assert!(recompute(&mut trees, &topology, &own).is_empty());
     topology.set(id(5), vec![]);
-    let changes = trees.recompute(&topology, &own);
+    let changes = recompute(&mut trees, &topology, &own);
     assert!(changes.contains(&(VNI, id(5), None)));
     assert_eq!(changes.len(), 6);
     own.forget(&id(1));
-    let changes = trees.recompute(&topology, &own);
+    let changes = recompute(&mut trees, &topology, &own);
     assert!(changes.iter().all(|(_, _, tree)| tree.is_none()) && changes.len() == 5);
     own.detach(VNI, &mac);
     assert!(!trees.misses_members(&own), "it has none and gets none");
+}
+
+#[test]
+fn trees_are_kept_while_they_are_used() {
+    let star: Vec<_> = (1..7).map(|n| (0, n, 1500)).collect();
+    let topology = both_ways(&star);
+    let own = registry(0, &members(0..7));
+    let mut trees = Trees::new(id(0));
+    assert_eq!(trees.recompute(START, &topology, &own).len(), 1);
+    assert_eq!(trees.next_timeout(), None);
+    assert!(!trees.note_use(START, VNI, id(0)), "its own is there");
+    assert!(!trees.note_use(START, Vni(8), id(1)) && !trees.note_use(START, VNI, id(9)));
+    assert!(trees.note_use(START, VNI, id(1)));
+    assert_eq!(trees.recompute(START, &topology, &own).len(), 1);
+    let later = START + Duration::from_secs(200);
+    assert!(!trees.note_use(later, VNI, id(1)) && trees.note_use(later, VNI, id(2)));
+    let last = START + Duration::from_secs(300);
+    assert_eq!(trees.recompute(last, &topology, &own).len(), 1);
+    assert!(!trees.note_use(last, VNI, id(2)));
+    assert_eq!(trees.next_timeout(), Some(later + TREE_KEPT));
+    let changes = trees.recompute(later + TREE_KEPT, &topology, &own);
+    assert_eq!(changes, [(VNI, id(1), None)]);
+    assert_eq!(trees.sources.len(), 2);
 }
 
 #[test]
@@ -183,26 +224,71 @@ fn what_is_too_deep_gets_copies() {
 }
 
 #[test]
-fn sources_are_bounded_and_networks_count_in_order() {
+fn trees_used_are_bounded() {
     let star: Vec<_> = (1..6).map(|n| (0, n, 1500)).collect();
     let topology = both_ways(&star);
     let mut own = registry(0, &members(0..6));
     let mut trees = Trees::new(id(0));
-    assert_eq!(trees.recompute(&topology, &own).len(), 6);
-    // Another network, first in order: it fits, fits and leaves no room, does not fit.
-    let lower = Vni(6);
-    let join = |own: &mut Registry, n: u16| {
+    let stranger = |n: u16| {
         let mut stranger = [0xee; 32];
         stranger[..2].copy_from_slice(&n.to_be_bytes());
-        let entries = vec![(Mac([2, 0, 0, 1, 0, 0]), vec![])];
-        let body = MacsBody { vni: lower, entries };
-        own.learn(PeerId(stranger), u64::from(lower.0) << 16, &body);
+        PeerId(stranger)
     };
-    (0..250).for_each(|n| join(&mut own, n));
-    assert!(trees.recompute(&topology, &own).is_empty());
-    join(&mut own, 250);
-    let changes = trees.recompute(&topology, &own);
-    assert!(changes.len() == 6 && changes.iter().all(|(_, _, tree)| tree.is_none()));
-    (251..257).for_each(|n| join(&mut own, n));
-    assert_eq!(trees.recompute(&topology, &own).len(), 6);
+    for n in 0..300 {
+        let entries = vec![(Mac([2, 0, 0, 1, 0, 0]), vec![])];
+        own.learn(
+            stranger(n),
+            u64::from(VNI.0) << 16,
+            &MacsBody { vni: VNI, entries },
+        );
+    }
+    assert_eq!(
+        trees.recompute(START, &topology, &own).len(),
+        1,
+        "however many they are"
+    );
+    let taken = (0..300)
+        .filter(|&n| trees.note_use(START, VNI, stranger(n)))
+        .count();
+    assert_eq!(taken, MAX_TREES_USED);
+    assert!(!trees.note_use(START, VNI, id(1)));
+    let later = START + TREE_KEPT;
+    assert!(trees.recompute(later, &topology, &own).is_empty());
+    assert!(trees.note_use(later, VNI, id(1)));
+    assert_eq!(trees.recompute(later, &topology, &own).len(), 1);
+}
+
+proptest! {
+    /// Trees that are kept up to date are those that would be computed now.
+    #[test]
+    fn changes_of_links_change_places(
+        steps in prop::collection::vec((0u8..8, prop::collection::vec((0u8..8, 0u32..6, 0u16..2), 0..6)), 1..30),
+    ) {
+        let members = members(0..7);
+        let registry = registry(0, &members);
+        let mut topology = Topology::default();
+        let mut kept = Trees::new(id(0));
+        let mut work = Work::default();
+        for n in 0..8 {
+            topology.set(id(n), vec![]);
+        }
+        kept.update(START, &topology.told, &topology.links, &registry, &mut work);
+        use_all(&mut kept, START, &members);
+        for (origin, links) in steps {
+            let adjacency = |&(to, delay, mtu): &(u8, u32, u16)| Adjacency {
+                neighbor: id(to).short(),
+                label: LinkLabel(1),
+                delay: Delay::from_us(u64::from(delay) * 500),
+                mtu: mtu * 1400,
+            };
+            topology.set(id(origin), links.iter().map(adjacency).collect());
+            kept.update(START, &topology.told, &topology.links, &registry, &mut work);
+            topology.links.done();
+            let mut fresh = Trees::new(id(0));
+            fresh.recompute(START, &topology, &registry);
+            use_all(&mut fresh, START, &members);
+            fresh.recompute(START, &topology, &registry);
+            prop_assert_eq!(&kept.places, &fresh.places);
+        }
+    }
 }

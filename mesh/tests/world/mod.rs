@@ -95,6 +95,8 @@ pub struct World {
     events: BTreeMap<(u64, u64), Ev>,
     pipes: Vec<Pipe>,
     blocked: BTreeSet<(usize, usize)>,
+    /// True for what gets lost on its way: sender, receiver, message, whether it went on the ordered stream.
+    pub loses: Box<dyn FnMut(usize, usize, &[u8], bool) -> bool>,
     count: u64,
     seed: u64,
 }
@@ -114,6 +116,7 @@ impl World {
             events: BTreeMap::new(),
             pipes: Vec::new(),
             blocked: BTreeSet::new(),
+            loses: Box::new(|_, _, _, _| false),
             count: 0,
             seed: 1,
         };
@@ -330,9 +333,12 @@ impl World {
             Output::Close { link, reason } => self.close(n, link, reason),
             Output::Send {
                 link,
-                bytes,
+                packet,
                 reliable,
             } => {
+                // As over a real wire: the other end gets nothing but bytes.
+                let bytes = packet.bytes().to_vec();
+                assert_eq!(bytes.len(), packet.len());
                 assert!(bytes.len() <= mesh::MAX_MESSAGE);
                 self.hosts[n].sent += 1;
                 self.hosts[n].sent_bytes += bytes.len() as u64;
@@ -340,6 +346,9 @@ impl World {
                     return;
                 };
                 let end = usize::from(self.pipes[pipe].ends[0].0 == n);
+                if (self.loses)(n, self.pipes[pipe].ends[end].0, packet.bytes(), reliable) {
+                    return;
+                }
                 let at = now + self.delay(n, self.pipes[pipe].ends[end].0);
                 self.schedule(
                     at,
@@ -387,6 +396,7 @@ impl World {
             }
             Output::Fdb(fdb) => self.hosts[n].fdb.push(fdb),
             Output::Label { .. } => {}
+            Output::Detour { .. } => {}
             Output::Tree { vni, source, tree } => {
                 let trees = &mut self.hosts[n].trees;
                 match tree {
@@ -463,7 +473,8 @@ impl World {
                         self.pipes[pipe].held[end].push(bytes);
                     }
                 } else if self.pipes[pipe].open[end] {
-                    self.input(to, Input::Message { link, bytes });
+                    let packet = bytes.into();
+                    self.input(to, Input::Message { link, packet });
                 }
             }
             Ev::Closed { pipe, end, reason } => {

@@ -1,6 +1,9 @@
 //! What the stories share.
 
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
+pub mod browser;
+pub mod keys;
 
 use simulations::{HostId, World};
 use std::time::Duration;

@@ -21,6 +21,9 @@ const SEARCH_WAIT: (Duration, Duration) = (Duration::from_millis(200), Duration:
 const FLOOR_OF: usize = 8;
 /// Smaller changes of the round trip time are not announced.
 const RTT_STEP: Duration = Duration::from_millis(1);
+/// What is slower than the quickest of the last answers by more than a fifth and this may have become slow for good:
+/// the next checks follow at once, until that quickest one is forgotten or another is as quick.
+const SLOWER: Duration = Duration::from_millis(2);
 
 /// What a tick found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +137,7 @@ impl Active {
         self.recent.push_back(rtt);
         if size >= self.mtu() {
             (self.unanswered, self.base_answered, self.hurry) = (0, false, false);
-            self.check_at = self.checked + if link { CHECK_WITH_LINK } else { CHECK_ALONE };
+            self.check_at = self.checked + self.check_pace(link);
         } else if self.unanswered > 0 {
             self.base_answered = true;
         }
@@ -142,6 +145,19 @@ impl Active {
             self.search_at = Some(now);
         }
         self.publish(cx);
+    }
+
+    /// Time between two checks, as long as they are answered.
+    fn check_pace(&self, link: bool) -> Duration {
+        let floor = self.recent.iter().min().copied().unwrap_or_default();
+        let excess = self.recent.back().map_or(Duration::ZERO, |last| *last - floor);
+        if excess > SLOWER && excess > floor / 5 {
+            CHECK_STEP
+        } else if link {
+            CHECK_WITH_LINK
+        } else {
+            CHECK_ALONE
+        }
     }
 
     /// Does what is due.

@@ -18,7 +18,7 @@ mod waiting;
 
 use crate::Via;
 use crate::split::Reassembly;
-use mesh::{Drops, LinkLabel, PeerId, Vni};
+use mesh::{Drops, LinkLabel, PeerId, ShortId, Vni};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU16, AtomicU64};
@@ -57,6 +57,9 @@ pub trait Sink {
     /// Containers send to groups in this network, for which this router has a tree. At most once a second per
     /// network.
     fn group(&mut self, vni: Vni);
+    /// Group frames come along this tree ([`Input::TreeUsed`](crate::Input::TreeUsed)). At most once a minute per
+    /// tree in which this router knows its place, and a few hundred times a second for all others together.
+    fn tree(&mut self, vni: Vni, source: ShortId);
 }
 
 /// How a control message is to travel.

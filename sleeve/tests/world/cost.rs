@@ -2,7 +2,7 @@
 
 use crate::harness::*;
 use crate::relay::chain;
-use mesh::{PeerId, Vni};
+use mesh::{PeerId, ShortId, Vni};
 use sleeve::io::memory::{Packet, Wire};
 use sleeve::{Plane, Scratch, Sink, Via};
 use std::net::SocketAddr;
@@ -24,6 +24,7 @@ impl Sink for Tally {
     fn need(&mut self, _: PeerId) {}
     fn alive(&mut self, _: PeerId) {}
     fn group(&mut self, _: Vni) {}
+    fn tree(&mut self, _: Vni, _: ShortId) {}
 }
 
 /// Datagrams that node 0 sends node 1 to relay, none of which arrives.

@@ -2,7 +2,9 @@
 //! work and from who has ports.
 
 use crate::harness::*;
-use mesh::{Adjacency, Fdb, FdbChange, LinkLabel, Mac, MacsBody, PeerId, Registry, Topology, Tree, Trees};
+use mesh::{
+    Adjacency, Delay, Fdb, FdbChange, LinkLabel, Mac, MacsBody, PeerId, Registry, Topology, Tree, Trees,
+};
 use sleeve::Input;
 use sleeve::io::memory::{Packet, Wire};
 
@@ -114,9 +116,9 @@ impl Forest {
         for (n, node) in self.world.nodes.iter().enumerate() {
             let linked = |to: &usize| self.links.contains(&(n.min(*to), n.max(*to)));
             let adjacency = |(to, mtu): (&usize, &u16)| Adjacency {
-                neighbor: self.world.nodes[*to].id,
+                neighbor: self.world.nodes[*to].id.short(),
                 label: LinkLabel(*to as u16 + 1),
-                delay_us: 1000,
+                delay: Delay::from_us(1000),
                 mtu: *mtu,
             };
             let direct = node.direct.iter().filter(|(to, _)| linked(to));
@@ -150,7 +152,12 @@ impl Forest {
         let (topology, registry) = (self.topology(), self.registry(n));
         // Made anew, the versions of both say nothing.
         let mut trees = Trees::new(self.world.nodes[n].id);
-        let all = trees.recompute(&topology, &registry);
+        let now = self.world.now;
+        let mut all = trees.recompute(now, &topology, &registry);
+        for &member in &self.members {
+            trees.note_use(now, VNI, self.world.nodes[member].id);
+        }
+        all.extend(trees.recompute(now, &topology, &registry));
         self.trees[n] = trees;
         let mut known: Vec<PeerId> = self.world.nodes.iter().map(|node| node.id).collect();
         known.retain(|id| !all.iter().any(|(_, source, _)| source == id));

@@ -69,6 +69,9 @@ impl Sink for Made {
     fn group(&mut self, vni: Vni) {
         self.inputs.push(Input::Group { vni });
     }
+    fn tree(&mut self, vni: Vni, source: mesh::ShortId) {
+        self.inputs.push(Input::TreeUsed { vni, source });
+    }
 }
 
 pub fn mac(node: usize) -> Mac {
@@ -261,6 +264,9 @@ impl World {
                 self.reroute(n, peer);
             }
             Output::Pong { .. } | Output::PingFailed { .. } => self.nodes[n].pongs.push(output),
+            Output::UseTree { source, .. } => {
+                self.nodes[n].used.insert(source);
+            }
             Output::Log(event) => self.nodes[n].logs.push(event),
         }
     }

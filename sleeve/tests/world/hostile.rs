@@ -176,4 +176,5 @@ impl Sink for Frames {
     fn need(&mut self, _: PeerId) {}
     fn alive(&mut self, _: PeerId) {}
     fn group(&mut self, _: Vni) {}
+    fn tree(&mut self, _: Vni, _: mesh::ShortId) {}
 }

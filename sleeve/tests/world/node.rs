@@ -82,6 +82,8 @@ pub struct Node {
     pub needs: usize,
     pub pongs: Vec<Output>,
     pub logs: Vec<Event>,
+    /// Whose trees it wants to know its place in.
+    pub used: std::collections::BTreeSet<mesh::ShortId>,
     /// MTU of working direct paths.
     pub direct: BTreeMap<usize, u16>,
     pub downs: usize,
@@ -133,6 +135,7 @@ impl Node {
             needs: 0,
             pongs: Vec::new(),
             logs: Vec::new(),
+            used: std::collections::BTreeSet::new(),
             direct: BTreeMap::new(),
             downs: 0,
             relayed: BTreeMap::new(),

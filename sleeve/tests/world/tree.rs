@@ -455,3 +455,43 @@ fn whatever_happens_no_frame_comes_twice() {
         }
     }
 }
+
+#[test]
+fn trees_are_asked_for_by_whoever_is_on_them() {
+    // 0 – 1 – 2 – …, of which 1 is no member.
+    let mut forest = Forest::new(8, line(8), &[0, 2, 3, 4, 5, 6, 7]);
+    let source = forest.world.nodes[0].id;
+    let short = source.short();
+    let asked = |forest: &Forest| -> Vec<usize> {
+        let asks = |n: &usize| forest.world.nodes[*n].used.contains(&short);
+        (0..8).filter(asks).collect()
+    };
+    // Once places are known, each tells the router above it, so that relays hear of it, too.
+    forest.world.run(secs(1));
+    assert_eq!(asked(&forest), [1, 2, 3, 4, 5, 6]);
+    // Members ask when they get the key, known place or not.
+    for n in 1..8 {
+        forest.plant(n, source, None);
+        forest.world.nodes[n].used.clear();
+    }
+    forest.warm(&[0]);
+    assert_eq!(asked(&forest), [2, 3, 4, 5, 6, 7]);
+    // A relay that has forgotten its place asks at the first frame, and loses that one.
+    forest.grow();
+    forest.warm(&[0]);
+    forest.broadcast(0, 1, 200);
+    forest.plant(1, source, None);
+    forest.world.nodes.iter_mut().for_each(|node| node.used.clear());
+    forest.world.send(0, &to_all(0, 2, 200));
+    forest.world.run(ms(100));
+    assert_eq!(asked(&forest), [1]);
+    forest.grow_at(1);
+    forest.broadcast(0, 3, 200);
+    // While it is used, those on it say so every minute.
+    forest.world.nodes.iter_mut().for_each(|node| node.used.clear());
+    for second in 0..70 {
+        forest.world.send(0, &to_all(0, 100 + second, 200));
+        forest.world.run(secs(1));
+    }
+    assert_eq!(asked(&forest), [1, 2, 3, 4, 5, 6, 7]);
+}

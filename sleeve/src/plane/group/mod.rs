@@ -26,6 +26,9 @@ use std::time::Duration;
 /// most, of about 1.5 kB.
 const MAX_KEYS: usize = 4096;
 const MAX_KEYS_PER_SOURCE: usize = 256;
+/// How often the control half is told that a tree is used, and how often that trees are that it does not know of.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+const TELL_UNKNOWN_EVERY: Duration = Duration::from_millis(5);
 /// How often keys are looked through for those that are too old.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
@@ -66,6 +69,8 @@ pub(crate) struct Decision<'a> {
 struct Branch {
     parent: PeerId,
     children: Box<[Arc<Peer>]>,
+    /// When the control half was last told that it is used, in microseconds.
+    told: AtomicU64,
 }
 
 /// The keys of one source and network.
@@ -86,6 +91,8 @@ impl Keys {
 #[derive(Debug, Default)]
 pub(super) struct Groups {
     branches: HashMap<(ShortId, Vni), Arc<Branch>>,
+    /// When the control half was last told of a tree without a branch here, in microseconds.
+    told: AtomicU64,
     keys: HashMap<(ShortId, Vni), Keys>,
 }
 
@@ -96,7 +103,11 @@ impl Plane {
         let branch = tree.and_then(|tree| {
             let parent = tree.parent?;
             let children = tree.children.iter().map(|&child| self.peer(child)).collect();
-            Some(Arc::new(Branch { parent, children }))
+            Some(Arc::new(Branch {
+                parent,
+                children,
+                told: AtomicU64::new(0),
+            }))
         });
         let mut groups = write(&self.groups);
         match branch {

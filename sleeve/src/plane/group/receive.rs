@@ -4,7 +4,8 @@
 //!    its relay replay window, one tag over 40 bytes.
 //! 2. *Parent*: one table read. Only from the parent in this source's tree, as this router sees it, is anything
 //!    taken. Each router has one parent at a time, so however views differ, no router takes a frame more often than
-//!    its hop limit has steps, and what two routers throw at each other ends with that.
+//!    its hop limit has steps, and what two routers throw at each other ends with that. Where this router knows no
+//!    place, the control half is told, and asks for one.
 //! 3. *Seen*: a member that opened it already passes it on no more.
 //! 4. *Pass on*: for each child a new hop's header, in place. What is inside is neither read nor changed; routers
 //!    that are no members hold no key to it.
@@ -13,8 +14,9 @@
 //!    it reaches no container by its own address.
 
 use super::send::hand_on;
-use super::{Branch, Open};
+use super::{Branch, Open, TELL_EVERY, TELL_UNKNOWN_EVERY};
 use crate::Via;
+use crate::plane::peer::due;
 use crate::plane::tables::read;
 use crate::plane::{Plane, Sink};
 use crate::wire::GroupHeader;
@@ -37,9 +39,18 @@ impl Plane {
         session.hop_check(header.hop_counter, |check| GroupHeader::check(datagram, check))?;
         self.news(now, Via::Direct(from), &session, &neighbor, sink);
         let (branch, key) = self.place(now, &header);
-        let branch = branch
-            .filter(|branch| branch.parent == neighbor.id)
-            .ok_or(DropReason::NotMyParent)?;
+        let Some(branch) = branch else {
+            if due(&read(&self.groups).told, now, TELL_UNKNOWN_EVERY) {
+                sink.tree(header.vni, header.source);
+            }
+            return Err(DropReason::NotMyParent);
+        };
+        if branch.parent != neighbor.id {
+            return Err(DropReason::NotMyParent);
+        }
+        if due(&branch.told, now, TELL_EVERY) {
+            sink.tree(header.vni, header.source);
+        }
         if let Some(key) = &key {
             key.check(header.counter)?;
         }

@@ -1,16 +1,20 @@
-//! The core's signer over a simulated router's keys.
+//! The core's signer over a router's keys. It stands here because this crate is the one that knows both `mesh`,
+//! which asks, and `crypto`, which answers.
 
-use crypto::{Identity, Keyring, identity};
+use crypto::identity::{self, Identity};
+use crypto::keyring::Keyring;
 use mesh::{Admission, PeerId, SecretId, Signer};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Signs with the identity, admits by the secrets that are valid now.
-pub(crate) struct Keys {
-    pub(crate) identity: Arc<Identity>,
-    pub(crate) keyring: Arc<RwLock<Keyring>>,
+pub struct KeySigner {
+    /// This router's keys.
+    pub identity: Arc<Identity>,
+    /// The secrets, as the driver changes them.
+    pub keyring: Arc<RwLock<Keyring>>,
 }
 
-impl Signer for Keys {
+impl Signer for KeySigner {
     fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.identity.sign(message)
     }
@@ -22,7 +26,7 @@ impl Signer for Keys {
     fn admissions(&self) -> Vec<Admission> {
         let keyring = self.keyring.read().unwrap_or_else(PoisonError::into_inner);
         let own = self.identity.public();
-        let admission = |secret: &crypto::Secret| Admission {
+        let admission = |secret: &crypto::secret::Secret| Admission {
             secret: SecretId(secret.id().0),
             proof: secret.admission(&own),
         };
@@ -33,6 +37,6 @@ impl Signer for Keys {
         let keyring = self.keyring.read().unwrap_or_else(PoisonError::into_inner);
         proofs
             .iter()
-            .any(|proof| keyring.admits(&crypto::SecretId(proof.secret.0), &origin.0, &proof.proof))
+            .any(|a| keyring.admits(&crypto::secret::SecretId(a.secret.0), &origin.0, &a.proof))
     }
 }

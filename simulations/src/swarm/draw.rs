@@ -1,0 +1,209 @@
+//! The random scenario of a seed.
+
+use crate::Random;
+use crate::scenario::{
+    Action, Change, ClockJump, DiskState, Event, Flap, Heal, Pause, Profile, Restart, Scenario,
+    ScenarioError, Select,
+};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::Duration;
+use toml::Spanned;
+
+/// How long faults go on.
+pub const FAULTS: Duration = Duration::from_secs(120);
+/// Routers find each other before the first fault.
+const CALM: Duration = Duration::from_secs(10);
+/// Shortest and longest time between two faults.
+const PAUSE: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(8)];
+/// At most such a share of the routers is down at a time, in percent.
+const MAX_DOWN: usize = 40;
+
+/// The scenario of a seed: 20 to 60 routers, links bounded at six, two minutes of faults, then peace.
+///
+/// # Errors
+/// None for any seed; a scenario that can't be read would be a mistake in here, and is reported as what it is.
+pub fn draw(seed: u64) -> Result<Scenario, ScenarioError> {
+    let mut random = Random::new(seed).fork("swarm", 0);
+    let peers = 20 + random.below(41) as usize;
+    let mut scenario = Scenario::parse(&frame(seed, peers, &mut random))?;
+    let mut drawing = Drawing {
+        random,
+        peers,
+        down: BTreeSet::new(),
+    };
+    let mut at = CALM;
+    while at < CALM + FAULTS {
+        let action = drawing.fault(at);
+        scenario.event.extend(action.map(|action| event(at, action)));
+        at += drawing.random.between(PAUSE[0], PAUSE[1]);
+    }
+    let end = CALM + FAULTS;
+    scenario.event.push(event(end, Action::Heal(Heal::All(true))));
+    // From here on the wires lose nothing, so that nothing but the routers can be to blame.
+    let everywhere = [Select::all(), Select::all()];
+    let none = "0%".parse().ok();
+    scenario.event.push(event(
+        end,
+        Action::Wire(Change {
+            between: everywhere,
+            one_way: false,
+            to: Profile {
+                loss: none,
+                duplicate: none,
+                reorder: none,
+                ..Profile::default()
+            },
+        }),
+    ));
+    // One event each, so that shrinking takes a restart away together with nothing else.
+    for router in drawing.down {
+        let (routers, disk) = (Select::one(router), DiskState::Kept);
+        scenario
+            .event
+            .push(event(end, Action::Restart(Restart { routers, disk })));
+    }
+    Ok(scenario)
+}
+
+/// Everything but the faults.
+fn frame(seed: u64, peers: usize, random: &mut Random) -> String {
+    let pick = |random: &mut Random| random.below(peers as u64);
+    let mut text = format!(
+        "name = \"swarm-{seed}\"\nabout = \"Random faults of seed {seed}, then peace.\"\npeers = {peers}\n\
+         [routers]\nmax_links = 6\n[wire]\ndelay = \"{}ms..{}ms\"\n",
+        1 + random.below(5),
+        6 + random.below(95),
+    );
+    for (key, share) in [("loss", 8), ("duplicate", 5), ("reorder", 10)] {
+        if random.chance(0.3) {
+            let _ = writeln!(text, "{key} = \"{}%\"", 1 + random.below(share));
+        }
+    }
+    for number in 0..3 + random.below(4) {
+        let (from, to) = (pick(random), pick(random));
+        if from != to {
+            let _ = write!(
+                text,
+                "[[traffic]]\nname = \"stream-{number}\"\nfrom = {from}\nto = {to}\nevery = \"{}ms\"\nsize = {}\n",
+                100 + random.below(900),
+                60 + random.below(1300),
+            );
+        }
+    }
+    text + "[rest]\nwithin = \"90s\"\n"
+}
+
+fn event(at: Duration, action: Action) -> Spanned<Event> {
+    let at = crate::scenario::Time(at);
+    Spanned::new(0..0, Event { at, action })
+}
+
+/// What has been drawn so far.
+struct Drawing {
+    random: Random,
+    peers: usize,
+    down: BTreeSet<usize>,
+}
+
+impl Drawing {
+    /// One fault, or the end of some; nothing if what was drawn makes no sense now.
+    fn fault(&mut self, at: Duration) -> Option<Action> {
+        let (a, b) = (self.router(), self.router());
+        let between = || [Select::one(a), Select::one(b)];
+        let (from, length) = (Select::one(a), self.random.between(PAUSE[0], PAUSE[1]));
+        let time = crate::scenario::Time;
+        match self.random.below(20) {
+            0 | 1 if a != b => Some(Action::Cut(between())),
+            2 | 3 if a != b => Some(Action::Block(between())),
+            4 => Some(Action::Partition(self.halves())),
+            5 | 6 => Some(Action::Heal(Heal::All(true))),
+            7 if a != b => Some(Action::Flap(Flap {
+                between: between(),
+                period: time(Duration::from_millis(100) + length),
+                until: time(at + length * 4),
+            })),
+            8..=10 if a != b => Some(Action::Wire(Change {
+                between: between(),
+                one_way: self.random.chance(0.5),
+                to: self.profile()?,
+            })),
+            11 | 12 if self.may_fall(a) => Some(Action::Crash(from)),
+            13 if self.may_fall(a) => Some(Action::Stop(from)),
+            14..=16 => {
+                let disk = [DiskState::Kept, DiskState::Kept, DiskState::Old, DiskState::Lost];
+                // A router that runs is killed first; one that is down comes back.
+                let back = self.down.pop_first().unwrap_or(a);
+                Some(Action::Restart(Restart {
+                    routers: Select::one(back),
+                    disk: disk[self.random.below(4) as usize],
+                }))
+            }
+            17 if !self.down.contains(&a) => Some(Action::Pause(Pause {
+                routers: from,
+                length: time(length),
+            })),
+            18 => {
+                let days = if self.random.chance(0.5) { "1d" } else { "-1d" };
+                days.parse()
+                    .ok()
+                    .map(|by| Action::Clock(ClockJump { routers: from, by }))
+            }
+            19 if !self.down.contains(&a) => Some(Action::Readdress(from)),
+            _ => None,
+        }
+    }
+
+    fn router(&mut self) -> usize {
+        self.random.below(self.peers as u64) as usize
+    }
+
+    fn may_fall(&mut self, router: usize) -> bool {
+        // Somebody must be left to come back to, and router 0 is whom newcomers know.
+        router > 0 && (self.down.len() + 1) * 100 < self.peers * MAX_DOWN && self.down.insert(router)
+    }
+
+    /// Two or three groups that hold everybody.
+    fn halves(&mut self) -> Vec<Select> {
+        let count = 2 + self.random.below(2) as usize;
+        let mut groups = vec![Vec::new(); count];
+        for router in 0..self.peers {
+            let group = self.random.below(count as u64) as usize;
+            groups[group].push(router.to_string());
+        }
+        let texts = groups.iter().filter(|group| !group.is_empty());
+        texts.filter_map(|group| group.join(", ").parse().ok()).collect()
+    }
+
+    fn profile(&mut self) -> Option<Profile> {
+        let below = self.random.below(60);
+        let mut profile = Profile::default();
+        match self.random.below(6) {
+            0 => profile.loss = format!("{below}%").parse().ok(),
+            1 => profile.delay = format!("{}ms", 1 + below * 4).parse().ok(),
+            2 => profile.jitter = format!("{}ms", 1 + below * 2).parse().ok(),
+            3 => profile.duplicate = format!("{below}%").parse().ok(),
+            4 => profile.reorder = format!("{below}%").parse().ok(),
+            _ => profile.mtu = Some(1200 + 5 * below as u16),
+        }
+        Some(profile)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_seed_gives_a_scenario_that_can_be_written_and_read() {
+        for seed in 0..200 {
+            let drawn = draw(seed).unwrap();
+            let text = drawn.to_toml().unwrap();
+            let read = Scenario::parse(&text).unwrap_or_else(|error| panic!("seed {seed}: {error}\n{text}"));
+            assert_eq!(read.to_toml().unwrap(), text, "seed {seed}");
+            assert!(drawn.event.len() >= 15, "seed {seed}: {}", drawn.event.len());
+        }
+        assert_eq!(draw(3).unwrap().to_toml(), draw(3).unwrap().to_toml());
+        assert_ne!(draw(3).unwrap().to_toml(), draw(4).unwrap().to_toml());
+    }
+}
