@@ -1,8 +1,8 @@
 //! The operator's round trips over the data path.
 
 use crate::context::Context;
-use crate::wire::relay::MAX_LABELS;
 use crate::message::{Message, Nonce};
+use crate::wire::relay::MAX_LABELS;
 use crate::{How, Output, PingError};
 use mesh::{Instant, LinkLabel, PeerId, Route};
 use std::time::Duration;
@@ -30,7 +30,12 @@ struct Ping {
 /// The labels of the first so many relays of a route, or of those that fit into a header, and what the last of them
 /// has to fall below if it has to find the way on.
 fn along(route: &Route, relays: usize) -> (Vec<LinkLabel>, Option<u32>) {
-    let labels: Vec<_> = route.labels.iter().take(relays.min(MAX_LABELS)).copied().collect();
+    let labels: Vec<_> = route
+        .labels
+        .iter()
+        .take(relays.min(MAX_LABELS))
+        .copied()
+        .collect();
     let cost = u32::try_from(route.cost_us).unwrap_or(u32::MAX);
     let rest = (labels.len() < relays).then_some(cost);
     (labels, rest)

@@ -160,8 +160,13 @@ pub(super) fn datagrams() -> Vec<Seed> {
         counter: 77,
     };
     let sealed = [&header.bytes()[..], &[9; 40]].concat();
-    let relay = RelayHeader::new(&[LinkLabel(3), LinkLabel(4)], None, ShortId([1; 8]), ShortId([2; 8]))
-        .expect("two labels");
+    let relay = RelayHeader::new(
+        &[LinkLabel(3), LinkLabel(4)],
+        None,
+        ShortId([1; 8]),
+        ShortId([2; 8]),
+    )
+    .expect("two labels");
     let mut relayed = vec![0; relay.length()];
     relayed.extend([SEALED; 40]);
     assert!(relay.write(&mut relayed, |_| Some([8; 16])));

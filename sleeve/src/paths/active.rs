@@ -110,13 +110,12 @@ impl Active {
         }
     }
 
-    /// Checks at once and quickly: the link to the same router is gone. Until an answer comes, relays go another way
-    /// if they can; mesh does so by itself, and is told again of a path that still works.
+    /// Checks at once and quickly: the link to the same router is gone. Until an answer comes, packets go another way
+    /// if there is one.
     pub(super) fn hurry(&mut self, cx: &mut Context, now: Instant) {
         self.hurry = true;
         self.unanswered = 0;
         self.check_at = now;
-        self.announced.0 = 0;
         self.publish(cx);
     }
 

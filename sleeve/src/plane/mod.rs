@@ -104,6 +104,8 @@ pub struct Plane {
     peers: RwLock<BTreeMap<PeerId, Arc<Peer>>>,
     sessions: RwLock<tables::Sessions>,
     labels: RwLock<Vec<Option<Arc<Peer>>>>,
+    /// Ways round neighbours.
+    detours: RwLock<tables::Detours>,
     networks: RwLock<HashMap<Vni, tables::Network>>,
     groups: RwLock<group::Groups>,
     /// When group keys were last looked through, in microseconds.

@@ -75,6 +75,12 @@ impl Way {
         })
     }
 
+    /// The labels for one header, none of a direct path.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = LinkLabel> {
+        let relays = self.relays.iter();
+        relays.flat_map(|relays| relays.labels.iter().copied())
+    }
+
     /// What the router at the end of this part has to be nearer than; `None`: that is the destination.
     pub(crate) fn rest(&self) -> Option<u32> {
         let in_parts = self.relays.as_ref().is_some_and(|relays| relays.in_parts);

@@ -45,8 +45,8 @@ impl Plane {
             }
             None => {
                 let rest = header.rest.ok_or(DropReason::Malformed)?;
-                let way = self.next_part(&counted(header)?, rest)?;
-                way.send(now, datagram, scratch, sink)
+                let way = self.next_part(now, &counted(header)?, rest)?;
+                way.send(datagram, scratch, sink)
             }
         }
     }
@@ -67,20 +67,26 @@ impl Plane {
             Ok(hop) if !hop.direct.doubtful => hop,
             // A way is better than none, but none is no reason not to try.
             Ok(hop) => {
-                let way = self.detour(&header, &neighbor);
-                if way.and_then(|way| way.send(now, datagram, scratch, sink)).is_ok() {
+                let way = self.detour(now, &header, &neighbor);
+                if way.and_then(|way| way.send(datagram, scratch, sink)).is_ok() {
                     return Ok(());
                 }
                 hop
             }
-            Err(_) => return self.detour(&header, &neighbor)?.send(now, datagram, scratch, sink),
+            Err(_) => {
+                return self
+                    .detour(now, &header, &neighbor)?
+                    .send(datagram, scratch, sink);
+            }
         };
         hop.fits(datagram)?;
         let header = RelayHeader {
             cursor: header.cursor + 1,
             ..header
         };
-        stamp(header, &hop.session, |header, tag| header.write_step(datagram, tag))?;
+        stamp(header, &hop.session, |header, tag| {
+            header.write_step(datagram, tag)
+        })?;
         sink.datagram(hop.direct.address, datagram);
         Ok(())
     }

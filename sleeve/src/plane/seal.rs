@@ -3,9 +3,11 @@
 use super::peer::{Direct, Peer, Way};
 use super::session::Session;
 use super::{How, Plane, Scratch, Sink};
-use crate::wire::relay::RelayHeader;
+use crate::wire::marks::{Mark, Marks};
+use crate::wire::relay::{MAX_LABELS, RelayHeader};
 use crate::wire::{self, size};
 use mesh::{DropReason, Instant, LinkLabel, PeerId};
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -24,8 +26,10 @@ pub(super) struct Path<'a> {
 pub(super) struct Relay<'a> {
     /// With the first of them.
     session: Arc<Session>,
-    labels: &'a [LinkLabel],
+    labels: Cow<'a, [LinkLabel]>,
     rest: Option<u32>,
+    /// Links that it leads around.
+    marks: Marks,
 }
 
 /// What is to be sealed, and for whom.
@@ -62,13 +66,13 @@ impl Plane {
                 plain: false,
                 relay: None,
             },
-            How::Route => path(now, &peer, way.as_deref())?,
+            How::Route => self.path(now, &peer, way.as_deref())?,
             How::Via {
                 first, labels: [], ..
             } => direct(&*self.known(&first).ok_or(DropReason::NoRoute)?)?,
             How::Via { first, labels, rest } => {
                 let first = self.known(&first).ok_or(DropReason::NoRoute)?;
-                relayed(hop(now, &first)?, u16::MAX, labels, rest)
+                relayed(hop(now, &first)?, u16::MAX, labels.into(), rest)
             }
         };
         if message.len() > path.room {
@@ -95,8 +99,10 @@ impl Plane {
             None => None,
             Some(relay) => {
                 let (source, destination) = (self.config.id.short(), packet.peer.short);
-                let header = RelayHeader::new(relay.labels, relay.rest, source, destination);
-                Some((header.ok_or(DropReason::NoRoute)?, relay))
+                let header = RelayHeader::new(&relay.labels, relay.rest, source, destination);
+                let header = header.ok_or(DropReason::NoRoute)?;
+                let marks = relay.marks;
+                Some((RelayHeader { marks, ..header }, relay))
             }
         };
         let start = header.as_ref().map_or(0, |(header, _)| header.length());
@@ -111,6 +117,53 @@ impl Plane {
         }
         sink.datagram(path.address, out);
         Ok(())
+    }
+
+    /// The way to `peer` as it can be used now.
+    pub(super) fn path<'a>(
+        &self,
+        now: Instant,
+        peer: &Peer,
+        way: Option<&'a Way>,
+    ) -> Result<Path<'a>, DropReason> {
+        let way = way.ok_or(DropReason::NoRoute)?;
+        let first = way.relays.as_ref().map_or(peer, |relays| &relays.first);
+        let works = first
+            .direct
+            .load()
+            .as_ref()
+            .is_some_and(|direct| !direct.doubtful);
+        if let Some(path) = (!works).then(|| self.path_round(now, first, way)).flatten() {
+            return Ok(path);
+        }
+        let Some(relays) = &way.relays else {
+            return direct(peer);
+        };
+        let first = hop(now, &relays.first)?;
+        Ok(relayed(first, relays.mtu, (&*relays.labels).into(), way.rest()))
+    }
+
+    /// As `way`, but round its first hop, the link with which has just died.
+    fn path_round(&self, now: Instant, first: &Peer, way: &Way) -> Option<Path<'static>> {
+        let (mtu, mut labels) = match &way.relays {
+            Some(relays) => (relays.mtu, relays.labels.iter().copied()),
+            None => (u16::MAX, [].iter().copied()),
+        };
+        let label = labels.next().unwrap_or(LinkLabel(0));
+        let detour = self.known_detour(first, label)?;
+        let labels: Vec<_> = detour.way.labels().chain(labels).collect();
+        let (hop, mtu) = match &detour.way.relays {
+            Some(relays) => (hop(now, &relays.first).ok()?, mtu.min(relays.mtu)),
+            None if labels.is_empty() => return direct(&detour.end).ok(),
+            None => (hop(now, &detour.end).ok()?, mtu),
+        };
+        if hop.direct.doubtful || labels.len() > MAX_LABELS {
+            return None;
+        }
+        let mut path = relayed(hop, mtu, labels.into(), way.rest());
+        let failed = Mark::of(self.config.id.short(), first.short);
+        let marked = path.relay.as_mut().is_some_and(|relay| relay.marks.add(failed));
+        marked.then_some(path)
     }
 }
 
@@ -133,16 +186,6 @@ pub(super) fn stamp(
     }
 }
 
-/// The way to `peer` as it can be used now.
-pub(super) fn path<'a>(now: Instant, peer: &Peer, way: Option<&'a Way>) -> Result<Path<'a>, DropReason> {
-    let way = way.ok_or(DropReason::NoRoute)?;
-    let Some(relays) = &way.relays else {
-        return direct(peer);
-    };
-    let first = hop(now, &relays.first)?;
-    Ok(relayed(first, relays.mtu, &relays.labels, way.rest()))
-}
-
 fn direct(peer: &Peer) -> Result<Path<'static>, DropReason> {
     let direct = peer.direct.load();
     let direct = direct.as_ref().ok_or(DropReason::NoRoute)?;
@@ -155,7 +198,7 @@ fn direct(peer: &Peer) -> Result<Path<'static>, DropReason> {
     })
 }
 
-fn relayed(first: Hop, mtu: u16, labels: &[LinkLabel], rest: Option<u32>) -> Path<'_> {
+fn relayed(first: Hop, mtu: u16, labels: Cow<'_, [LinkLabel]>, rest: Option<u32>) -> Path<'_> {
     Path {
         address: first.direct.address,
         // The source sees its own first hop narrow before the others learn of it.
@@ -165,6 +208,7 @@ fn relayed(first: Hop, mtu: u16, labels: &[LinkLabel], rest: Option<u32>) -> Pat
             session: first.session,
             labels,
             rest,
+            marks: Marks::default(),
         }),
     }
 }

@@ -15,6 +15,18 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 /// Sessions, and with whom, by receiver index.
 pub(super) type Sessions = HashMap<u32, (Arc<Session>, Arc<Peer>)>;
 
+/// Ways round neighbours, by the neighbour and its label for the router behind it; label zero stands for the neighbour
+/// itself.
+pub(super) type Detours = HashMap<(PeerId, LinkLabel), Arc<Detour>>;
+
+/// A way round a neighbour.
+#[derive(Debug)]
+pub(crate) struct Detour {
+    /// The router that the way leads to.
+    pub end: Arc<Peer>,
+    pub way: Way,
+}
+
 /// One network's forwarding table.
 #[derive(Debug)]
 pub(crate) struct Network {
@@ -80,6 +92,7 @@ impl Plane {
             peers: RwLock::default(),
             sessions: RwLock::default(),
             labels: RwLock::default(),
+            detours: RwLock::default(),
             networks: RwLock::default(),
             groups: RwLock::default(),
             swept: AtomicU64::new(0),
@@ -93,6 +106,35 @@ impl Plane {
         let own = self.config.id.short();
         let way = route.and_then(|route| Way::new(own, route, |first| self.peer(first)));
         self.peer(peer).way.store(way.map(Arc::new));
+    }
+
+    /// Takes over a way round `neighbor` to whom its own `label` names ([`mesh::Output::Detour`]). mesh bounds how many
+    /// there are.
+    pub fn set_detour(&self, neighbor: PeerId, label: LinkLabel, route: Option<&Route>) {
+        let own = self.config.id.short();
+        let detour = route.and_then(|route| {
+            let way = Way::new(own, route, |first| self.peer(first))?;
+            let end = self.peer(*route.path.last()?);
+            // Its labels stand before others: a part can't end among them.
+            way.rest().is_none().then(|| Arc::new(Detour { end, way }))
+        });
+        let old = {
+            let mut detours = write(&self.detours);
+            match detour {
+                Some(detour) => detours.insert((neighbor, label), detour),
+                None => detours.remove(&(neighbor, label)),
+            }
+        };
+        let named = old.map(|old| {
+            let first = old.way.relays.as_ref().map(|relays| relays.first.id);
+            (old.end.id, first)
+        });
+        if let Some((end, first)) = named {
+            self.forget_if_idle(&end);
+            if let Some(first) = first {
+                self.forget_if_idle(&first);
+            }
+        }
     }
 
     /// Takes over a label of this router's own. One that names nobody any more (`None`) stays: packets that are on

@@ -102,18 +102,20 @@ impl RelayHeader {
             marks: Marks::default(),
             labels: [0; MAX_LABELS],
         };
-        blank.along(labels, rest)
+        blank.along(labels.iter().copied(), rest)
     }
 
     /// The same header with another path from here on. `None` if there are more than [`MAX_LABELS`] labels.
     #[must_use]
-    pub fn along(&self, labels: &[LinkLabel], rest: Option<u32>) -> Option<Self> {
+    pub fn along(&self, labels: impl IntoIterator<Item = LinkLabel>, rest: Option<u32>) -> Option<Self> {
         let mut array = [0; MAX_LABELS];
-        for (place, label) in array.get_mut(..labels.len())?.iter_mut().zip(labels) {
-            *place = label.0;
+        let mut count = 0;
+        for label in labels {
+            *array.get_mut(usize::from(count))? = label.0;
+            count += 1;
         }
         Some(Self {
-            count: u8::try_from(labels.len()).ok()?,
+            count,
             cursor: 0,
             rest,
             labels: array,
@@ -149,7 +151,9 @@ impl RelayHeader {
         }
         let mut rest = None;
         if in_parts {
-            rest = Some(u32::from_be_bytes(field(datagram, end).ok_or(Invalid::Truncated)?));
+            rest = Some(u32::from_be_bytes(
+                field(datagram, end).ok_or(Invalid::Truncated)?,
+            ));
             end += 4;
         }
         let mut marks = Marks::default();
@@ -179,10 +183,15 @@ impl RelayHeader {
         length(self.count, self.rest.is_some(), self.marks.count())
     }
 
+    /// All labels, used or not.
+    pub(crate) fn labels(&self) -> &[u16] {
+        &self.labels[..usize::from(self.count)]
+    }
+
     /// The label the receiver is to use; `None` at the end of the path, or of this part of it.
     #[must_use]
     pub fn next(&self) -> Option<LinkLabel> {
-        self.labels[..usize::from(self.count)]
+        self.labels()
             .get(usize::from(self.cursor))
             .map(|&label| LinkLabel(label))
     }

@@ -71,6 +71,9 @@ fn relay_cost() {
             let packets = relayed(&mut world, 3, length);
             cost(world.now, &world.nodes[1].plane, packets)
         });
-        println!("relay, frames of {length} bytes: {:.0} ns", median(runs.collect()));
+        println!(
+            "relay, frames of {length} bytes: {:.0} ns",
+            median(runs.collect())
+        );
     }
 }

@@ -211,7 +211,11 @@ fn a_route_with_too_few_labels_counts_as_none() {
         let before = world.drops(0, DropReason::NoRoute);
         world.send(0, &frame(0, 2, 1, 100));
         world.run(ms(500));
-        assert_eq!(world.drops(0, DropReason::NoRoute) == before, fits, "{labels}, {hops}");
+        assert_eq!(
+            world.drops(0, DropReason::NoRoute) == before,
+            fits,
+            "{labels}, {hops}"
+        );
     }
 }
 
