@@ -1,5 +1,7 @@
 //! What is lost after a failure, once the two ends of the line have noticed it.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::{ms, secs};
@@ -14,7 +16,7 @@ const WIDE: usize = 4;
 fn grid(seed: u64) -> (World, Vec<HostId>) {
     let mut world = World::new(seed);
     let apart = |at: usize, to: usize| {
-        let beside = to == at + WIDE || (to == at + 1 && to % WIDE != 0);
+        let beside = to == at + WIDE || (to == at + 1 && !to.is_multiple_of(WIDE));
         !beside
     };
     let hosts = world.add_hosts(WIDE * WIDE);
