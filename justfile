@@ -28,6 +28,10 @@ docs:
 sim seeds="2000" first="1":
     cargo run --release -- simulate swarm --seed {{first}} --seeds {{seeds}} --jobs 2 --shrink
 
+# What a large mesh costs, beside the goals: just figures 1000 spread heal
+figures routers="10000" *stages="all":
+    cargo run --release -p simulations --example figures -- --routers {{routers}} {{stages}}
+
 # Every scenario that comes with the program, on several seeds.
 scenarios seeds="20":
     for name in $(cargo run --quiet --release -- simulate --list | awk '{ print $1 }'); do \

@@ -149,7 +149,7 @@ pub(crate) struct Launch {
     /// Link only with the PEERs given.
     #[arg(long, env = "WEFT_NO_DISCOVERY", value_parser = FalseyValueParser::new())]
     pub(crate) no_discovery: bool,
-    /// Stop looking for more links at this number.
+    /// Link with all other routers up to this number; in larger meshes with a few near ones and a few at random.
     #[arg(long, env = "WEFT_MAX_LINKS", default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub(crate) max_links: u16,
     /// Name of the bridge that joins this host's containers.

@@ -169,6 +169,7 @@ impl Router {
             Output::Detour { .. } => {}
             Output::Tree { .. } => {}
             Output::Neighbor { peer, .. } => assert_eq!(peer, NEIGHBOR),
+            Output::Probe { peer, .. } => assert!(peer != OWN),
         }
         self.news += 1;
     }

@@ -116,7 +116,7 @@ fn sent(outputs: &[Output], on: LinkId) -> Vec<Message> {
 proptest! {
     #[test]
     fn any_bytes_on_a_link_are_survived(messages in prop::collection::vec(
-        (0..12_u8, prop::collection::vec(any::<u8>(), 0..200)), 0..20,
+        (0..20_u8, prop::collection::vec(any::<u8>(), 0..200)), 0..20,
     )) {
         let mut bench = Bench::new();
         for (kind, body) in messages {

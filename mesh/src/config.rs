@@ -25,7 +25,8 @@ pub struct Config {
     pub drops: Arc<Drops>,
     /// Whether addresses found in other routers' records are dialled. Default: true.
     pub discovery: bool,
-    /// Discovery makes no more links than this; incoming ones are taken up to twice as many. Default: 32.
+    /// In meshes of up to so many other routers all are linked with all; in larger ones each has about eight links, at
+    /// rest no more than twelve. Never are more than twice as many taken. Default: 32.
     pub max_links: usize,
     /// What to dial: given ones, and what the last [`PersistTargets`](crate::Output::PersistTargets) held.
     /// `HOST:PORT`, `IP:PORT`, or `PEERID@` before either: then nobody else is accepted there.

@@ -69,6 +69,13 @@ pub enum Input {
         /// Set when the other end is this router itself: the target is then never dialled again.
         own: bool,
     },
+    /// What [`Output::Probe`] found.
+    Probed {
+        /// Who was probed.
+        peer: PeerId,
+        /// The round trip time; `None`: no answer within a second or two.
+        rtt: Option<Duration>,
+    },
     /// The direct data path to a router works (or its values changed).
     PathUp {
         /// To whom.
@@ -154,6 +161,15 @@ pub enum Output {
         target: String,
         /// Whom to expect there; a different identity is a failed dial.
         expect: Option<PeerId>,
+    },
+    /// Find out whether something answers at this address of a router, and how fast; answer with
+    /// [`Input::Probed`]. It proves nothing about who it is. A driver that can't, or finds it has to do this too
+    /// often, needn't.
+    Probe {
+        /// Whose it is said to be.
+        peer: PeerId,
+        /// Where.
+        address: SocketAddr,
     },
     /// Close a connection and answer with `LinkDown`.
     Close {

@@ -26,7 +26,7 @@ impl Mesh {
         if self.own.is_info_due(now) {
             self.issue_info(now);
         }
-        let links = self.adjacencies();
+        let links = self.adjacencies(now);
         if self.states.is_due(now, &links) {
             self.issue_links(now, &links);
         }
@@ -94,9 +94,9 @@ impl Mesh {
         self.own.tick(now, &mut self.out);
     }
 
-    /// This router's links as it tells them now, in the order of the neighbours, and whether each delay is
+    /// This router's links as it tells them `now`, in the order of the neighbours, and whether each delay is
     /// measured. Data's delay counts where there is a data path.
-    fn adjacencies(&self) -> Vec<(Adjacency, bool)> {
+    fn adjacencies(&self, now: Instant) -> Vec<(Adjacency, bool)> {
         if self.leaving {
             return Vec::new();
         }
@@ -118,6 +118,8 @@ impl Mesh {
             };
             (adjacency, delay.is_some())
         };
-        self.links.neighbors().map(adjacency).collect()
+        let neighbors = self.links.neighbors();
+        let told = neighbors.filter(|(peer, _)| self.connector.is_told(now, peer));
+        told.map(adjacency).collect()
     }
 }

@@ -32,7 +32,7 @@
 //! | `id`, `time`, `drops`, `bucket`, `outbox` | small things used everywhere |
 //! | `wire`, `packet` | messages between neighbours |
 //! | `link/`, `neighbor` | links: greeting, keepalives, rivals; what the core does when they change |
-//! | `connector`, `target` | what is dialled, and when |
+//! | `connector/` | which links there are to be: what is dialled, and when; who is taken in |
 //! | `record/`, `store` | signed records and their merge |
 //! | `directory`, `index` | numbers that stand for routers; where things are found |
 //! | `own`, `linkstate`, `issue` | this router's own records |
@@ -77,7 +77,6 @@ mod schedule;
 mod spread;
 mod status;
 mod store;
-mod target;
 #[cfg(test)]
 mod testing;
 mod time;

@@ -52,7 +52,6 @@ pub struct Mesh {
     pub(crate) spread: Spread,
     /// When to compare records with each neighbour.
     pub(crate) rounds: BTreeMap<PeerId, Instant>,
-    pub(crate) max_links: usize,
     pub(crate) leaving: bool,
     /// How far the comparison over each link is.
     pub(crate) turns: BTreeMap<LinkId, Turn>,
@@ -95,7 +94,6 @@ impl Mesh {
             news: Vec::new(),
             spread: Spread::default(),
             rounds: BTreeMap::new(),
-            max_links: config.max_links,
             leaving: false,
             turns: BTreeMap::new(),
             own: Own::new(config),
@@ -130,6 +128,7 @@ impl Mesh {
             Input::DialFailed { target, error, own } => {
                 self.connector.failed(now, &target, error, own, &mut self.rng);
             }
+            Input::Probed { peer, rtt } => self.connector.probed(now, &peer, rtt),
             Input::PathUp { peer, mtu, rtt } => self.path_up(now, peer, mtu, rtt),
             Input::PathDown { peer } => self.path_down(now, &peer),
             Input::SendTo { peer, payload } => self.send_to(&peer, payload),
@@ -220,6 +219,7 @@ impl Mesh {
                 addresses: &addresses,
             };
             self.connector.poll(now, &around, &mut self.rng, &mut self.out);
+            self.act(now);
         }
     }
 }

@@ -1,15 +1,13 @@
 //! What the core does when links come, change and go, and with the messages that come over them.
 
-use crate::link::{Happened, MAX_LINKS, Phase};
+use crate::connector::{Act, Around};
+use crate::link::{Happened, Link, MAX_LINKS, Phase};
 use crate::routed;
 use crate::wire::{Message, WireError};
 use crate::{Direction, DropReason, Event, Instant, LinkId, MAX_MESSAGE, Mesh, Output, Packet, PeerId};
-use rand::RngExt as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Routers named to one that is turned away.
-const REFERRED: usize = 8;
 /// Connections that are being turned away at a time.
 const TURNED_AWAY: usize = 64;
 /// How long a neighbour that forwarded too many invalid signatures is kept off.
@@ -26,8 +24,9 @@ impl Mesh {
     ) {
         let (link, peer, address) = ids;
         let count = self.links.iter().count();
-        let most = self.max_links.saturating_mul(2).saturating_add(TURNED_AWAY);
-        let is_full = count >= MAX_LINKS || (direction == Direction::In && count >= most);
+        let is_leaving = |link: &&Link| matches!(link.phase, Phase::Full { .. });
+        let turned_away = self.links.iter().filter(is_leaving).count();
+        let is_full = count >= MAX_LINKS || (direction == Direction::In && turned_away >= TURNED_AWAY);
         let is_wanted = self.connector.link_up(peer, direction, target.as_deref());
         let refusal = if self.leaving {
             Some("this router is stopping")
@@ -45,12 +44,12 @@ impl Mesh {
         };
         match refusal {
             None => {
-                let is_full = direction == Direction::In && self.has_no_room_for(&peer);
-                if is_full {
-                    self.links.turn_away(now, ids, &mut self.out);
-                    self.refer(link);
-                } else {
+                let links = count - turned_away;
+                if direction == Direction::Out || self.admits(now, &peer, links) {
                     self.links.open(now, ids, direction, target, &mut self.out);
+                } else {
+                    self.links.turn_away(now, ids, &mut self.out);
+                    self.refer(link, &peer);
                 }
             }
             Some(reason) => {
@@ -112,30 +111,50 @@ impl Mesh {
         }
     }
 
-    /// True for a router that would be one neighbour too many.
-    fn has_no_room_for(&self, peer: &PeerId) -> bool {
-        let taken = |link: &&crate::link::Link| !matches!(link.phase, Phase::Full { .. });
-        let links = self.links.iter().filter(taken).count();
-        let is_known = *peer == self.own.id || self.links.with(peer).is_some();
-        !is_known && links >= self.max_links.saturating_mul(2)
+    fn admits(&mut self, now: Instant, peer: &PeerId, links: usize) -> bool {
+        let around = Around {
+            links: &self.links,
+            store: &self.store,
+            told: &self.told,
+            graph: &self.graph,
+            addresses: &[],
+        };
+        self.connector.admit(now, *peer, links, &around)
     }
 
     /// Names a router that comes some others it may dial: it may know nobody else.
-    fn refer(&mut self, id: LinkId) {
+    fn refer(&mut self, id: LinkId, peer: &PeerId) {
         self.introduce(id);
-        let known = self.store.infos().map(|(peer, _)| *peer);
-        let mut others: Vec<PeerId> = known
-            .filter(|peer| *peer != self.own.id && self.is_reachable(peer))
-            .collect();
-        for _ in 0..REFERRED.min(others.len()) {
-            let named = others.swap_remove(self.rng.random_range(0..others.len()));
+        let around = Around {
+            links: &self.links,
+            store: &self.store,
+            told: &self.told,
+            graph: &self.graph,
+            addresses: &[],
+        };
+        for named in self.connector.others(peer, &around, &mut self.rng) {
             self.show_info(id, named);
+        }
+    }
+
+    /// Does with the neighbours what the connector found.
+    pub(crate) fn act(&mut self, now: Instant) {
+        for act in self.connector.take_acts() {
+            match act {
+                Act::Ask { peer, must } => {
+                    if let Some(link) = self.links.with(&peer) {
+                        self.out.send(link.id, Message::Spare(must));
+                    }
+                }
+                Act::Leave(peer) => self.close_all(now, &peer, "there are links enough without"),
+            }
         }
     }
 
     fn neighbor_message(&mut self, now: Instant, id: LinkId, peer: PeerId, message: &Message) {
         match message {
             Message::Records(batch) => self.records(now, id, peer, batch),
+            Message::Spare(must) => self.connector.asked(now, &peer, *must),
             Message::Routed(message) => {
                 let (links, own) = (&self.links, self.own.id);
                 let link_to = |next: &PeerId| links.with(next).map(|link| link.id);
@@ -197,7 +216,7 @@ impl Mesh {
             match happened {
                 Happened::Neighbor { peer, link, first } => self.neighbor_up(now, peer, link, first),
                 Happened::NeighborLost { peer, reason } => self.neighbor_lost(now, peer, reason),
-                Happened::Full { peer } => self.connector.turned_away(&peer),
+                Happened::Full { peer } => self.connector.turned_away(now, &peer),
                 Happened::Observed(address) => self.own.observe(now, address),
                 Happened::Ended {
                     peer,
@@ -236,7 +255,7 @@ impl Mesh {
             peer,
             address: Some(address),
         });
-        self.connector.linked(peer, address);
+        self.connector.linked(now, peer, address, direction);
         self.spread.linked(now, peer, id);
         self.introduce(id);
         // One comparison repairs both ends.

@@ -1,8 +1,8 @@
 //! Views for people: what `weft status` shows of the control plane.
 
+use crate::connector::{Source, Stage, Target, TargetId};
 use crate::graph::Known;
 use crate::link::Phase;
-use crate::target::{Source, Stage, Target, TargetId};
 use crate::{Direction, Instant, LinkId, Mesh, PeerId, PeerInfo, Route};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -101,6 +101,13 @@ impl Mesh {
             all: self.store.reached(),
             own: own.fold(0, |sum: u64, record| sum.wrapping_add(record.mark())),
         }
+    }
+
+    /// Bytes of this router's own records, as they spread.
+    #[must_use]
+    pub fn own_bytes(&self) -> usize {
+        let own = self.store.records(&self.own.id);
+        own.map(|record| record.bytes().len()).sum()
     }
 
     /// All known routers, this one included, in the order of their ids.

@@ -120,6 +120,11 @@ impl<L: AsRef<[Adjacency]> + Default> Told<L> {
         }
     }
 
+    /// How many routers there are.
+    pub(crate) fn count(&self) -> usize {
+        self.directory.len()
+    }
+
     /// The number of a router.
     pub(crate) fn find(&self, id: &PeerId) -> Option<Number> {
         self.directory.number(id)

@@ -48,6 +48,9 @@ pub(crate) enum Message {
     Ask(Ask),
     /// In the place of a hello: the sender has all the links it takes. Records of others to dial follow.
     Full,
+    /// The receiver shall close this link as soon as it can do without. True: the sender has more than it can bear.
+    /// False: it is of no use to the sender, so only if it is of none to the receiver, either.
+    Spare(bool),
 }
 
 /// Records that travel together.
@@ -218,6 +221,7 @@ impl Message {
             Self::Parent(body) => pack(12, body),
             Self::Want(body) => pack(13, body),
             Self::Full => pack(11, &()),
+            Self::Spare(body) => pack(17, body),
             Self::Held(body) => pack(14, body),
             Self::Differ(body) => pack(15, body),
             Self::Ask(body) => pack(16, body),
@@ -231,6 +235,7 @@ impl Message {
             Self::Ping(body) => size(body),
             Self::Pong(body) => size(body),
             Self::Goodbye | Self::Full => 0,
+            Self::Spare(body) => size(body),
             Self::Records(body) => size(&Blobs(&body.records)),
             Self::Root(body) => size(body),
             Self::Buckets(body) => size(body),
@@ -258,6 +263,7 @@ impl Message {
             12 => Self::Parent(unpack(body)?),
             13 => Self::Want(unpack(body)?),
             11 => Self::Full,
+            17 => Self::Spare(unpack(body)?),
             14 => Self::Held(unpack(body)?),
             15 => Self::Differ(unpack(body)?),
             16 => Self::Ask(unpack(body)?),

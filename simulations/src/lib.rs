@@ -43,9 +43,11 @@
 //! | `disk` | what outlives it |
 //! | `container` | those who send frames |
 //! | `settled` | who knows all there is to know |
+//! | `big/` | worlds of ten thousand routers, of cores alone |
 //! | `page` | a run as one HTML file |
 //! | `invariants`, `expect` | what must hold always, and what at rest |
 
+mod big;
 mod clock;
 mod connection;
 mod container;
@@ -57,6 +59,7 @@ mod invariants;
 mod links;
 mod network;
 mod page;
+mod probe;
 mod profile;
 mod random;
 mod router;
@@ -69,6 +72,7 @@ mod trace;
 mod traffic;
 mod world;
 
+pub use big::{BigWorld, Stretch};
 pub use container::{Container, MARKER, Received, number_of};
 pub use cost::Cost;
 pub use disk::{Disk, Port};

@@ -28,6 +28,10 @@ pub(crate) enum Act {
         target: String,
         expect: Option<PeerId>,
     },
+    Probe {
+        peer: PeerId,
+        address: SocketAddr,
+    },
     Close {
         link: LinkId,
         reason: &'static str,
@@ -414,6 +418,7 @@ impl Router {
     fn mesh_output(&mut self, output: Output) {
         match output {
             Output::Dial { target, expect } => self.acts.push(Act::Dial { target, expect }),
+            Output::Probe { peer, address } => self.acts.push(Act::Probe { peer, address }),
             Output::Close { link, reason } => self.acts.push(Act::Close { link, reason }),
             Output::Send {
                 link,

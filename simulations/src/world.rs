@@ -7,6 +7,7 @@ use crate::connection::{CloseCode, Connection, Packet};
 use crate::hosts::Host;
 use crate::links::Number;
 use crate::network::{Lane, Passage};
+use crate::probe::Probe;
 use crate::router::Act;
 use crate::trace::Trace;
 use crate::{Class, HostId, Network, Random, Router, TraceHash, Violation};
@@ -78,6 +79,9 @@ pub(crate) enum Event {
         host: HostId,
         run: u64,
     },
+    /// A probe arrives, or its answer.
+    Probe(Probe),
+    Probed(Probe),
 }
 
 /// A datagram as the network saw it.
@@ -205,7 +209,9 @@ impl World {
             | Event::Down { host, .. }
             | Event::DialFailed { host, .. }
             | Event::Leave { host, .. }
-            | Event::Datagram { to: host, .. } => *host,
+            | Event::Datagram { to: host, .. }
+            | Event::Probe(Probe { to: host, .. })
+            | Event::Probed(Probe { from: host, .. }) => *host,
             Event::Packet { number, end, .. }
             | Event::Lossy { number, end, .. }
             | Event::Retry { number, end }
@@ -279,7 +285,14 @@ impl World {
                 self.close_all(host);
                 self.crash(host);
             }
-            Event::Down { .. } | Event::DialFailed { .. } | Event::Leave { .. } => {}
+            Event::Probe(probe) => self.answer_probe(probe),
+            Event::Probed(probe) if self.is_run(probe.from, probe.run) => {
+                self.note("probed", [probe.from.0, probe.to.0], &[]);
+                let rtt = Some(self.clock.now().since(probe.sent));
+                let peer = probe.peer;
+                self.router_input(probe.from, Input::Probed { peer, rtt });
+            }
+            Event::Probed(_) | Event::Down { .. } | Event::DialFailed { .. } | Event::Leave { .. } => {}
         }
     }
 
@@ -347,6 +360,7 @@ impl World {
     fn act(&mut self, host: HostId, act: Act) {
         match act {
             Act::Dial { target, expect } => self.dial(host, target, expect),
+            Act::Probe { peer, address } => self.probe(host, peer, address),
             Act::Close { link, reason } => self.close_link(host, link, reason),
             Act::Send {
                 link,

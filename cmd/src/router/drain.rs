@@ -41,6 +41,8 @@ impl Router {
     fn mesh_output(&mut self, output: Output) {
         match output {
             Output::Dial { target, expect } => self.dialer.dial(target, expect),
+            // Near links are found among those that others made, and what answers by dialling it.
+            Output::Probe { .. } => {}
             Output::Close { link, reason } => {
                 if let Some(handle) = self.links.get(&link) {
                     handle.close(CloseCode::Closed, reason);

@@ -27,6 +27,7 @@ pub(super) fn input(input: &Input) -> (Input, Vec<[u8; 16]>) {
         | Input::Oversized { .. }
         | Input::Alive { .. }
         | Input::DialFailed { .. }
+        | Input::Probed { .. }
         | Input::PathUp { .. }
         | Input::PathDown { .. }
         | Input::Connect { .. }
@@ -54,6 +55,7 @@ pub(super) fn mark(output: &Output) -> Mark {
         Output::Deliver { from, payload } => ("Deliver", encoded(&(from, payload.len()))),
         Output::Peer(info) => ("Peer", encoded(&blank_info(info.clone()))),
         Output::Dial { target, expect } => ("Dial", encoded(&(target, expect))),
+        Output::Probe { peer, address } => ("Probe", encoded(&(peer, address))),
         Output::Close { link, reason } => ("Close", encoded(&(link, reason))),
         Output::PeerGone(peer) => ("PeerGone", encoded(peer)),
         Output::Neighbor { peer, address } => ("Neighbor", encoded(&(peer, address))),
@@ -116,6 +118,7 @@ fn packet_and_hashes(packet: &Packet) -> (Packet, Vec<[u8; 16]>) {
         | Message::Pong(_)
         | Message::Goodbye
         | Message::Full
+        | Message::Spare(_)
         | Message::Root(_)
         | Message::Buckets(_)
         | Message::Parent(_)

@@ -84,6 +84,7 @@ fn message() -> impl Strategy<Value = Message> {
         marks().prop_map(Message::Want),
         Just(Message::Goodbye),
         Just(Message::Full),
+        any::<bool>().prop_map(Message::Spare),
         prop::collection::vec(record(), 0..9).prop_map(|records| Message::Records(records.into())),
         any::<[u8; 32]>().prop_map(Message::Root),
         prop::collection::vec(any::<u64>(), 0..300).prop_map(Message::Buckets),

@@ -45,6 +45,8 @@ pub struct Host {
     run: u64,
     links: BTreeMap<LinkId, usize>,
     next_link: u64,
+    /// When its core wants to be called.
+    timer: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -151,6 +153,7 @@ impl World {
             run: 0,
             links: BTreeMap::new(),
             next_link: 0,
+            timer: None,
         });
         n
     }
@@ -256,7 +259,7 @@ impl World {
                 .hosts
                 .iter()
                 .enumerate()
-                .filter_map(|(n, host)| Some((host.mesh.as_ref()?.poll_timeout()?.0.0, n)));
+                .filter_map(|(n, host)| Some((host.timer.filter(|_| host.mesh.is_some())?, n)));
             let timer = timer.min();
             let event = self.events.keys().next().map(|(at, _)| *at);
             match (event, timer) {
@@ -307,6 +310,8 @@ impl World {
         while let Some(output) = self.hosts[n].mesh.as_mut().and_then(Mesh::poll_output) {
             self.output(n, output);
         }
+        let host = &mut self.hosts[n];
+        host.timer = host.mesh.as_ref().and_then(|mesh| Some(mesh.poll_timeout()?.0.0));
     }
 
     fn output(&mut self, n: usize, output: Output) {
@@ -329,6 +334,15 @@ impl World {
                         expect,
                     },
                 );
+            }
+            Output::Probe { peer, address } => {
+                let to = self.hosts.iter().position(|host| host.address == address);
+                let to = to.filter(|to| self.hosts[*to].mesh.is_some());
+                let to = to.filter(|to| !self.is_blocked(n, *to) && !self.is_blocked(*to, n));
+                let rtt = to.map(|to| Duration::from_micros(2 * self.delay(n, to)));
+                let at = now + rtt.unwrap_or(TIMEOUT).as_micros() as u64;
+                let input = Box::new(Input::Probed { peer, rtt });
+                self.schedule(at, Ev::Input { host: n, run, input });
             }
             Output::Close { link, reason } => self.close(n, link, reason),
             Output::Send {

@@ -1,16 +1,9 @@
-//! Decides what is dialled, and when.
-//!
-//! Targets come from the operator, from an earlier run, or (discovery) from the addresses other routers list in
-//! their records. A target whose router is linked is not dialled. Of two routers that discover each other the
-//! lower id dials at once and the higher a second later, so that they seldom collide.
+//! All targets: what is dialled, address by address.
 
+use super::around::Around;
+use super::target::{STEADY, Source, Stage, Target, TargetId};
 use crate::bucket::Bucket;
-use crate::graph::Graph;
-use crate::link::Links;
 use crate::outbox::Outbox;
-use crate::store::Store;
-use crate::target::{STEADY, Source, Stage, Target, TargetId};
-use crate::topology::{Recorded, Told};
 use crate::{Direction, Instant, Output, PeerId};
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,14 +14,15 @@ use std::time::Duration;
 const MAX_TARGETS: usize = 16_384;
 /// Routers that are not to be discovered.
 const MAX_FORGOTTEN: usize = 4096;
-/// Routers that are kept off for a while.
-const MAX_SHUNNED: usize = 1024;
 /// Addresses of one router that are dialled at a time.
 const DIALS_PER_PEER: usize = 3;
 /// Dials of discovered targets at a time.
 const MAX_DIALS: usize = 64;
 /// Addresses of routers that were linked, kept for the next run.
 const LEARNT: usize = 16;
+/// Of those so many are dialled at once, the others one after the other.
+const LEARNT_AT_ONCE: u32 = 4;
+const LEARNT_PACE: Duration = Duration::from_millis(250);
 /// A dial that the driver has not answered by then counts as failed.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause between the first few addresses of a router and the next few.
@@ -41,94 +35,72 @@ const REPEATS_PER_MINUTE: u32 = 30;
 const FULL_TRIES: u32 = 12;
 /// When to look again while that is used up.
 const REPEAT_PACE: Duration = Duration::from_secs(2);
-/// Head start of the lower id.
+/// Head start of the lower id, where all dial all.
 const HEAD_START: Duration = Duration::from_secs(1);
 
-/// What the connector looks at.
-pub(crate) struct Around<'a> {
-    pub(crate) links: &'a Links,
-    pub(crate) store: &'a Store,
-    /// Routers the mesh reaches.
-    pub(crate) told: &'a Told<Recorded>,
-    pub(crate) graph: &'a Graph,
-    /// This router's own addresses.
-    pub(crate) addresses: &'a [SocketAddr],
-}
-
-impl Around<'_> {
-    fn is_reachable(&self, peer: &PeerId) -> bool {
-        let number = self.told.find(peer);
-        number.is_some_and(|number| self.graph.spread.tree.reaches(number))
-    }
+/// Whom this router wants to dial, besides those that the operator named.
+#[derive(Clone, Copy)]
+pub(super) enum Aim<'a> {
+    /// Everybody, up to so many links; and up to the second number to reach those that the mesh does not reach: two
+    /// parts of it must not do without each other because both are well linked.
+    All(usize, usize),
+    /// Who is wanted.
+    These {
+        /// Who that is.
+        is_wanted: &'a dyn Fn(&PeerId) -> bool,
+        /// Links are too few: those of the run before are wanted, too.
+        is_needy: bool,
+    },
 }
 
 /// All targets.
 #[derive(Debug)]
-pub(crate) struct Connector {
+pub(super) struct Targets {
     own: PeerId,
-    discovery: bool,
-    max_links: usize,
     targets: BTreeMap<TargetId, Target>,
     /// Which target the driver dials under which text; one at a time for each text.
     dials: BTreeMap<String, TargetId>,
     forgotten: BTreeSet<PeerId>,
-    shunned: BTreeMap<PeerId, Instant>,
     /// Where routers were linked, latest first.
     learnt: VecDeque<TargetId>,
     persisted: Option<Vec<String>>,
-    changed: bool,
-    next: Option<Instant>,
-    stopped: bool,
+    /// What is to be stored may have changed.
+    is_dirty: bool,
     /// How often discovered addresses may be dialled again: of the dead, of those behind a cut.
     repeats: Bucket,
 }
 
-impl Connector {
-    /// With these targets to begin with.
-    pub(crate) fn new(
-        now: Instant,
-        own: PeerId,
-        discovery: bool,
-        max_links: usize,
-        targets: &[String],
-    ) -> Self {
-        let mut connector = Self {
+impl Targets {
+    /// These to begin with.
+    pub(super) fn new(now: Instant, own: PeerId, texts: &[String]) -> Self {
+        let mut targets = Self {
             own,
-            discovery,
-            max_links,
             targets: BTreeMap::new(),
             dials: BTreeMap::new(),
             forgotten: BTreeSet::new(),
-            shunned: BTreeMap::new(),
             learnt: VecDeque::new(),
             persisted: None,
-            changed: true,
-            next: None,
-            stopped: false,
+            is_dirty: true,
             repeats: Bucket::new(now, REPEAT_BURST, REPEATS_PER_MINUTE),
         };
-        for id in targets
+        let mut stored = 0_u32;
+        for id in texts
             .iter()
             .map(|text| TargetId::parse(text))
             .filter(|id| id.pin != Some(own))
         {
-            let source = if id.pin.is_some() {
-                Source::Stored
-            } else {
-                Source::Given
-            };
-            if source == Source::Stored && connector.learnt.len() < LEARNT {
-                connector.learnt.push_back(id.clone());
+            if id.pin.is_none() {
+                targets.add(now, id, Source::Given);
+                continue;
             }
-            connector.add(now, id, source);
+            if targets.learnt.len() < LEARNT {
+                targets.learnt.push_back(id.clone());
+            }
+            stored += 1;
+            let wait = LEARNT_PACE * stored.saturating_sub(LEARNT_AT_ONCE);
+            targets.add(now + wait, id, Source::Stored);
         }
-        connector
-    }
-
-    /// Dials nothing any more.
-    pub(crate) fn stop(&mut self) {
-        self.stopped = true;
-        self.next = None;
+        targets
     }
 
     fn add(&mut self, now: Instant, id: TargetId, source: Source) {
@@ -143,7 +115,8 @@ impl Connector {
     }
 
     /// The operator wants these dialled now, and kept.
-    pub(crate) fn connect(&mut self, now: Instant, texts: &[String], replace: bool) {
+    pub(super) fn connect(&mut self, now: Instant, texts: &[String], replace: bool) {
+        self.is_dirty = true;
         if replace {
             self.targets
                 .retain(|_, target| target.source == Source::Discovered);
@@ -161,31 +134,41 @@ impl Connector {
                 target.tries = 0;
             }
         }
-        self.changed = true;
     }
 
     /// The operator wants a target dropped.
-    pub(crate) fn forget_target(&mut self, text: &str) {
+    pub(super) fn forget_target(&mut self, text: &str) {
+        self.is_dirty = true;
         let wanted = TargetId::parse(text);
         let matches =
             |id: &TargetId| id.text == wanted.text && (wanted.pin.is_none() || id.pin == wanted.pin);
         self.targets.retain(|id, _| !matches(id));
         self.learnt.retain(|id| !matches(id));
-        self.changed = true;
     }
 
     /// The operator wants a router's targets dropped, and it not discovered.
-    pub(crate) fn forget_peer(&mut self, peer: PeerId) {
+    pub(super) fn forget_peer(&mut self, peer: PeerId) {
+        self.is_dirty = true;
         self.drop_targets(&peer, |_| true);
         self.learnt.retain(|id| id.pin != Some(peer));
         if self.forgotten.len() < MAX_FORGOTTEN {
             self.forgotten.insert(peer);
         }
-        self.changed = true;
+    }
+
+    /// Whether the operator wants no link with this router.
+    pub(super) fn is_forgotten(&self, peer: &PeerId) -> bool {
+        self.forgotten.contains(peer)
+    }
+
+    /// Whether the operator named this router, or an address where it answers.
+    pub(super) fn is_given(&self, peer: &PeerId) -> bool {
+        let mut given = self.targets.values().filter(|t| t.source == Source::Given);
+        given.any(|target| target.peer.as_ref() == Some(peer))
     }
 
     /// A router was collected: what was discovered of it goes.
-    pub(crate) fn peer_gone(&mut self, peer: &PeerId) {
+    pub(super) fn peer_gone(&mut self, peer: &PeerId) {
         self.drop_targets(peer, |source| source == Source::Discovered);
     }
 
@@ -195,27 +178,9 @@ impl Connector {
         });
     }
 
-    /// Keeps off a router that misbehaved.
-    pub(crate) fn shun(&mut self, peer: PeerId, until: Instant) {
-        if self.shunned.len() < MAX_SHUNNED {
-            self.shunned.insert(peer, until);
-        }
-    }
-
-    /// True while this router is kept off.
-    pub(crate) fn is_shunned(&self, now: Instant, peer: &PeerId) -> bool {
-        self.shunned.get(peer).is_some_and(|until| *until > now)
-    }
-
-    /// Something changed that may be a reason to dial.
-    pub(crate) fn look_again(&mut self) {
-        self.changed = true;
-    }
-
     /// A connection came up. False if it is no longer wanted.
-    pub(crate) fn link_up(&mut self, peer: PeerId, direction: Direction, target: Option<&str>) -> bool {
+    pub(super) fn link_up(&mut self, peer: PeerId, direction: Direction, target: Option<&str>) -> bool {
         let id = target.and_then(|text| self.dials.remove(text));
-        self.changed = true;
         let target = id.as_ref().and_then(|id| self.targets.get_mut(id));
         let is_wanted = direction == Direction::In || target.is_some() || !self.forgotten.contains(&peer);
         if let Some(target) = target {
@@ -229,8 +194,7 @@ impl Connector {
     }
 
     /// A link is in use with this router, at this address.
-    pub(crate) fn linked(&mut self, peer: PeerId, address: SocketAddr) {
-        self.changed = true;
+    pub(super) fn linked(&mut self, peer: PeerId, address: SocketAddr, discovery: bool) {
         let text = address.to_string();
         for (id, target) in self
             .targets
@@ -245,7 +209,8 @@ impl Connector {
             .targets
             .iter()
             .any(|(id, t)| id.text == text && t.source == Source::Given);
-        if self.discovery && !is_given {
+        if discovery && !is_given {
+            self.is_dirty = true;
             let id = TargetId {
                 text,
                 pin: Some(peer),
@@ -257,7 +222,7 @@ impl Connector {
     }
 
     /// The router at this target has all the links it takes: there is no hurry to ask it again.
-    pub(crate) fn turned_away(&mut self, peer: &PeerId) {
+    pub(super) fn turned_away(&mut self, peer: &PeerId) {
         for target in self
             .targets
             .values_mut()
@@ -269,7 +234,7 @@ impl Connector {
     }
 
     /// A connection ended.
-    pub(crate) fn ended(
+    pub(super) fn ended(
         &mut self,
         now: Instant,
         peer: &PeerId,
@@ -278,7 +243,6 @@ impl Connector {
         lived: Option<Duration>,
         rng: &mut StdRng,
     ) {
-        self.changed = true;
         let is_steady = lived.is_some_and(|lived| lived >= STEADY);
         for (id, target) in self
             .targets
@@ -295,8 +259,7 @@ impl Connector {
     }
 
     /// No link with this router is left: its targets wait a moment before they are dialled again.
-    pub(crate) fn lost(&mut self, now: Instant, peer: &PeerId, rng: &mut StdRng) {
-        self.changed = true;
+    pub(super) fn lost(&mut self, now: Instant, peer: &PeerId, rng: &mut StdRng) {
         let head_start = if self.own > *peer {
             HEAD_START
         } else {
@@ -314,8 +277,7 @@ impl Connector {
     }
 
     /// A dial ended without a connection. `own`: it reached this router itself.
-    pub(crate) fn failed(&mut self, now: Instant, text: &str, error: String, own: bool, rng: &mut StdRng) {
-        self.changed = true;
+    pub(super) fn failed(&mut self, now: Instant, text: &str, error: String, own: bool, rng: &mut StdRng) {
         let dialled = self.dials.remove(text);
         if own {
             for (_, target) in self.targets.iter_mut().filter(|(id, _)| id.text == text) {
@@ -327,27 +289,8 @@ impl Connector {
         }
     }
 
-    /// True if [`poll`](Self::poll) has something to do.
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
-        !self.stopped && (self.changed || self.next.is_some_and(|next| next <= now))
-    }
-
-    /// When it has, if nothing else happens.
-    pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.next
-    }
-
-    /// Dials what is due, and has the targets stored if they changed.
-    pub(crate) fn poll(&mut self, now: Instant, around: &Around<'_>, rng: &mut StdRng, out: &mut Outbox) {
-        self.changed = false;
-        self.shunned.retain(|_, until| *until > now);
-        self.expire_dials(now, rng);
-        self.discover(now, around);
-        self.dial(now, around, out);
-        self.persist(out);
-    }
-
-    fn expire_dials(&mut self, now: Instant, rng: &mut StdRng) {
+    /// Gives up dials that the driver never answered.
+    pub(super) fn expire(&mut self, now: Instant, rng: &mut StdRng) {
         let targets = &mut self.targets;
         self.dials.retain(|_, id| match targets.get_mut(id) {
             Some(target) => match target.stage {
@@ -362,98 +305,110 @@ impl Connector {
         });
     }
 
-    /// Brings the discovered targets in line with what the records say.
-    fn discover(&mut self, now: Instant, around: &Around<'_>) {
-        if !self.discovery {
-            return;
-        }
+    /// Brings the discovered targets in line with who is wanted and what the records say.
+    pub(super) fn discover(&mut self, now: Instant, around: &Around<'_>, aim: Aim<'_>) {
+        let is_wanted = |peer: &PeerId| match aim {
+            Aim::All(..) => true,
+            Aim::These { is_wanted, .. } => is_wanted(peer),
+        };
         self.targets.retain(|id, target| {
             target.source != Source::Discovered
                 || !matches!(target.stage, Stage::Waiting(_))
-                || id
-                    .pin
-                    .and_then(|peer| around.store.info(&peer))
-                    .is_some_and(|info| {
-                        info.addresses
-                            .iter()
-                            .any(|address| address.to_string() == id.text)
-                    })
+                || id.pin.filter(is_wanted).is_some_and(|peer| {
+                    let told = around.store.info(&peer).into_iter();
+                    let mut told = told.flat_map(|info| &info.addresses);
+                    told.any(|address| address.to_string() == id.text)
+                })
         });
-        for (peer, info) in around.store.infos() {
-            if *peer == self.own || self.forgotten.contains(peer) || around.links.with(peer).is_some() {
-                continue;
-            }
-            let head_start = if self.own > *peer {
-                HEAD_START
-            } else {
-                Duration::ZERO
-            };
-            let addresses = info
-                .addresses
-                .iter()
-                .filter(|a| is_dialable(a) && !around.addresses.contains(a));
-            for (at, address) in (0..).zip(addresses) {
-                let id = TargetId {
-                    text: address.to_string(),
-                    pin: Some(*peer),
-                };
-                if !self.targets.contains_key(&id) {
-                    let group = at / u32::try_from(DIALS_PER_PEER).unwrap_or(1);
-                    self.add(now + head_start + STAGGER * group, id, Source::Discovered);
-                }
+        if let Aim::All(..) = aim {
+            let all: Vec<PeerId> = around.store.infos().map(|(peer, _)| *peer).collect();
+            for peer in all {
+                self.want(now, around, peer, HEAD_START);
             }
         }
     }
 
-    fn dial(&mut self, now: Instant, around: &Around<'_>, out: &mut Outbox) {
+    /// Takes the addresses that a router tells as targets. `head_start`: that the lower id of two has.
+    pub(super) fn want(&mut self, now: Instant, around: &Around<'_>, peer: PeerId, head_start: Duration) {
+        if peer == self.own || self.is_forgotten(&peer) || around.links.with(&peer).is_some() {
+            return;
+        }
+        let head_start = if self.own > peer {
+            head_start
+        } else {
+            Duration::ZERO
+        };
+        for (at, address) in (0..).zip(around.dialable(&peer)) {
+            let id = TargetId {
+                text: address.to_string(),
+                pin: Some(peer),
+            };
+            if !self.targets.contains_key(&id) {
+                let group = at / u32::try_from(DIALS_PER_PEER).unwrap_or(1);
+                self.add(now + head_start + STAGGER * group, id, Source::Discovered);
+            }
+        }
+    }
+
+    /// Those of these routers of which every address was tried in vain.
+    pub(super) fn hopeless<'a>(&self, of: impl Iterator<Item = &'a PeerId>) -> Vec<PeerId> {
+        let mut hopeful = BTreeSet::new();
+        for target in self.targets.values() {
+            let was_tried = matches!(target.stage, Stage::Waiting(_)) && target.tries > 0;
+            if let Some(peer) = target.peer.filter(|_| !was_tried && target.stage != Stage::Own) {
+                hopeful.insert(peer);
+            }
+        }
+        of.filter(|peer| !hopeful.contains(*peer)).copied().collect()
+    }
+
+    /// Dials what is due. Returns when to call again.
+    pub(super) fn dial(
+        &mut self,
+        now: Instant,
+        around: &Around<'_>,
+        aim: Aim<'_>,
+        is_shunned: &dyn Fn(&PeerId) -> bool,
+        out: &mut Outbox,
+    ) -> Option<Instant> {
         let mut busy: BTreeMap<PeerId, usize> = BTreeMap::new();
+        let mut next: Option<Instant> = None;
         for target in self.dials.values().filter_map(|id| self.targets.get(id)) {
             if let Some(peer) = target.peer {
                 *busy.entry(peer).or_default() += 1;
             }
+            if let Stage::Dialling(since) = target.stage {
+                next = next.into_iter().chain([since + DIAL_TIMEOUT]).min();
+            }
         }
-        let mut next = self
-            .dials
-            .values()
-            .filter_map(|id| match self.targets.get(id)?.stage {
-                Stage::Dialling(since) => Some(since + DIAL_TIMEOUT),
-                _ => None,
-            })
-            .min();
         let links = around.links.iter().count();
-        let mut order: Vec<_> = Vec::new();
+        let mut due: Vec<_> = Vec::new();
         for (id, target) in &mut self.targets {
-            if !is_open(target, around) || self.shunned.contains_key(&target.peer.unwrap_or(self.own)) {
+            if !is_open(target, around, aim) || target.peer.is_some_and(|peer| is_shunned(&peer)) {
                 continue;
             }
-            if target.peer.is_some_and(|peer| around.is_reachable(&peer)) {
+            if matches!(aim, Aim::All(..)) && target.peer.is_some_and(|peer| around.is_reachable(&peer)) {
                 target.hasten(now);
             }
-            if let Stage::Waiting(at) = target.stage {
-                order.push((at, target.source, id.clone()));
+            match target.stage {
+                Stage::Waiting(at) if at <= now => due.push((target.source, id.clone())),
+                Stage::Waiting(at) => next = next.into_iter().chain([at]).min(),
+                _ => {}
             }
         }
-        let (mut due, later): (Vec<_>, Vec<_>) = order.into_iter().partition(|(at, ..)| *at <= now);
-        next = next.into_iter().chain(later.into_iter().map(|(at, ..)| at)).min();
         // Each router goes through the others in an order of its own, so that not all of them dial the same few.
         let place = |id: &TargetId| id.pin.map_or(0, |peer| place(&self.own, &peer));
-        due.sort_by_cached_key(|(_, source, id)| (*source, place(id), id.clone()));
-        for (_, source, id) in due {
+        due.sort_by_cached_key(|(source, id)| (*source, place(id), id.clone()));
+        for (source, id) in due {
             let Some(target) = self.targets.get_mut(&id) else {
                 continue;
             };
-            let dials = target
-                .peer
-                .and_then(|peer| busy.get(&peer))
-                .copied()
-                .unwrap_or_default();
-            // Whom the mesh has lost is worth a link more: two parts of it must not do without each other because
-            // both are well linked.
-            let is_lost = target.peer.is_some_and(|peer| !around.is_reachable(&peer));
-            let most = if is_lost {
-                self.max_links.saturating_mul(2)
-            } else {
-                self.max_links
+            let dials = target.peer.and_then(|peer| busy.get(&peer)).copied();
+            let dials = dials.unwrap_or_default();
+            let most = match aim {
+                Aim::All(_, most) if target.peer.is_some_and(|peer| !around.is_reachable(&peer)) => most,
+                Aim::All(most, _) => most,
+                Aim::These { .. } => usize::MAX,
             };
             let has_room = source != Source::Discovered
                 || (dials > 0 || links + busy.len() < most) && busy.len() < MAX_DIALS;
@@ -462,26 +417,33 @@ impl Connector {
             }
             let is_repeated = source == Source::Discovered && target.tries > 0;
             if is_repeated && !self.repeats.take(now) {
-                next = Some(next.map_or(now + REPEAT_PACE, |next| next.min(now + REPEAT_PACE)));
+                next = next.into_iter().chain([now + REPEAT_PACE]).min();
                 break;
             }
             target.dialled(now);
             if let Some(peer) = target.peer {
                 *busy.entry(peer).or_default() += 1;
             }
-            let timeout = now + DIAL_TIMEOUT;
-            next = Some(next.map_or(timeout, |next| next.min(timeout)));
+            next = next.into_iter().chain([now + DIAL_TIMEOUT]).min();
             out.push(Output::Dial {
                 target: id.text.clone(),
                 expect: id.pin,
             });
             self.dials.insert(id.text.clone(), id);
         }
-        // Those kept off come back when their time is over.
-        self.next = next.into_iter().chain(self.shunned.values().copied()).min();
+        next
     }
 
-    fn persist(&mut self, out: &mut Outbox) {
+    /// Whether one that may be dead may be dialled: it counts as a repeated dial.
+    pub(super) fn may_guess(&mut self, now: Instant) -> bool {
+        self.repeats.take(now)
+    }
+
+    /// Has the targets stored if they changed.
+    pub(super) fn persist(&mut self, out: &mut Outbox) {
+        if !std::mem::take(&mut self.is_dirty) {
+            return;
+        }
         let given = self
             .targets
             .iter()
@@ -502,7 +464,7 @@ impl Connector {
     }
 
     /// All targets, in the order of their texts.
-    pub(crate) fn targets(&self) -> impl Iterator<Item = (&TargetId, &Target)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&TargetId, &Target)> {
         self.targets.iter()
     }
 }
@@ -515,11 +477,16 @@ fn place(own: &PeerId, other: &PeerId) -> u64 {
 }
 
 /// True if dialling makes sense as far as links go.
-fn is_open(target: &Target, around: &Around<'_>) -> bool {
-    target.peer.is_none_or(|peer| around.links.with(&peer).is_none())
-}
-
-fn is_dialable(address: &SocketAddr) -> bool {
-    let ip = address.ip();
-    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast()
+fn is_open(target: &Target, around: &Around<'_>, aim: Aim<'_>) -> bool {
+    let is_due = match (aim, target.source) {
+        (Aim::All(..), _) => true,
+        // One that has no room need not be asked again while the mesh reaches it.
+        (Aim::These { is_needy, .. }, Source::Given) => {
+            is_needy || !target.full || !target.peer.is_some_and(|peer| around.is_reachable(&peer))
+        }
+        (Aim::These { is_needy, .. }, Source::Stored) => is_needy,
+        // Who was wanted and linked is wanted again before it is dialled again.
+        (Aim::These { is_wanted, .. }, Source::Discovered) => target.peer.as_ref().is_some_and(is_wanted),
+    };
+    is_due && target.peer.is_none_or(|peer| around.links.with(&peer).is_none())
 }

@@ -1,0 +1,420 @@
+//! A host with its router: the core itself, and its ends of connections.
+
+use super::event::{Connection, Event, TIMER, What};
+use super::line::{self, End, Stage};
+use super::signer::FakeSigner;
+use super::terms::{Reach, Terms, address, micros};
+use crate::connection::{HANDSHAKE_TIME, IDLE};
+use crate::{Random, Traffic};
+use mesh::{Config, Direction, FdbChange, Input, Instant, LinkId, Mesh, Output, Packet, PeerId, PeerName};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// Proven on every direct data path.
+const MTU: u16 = 1420;
+/// Tries of a first packet within the time of a handshake: at once, after one second, after three.
+const TRIES: u64 = 3;
+
+/// One host.
+pub(super) struct Host {
+    pub(super) number: u32,
+    pub(super) id: PeerId,
+    pub(super) mesh: Option<Mesh>,
+    pub(super) traffic: Traffic,
+    /// When it heard of the watched address in this watch.
+    pub(super) seen: Option<u64>,
+    /// When a link came up last.
+    pub(super) linked: Option<u64>,
+    /// Routes that were published.
+    pub(super) routes: u64,
+    /// Over all that happened here.
+    pub(super) trace: u64,
+    ends: BTreeMap<Connection, End>,
+    started: u64,
+    epoch: u64,
+    targets: Vec<String>,
+    dials: u32,
+    sequence: u64,
+    wake: Option<u64>,
+    pending: VecDeque<Input>,
+}
+
+impl Host {
+    pub(super) fn new(number: u32, terms: &Terms) -> Self {
+        Self {
+            number,
+            id: terms.id(number),
+            mesh: None,
+            traffic: Traffic::default(),
+            seen: None,
+            linked: None,
+            routes: 0,
+            trace: 0,
+            ends: BTreeMap::new(),
+            started: 0,
+            epoch: 0,
+            targets: Vec::new(),
+            dials: 0,
+            sequence: 0,
+            wake: None,
+            pending: VecDeque::new(),
+        }
+    }
+
+    /// The process is gone without a word.
+    pub(super) fn crash(&mut self) {
+        self.mesh = None;
+        self.ends.clear();
+        self.wake = None;
+        self.pending.clear();
+    }
+
+    /// The hosts at the other ends of its links.
+    pub(super) fn linked_with(&self) -> impl Iterator<Item = u32> {
+        self.ends.values().filter(|end| end.is_up()).map(|end| end.peer)
+    }
+
+    /// An event that somebody outside makes happen here.
+    pub(super) fn own_event(&mut self, at: u64, what: What) -> Event {
+        self.sequence += 1;
+        Event {
+            at,
+            to: self.number,
+            from: self.number,
+            sequence: self.sequence,
+            on: 0,
+            what,
+        }
+    }
+
+    /// Something happens. What follows from it is added to `planned`.
+    pub(super) fn happen(&mut self, event: Event, terms: &Terms, planned: &mut Vec<Event>) {
+        let Event {
+            at, on, from, what, ..
+        } = event;
+        if let What::Wake = what {
+            if self.wake != Some(at) {
+                return;
+            }
+            self.wake = None;
+        }
+        self.note(at, u64::from(from) << 32 ^ what.trace());
+        match what {
+            What::Launch(targets) => self.launch(at, &targets, terms),
+            _ if self.mesh.is_none() => return,
+            What::Wake => self.pending.push_back(Input::Tick),
+            What::Path(peer) => {
+                let end = self.ends.get(&on).filter(|end| end.is_up());
+                if let Some(end) = end {
+                    let rtt = Duration::from_micros(2 * terms.delay(self.number, end.peer));
+                    let mtu = MTU;
+                    self.pending.push_back(Input::PathUp { peer, mtu, rtt });
+                }
+            }
+            What::Nowhere(target, own) => self.dial_failed(target, "nobody is there", own),
+            what => self.with_reach(at, terms, planned, |host, reach| {
+                host.on_wire(on, from, what, reach);
+            }),
+        }
+        self.work(at, terms, planned);
+    }
+
+    /// Gives the core an input from outside.
+    pub(super) fn input(&mut self, now: u64, input: Input, terms: &Terms, planned: &mut Vec<Event>) {
+        if self.mesh.is_some() {
+            self.pending.push_back(input);
+            self.work(now, terms, planned);
+        }
+    }
+
+    fn note(&mut self, at: u64, what: u64) {
+        let mixed = (self.trace ^ at).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ what;
+        self.trace = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    }
+
+    fn with_reach<R>(
+        &mut self,
+        now: u64,
+        terms: &Terms,
+        planned: &mut Vec<Event>,
+        act: impl FnOnce(&mut Self, &mut Reach<'_>) -> R,
+    ) -> R {
+        let mut sequence = self.sequence;
+        let mut reach = Reach {
+            now,
+            terms,
+            from: self.number,
+            sequence: &mut sequence,
+            planned,
+        };
+        let result = act(self, &mut reach);
+        self.sequence = sequence;
+        result
+    }
+
+    fn launch(&mut self, now: u64, targets: &[u32], terms: &Terms) {
+        self.crash();
+        self.epoch += 1;
+        self.started = now;
+        let random = Random::new(terms.seed).fork("router", u64::from(self.number) << 16 | self.epoch);
+        let Ok(name) = format!("r{}", self.number).parse::<PeerName>() else {
+            return;
+        };
+        let data_key = random.fork("data key", 0).bytes();
+        let signer = std::sync::Arc::new(FakeSigner(self.id));
+        let mut config = Config::new(self.id, name, data_key, self.epoch, signer);
+        config.instance = self.epoch << 32 | u64::from(self.number);
+        config.addresses = vec![address(self.number, false)];
+        config.max_links = terms.max_links.unwrap_or(config.max_links);
+        config.discovery = terms.discovery;
+        let given = targets.iter().map(|target| address(*target, false).to_string());
+        config.targets = given.chain(self.targets.iter().cloned()).collect();
+        self.mesh = Some(Mesh::new(config, random.fork("core", 0).bytes(), Instant(0)));
+    }
+
+    fn dial_failed(&mut self, target: String, error: &str, own: bool) {
+        let error = error.to_owned();
+        self.pending.push_back(Input::DialFailed { target, error, own });
+    }
+
+    /// What came over a wire, or is due on a connection.
+    fn on_wire(&mut self, on: Connection, from: u32, what: What, reach: &mut Reach<'_>) {
+        let (now, link) = (reach.now, LinkId(on));
+        if let What::Initial = what {
+            return self.answer(on, from, reach);
+        }
+        let Some(end) = self.ends.get_mut(&on) else {
+            return;
+        };
+        match what {
+            What::Answer => self.answered(on, reach),
+            What::Confirm if !end.is_up() => {
+                end.stage = Stage::Up;
+                end.heard = now;
+                line::handshake_came(&mut self.traffic, 2);
+                self.link_up(on, from, None, reach);
+            }
+            What::Message(packet, bytes) => {
+                end.came(now, bytes, &mut self.traffic);
+                if end.is_up() {
+                    self.pending.push_back(Input::Message { link, packet });
+                }
+            }
+            What::Lossy(packet, bytes) => {
+                end.came_lossy(now, bytes, &mut self.traffic);
+                if end.is_up() {
+                    self.pending.push_back(Input::Message { link, packet });
+                }
+            }
+            What::Closed(reason) => self.over(on, format!("closed by the other router: {reason}")),
+            What::HandshakeDue if !end.is_up() => {
+                let end = self.ends.remove(&on);
+                if let Some(Stage::Dialling { target, .. }) = end.map(|end| end.stage) {
+                    line::first(&mut self.traffic, TRIES - 1);
+                    self.dial_failed(target, "no answer", false);
+                }
+            }
+            What::IdleDue => {
+                let due = end.heard + micros(IDLE);
+                if due <= now {
+                    self.over(on, "nothing came for too long".to_owned());
+                } else {
+                    reach.plan(due, self.number, on, What::IdleDue);
+                }
+            }
+            What::Retry => end.retry(on, &mut self.traffic, reach),
+            _ => {}
+        }
+    }
+
+    fn dial(&mut self, target: String, expect: Option<PeerId>, reach: &mut Reach<'_>) {
+        let to = target
+            .parse()
+            .ok()
+            .and_then(|address| reach.terms.host_at(&address));
+        let Some(to) = to.filter(|to| *to != self.number) else {
+            let own = to.is_some();
+            let at = reach.now + if own { 1000 } else { micros(HANDSHAKE_TIME) };
+            return reach.plan(at, self.number, 0, What::Nowhere(target, own));
+        };
+        self.dials += 1;
+        let on = u64::from(self.number) << 32 | u64::from(self.dials);
+        let stage = Stage::Dialling { target, expect };
+        self.ends.insert(on, End::new(reach.now, to, stage));
+        line::first(&mut self.traffic, 1);
+        reach.plan(
+            reach.now + micros(HANDSHAKE_TIME),
+            self.number,
+            on,
+            What::HandshakeDue,
+        );
+        if !reach.terms.is_cut(self.number, to) {
+            let at = reach.now + reach.terms.delay(self.number, to);
+            reach.plan(at, to, on, What::Initial);
+        }
+    }
+
+    /// The handshake is two round trips: an answer that crosses the wire three times in one.
+    fn answer(&mut self, on: Connection, from: u32, reach: &mut Reach<'_>) {
+        self.ends.insert(on, End::new(reach.now, from, Stage::Listening));
+        reach.plan(
+            reach.now + micros(HANDSHAKE_TIME),
+            self.number,
+            on,
+            What::HandshakeDue,
+        );
+        line::first(&mut self.traffic, 1);
+        line::proofs(&mut self.traffic, 1);
+        if !reach.terms.is_cut(self.number, from) {
+            let at = reach.now + 3 * reach.terms.delay(self.number, from);
+            reach.plan(at, from, on, What::Answer);
+        }
+    }
+
+    fn answered(&mut self, on: Connection, reach: &mut Reach<'_>) {
+        let Some(end) = self.ends.get_mut(&on) else {
+            return;
+        };
+        let to = end.peer;
+        let Stage::Dialling { target, expect } = std::mem::replace(&mut end.stage, Stage::Up) else {
+            return;
+        };
+        line::handshake_came(&mut self.traffic, 1);
+        line::proofs(&mut self.traffic, 2);
+        end.heard = reach.now;
+        if expect.is_some_and(|expected| expected != reach.terms.id(to)) {
+            self.ends.remove(&on);
+            return self.dial_failed(target, "another router answers there", false);
+        }
+        if !reach.terms.is_cut(self.number, to) {
+            let at = reach.now + reach.terms.delay(self.number, to);
+            reach.plan(at, to, on, What::Confirm);
+        }
+        self.link_up(on, to, Some(target), reach);
+    }
+
+    fn link_up(&mut self, on: Connection, with: u32, target: Option<String>, reach: &mut Reach<'_>) {
+        reach.plan(reach.now + micros(IDLE), self.number, on, What::IdleDue);
+        self.linked = Some(reach.now);
+        self.pending.push_back(Input::LinkUp {
+            link: LinkId(on),
+            peer: reach.terms.id(with),
+            address: address(with, false),
+            direction: if target.is_some() {
+                Direction::Out
+            } else {
+                Direction::In
+            },
+            target,
+        });
+    }
+
+    fn over(&mut self, on: Connection, reason: String) {
+        let Some(end) = self.ends.remove(&on) else {
+            return;
+        };
+        match end.stage {
+            Stage::Up => self.pending.push_back(Input::LinkDown {
+                link: LinkId(on),
+                reason,
+            }),
+            Stage::Dialling { target, .. } => self.dial_failed(target, "closed", false),
+            Stage::Listening => {}
+        }
+    }
+
+    /// Gives the core what is for it, and does what it wants, until it wants nothing more.
+    fn work(&mut self, now: u64, terms: &Terms, planned: &mut Vec<Event>) {
+        let Some(mut mesh) = self.mesh.take() else {
+            return;
+        };
+        let local = Instant(now - self.started);
+        self.with_reach(now, terms, planned, |host, reach| {
+            loop {
+                while let Some(output) = mesh.poll_output() {
+                    host.output(output, reach);
+                }
+                let Some(input) = host.pending.pop_front() else {
+                    break;
+                };
+                mesh.handle_input(local, input);
+            }
+        });
+        if let Some((at, _)) = mesh.poll_timeout() {
+            self.sleep(now, self.started.saturating_add(at.0), planned);
+        }
+        self.mesh = Some(mesh);
+    }
+
+    fn sleep(&mut self, now: u64, at: u64, planned: &mut Vec<Event>) {
+        let at = at.max(now + 1);
+        if self.wake.is_some_and(|wake| wake <= at) {
+            return;
+        }
+        self.wake = Some(at);
+        let mut event = self.own_event(at, What::Wake);
+        event.from = TIMER;
+        planned.push(event);
+    }
+
+    fn output(&mut self, output: Output, reach: &mut Reach<'_>) {
+        match output {
+            Output::Dial { target, expect } => self.dial(target, expect, reach),
+            Output::Close { link, reason } => self.close(link, reason, reach),
+            Output::Send {
+                link,
+                packet,
+                reliable,
+            } => self.send(link, packet, reliable, reach),
+            Output::Neighbor { peer, address: None } => self.pending.push_back(Input::PathDown { peer }),
+            Output::Neighbor { peer, .. } => self.try_path(peer, reach),
+            Output::PersistEpoch(epoch) => {
+                self.epoch = epoch;
+                self.pending.push_back(Input::EpochPersisted(epoch));
+            }
+            Output::PersistTargets(targets) => self.targets = targets,
+            Output::Route { .. } => self.routes += 1,
+            Output::Fdb(fdb) => {
+                let watched = reach.terms.watched;
+                if matches!(fdb.change, FdbChange::Set { mac, .. } if Some(mac) == watched) {
+                    self.seen = self.seen.or(Some(reach.now));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The data path is tried over a round trip.
+    fn try_path(&mut self, peer: PeerId, reach: &mut Reach<'_>) {
+        let with = self.ends.iter().filter(|(_, end)| end.is_up());
+        let with = with.map(|(on, end)| (*on, end.peer));
+        let found = with.into_iter().find(|(_, host)| reach.terms.id(*host) == peer);
+        if let Some((on, host)) = found {
+            let at = reach.now + 2 * reach.terms.delay(self.number, host);
+            reach.plan(at, self.number, on, What::Path(peer));
+        }
+    }
+
+    fn send(&mut self, link: LinkId, packet: Packet, reliable: bool, reach: &mut Reach<'_>) {
+        let Some(end) = self.ends.get_mut(&link.0).filter(|end| end.is_up()) else {
+            return;
+        };
+        if reliable {
+            end.send(link.0, packet, &mut self.traffic, reach);
+        } else {
+            end.send_lossy(link.0, packet, &mut self.traffic, reach);
+        }
+    }
+
+    fn close(&mut self, link: LinkId, reason: &'static str, reach: &mut Reach<'_>) {
+        let Some(end) = self.ends.get(&link.0) else {
+            return;
+        };
+        let peer = end.peer;
+        if !reach.terms.is_cut(self.number, peer) {
+            let at = end.closes_at(reach);
+            reach.plan(at, peer, link.0, What::Closed(reason));
+        }
+        self.over(link.0, reason.to_owned());
+    }
+}

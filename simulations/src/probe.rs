@@ -1,0 +1,55 @@
+//! Probes of the round trip to a router that is not linked, as the daemon makes them: a QUIC packet of a version that
+//! nobody speaks, which any QUIC server answers with those it does (RFC 9000, sections 6 and 17.2.1). Lost ones are
+//! not sent again, and nobody tells their senders.
+
+use crate::world::Event;
+use crate::{Class, HostId, World};
+use mesh::{Instant, PeerId};
+use sleeve::wire::size;
+use std::net::SocketAddr;
+
+/// Payload of a probe: less than this no server answers.
+const QUESTION: usize = 1200;
+/// Payload of the answer: a header with two connection ids, and a few versions.
+const ANSWER: usize = 55;
+
+/// A probe on its way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Probe {
+    pub(crate) from: HostId,
+    pub(crate) run: u64,
+    pub(crate) to: HostId,
+    /// Who is said to be there.
+    pub(crate) peer: PeerId,
+    pub(crate) sent: Instant,
+}
+
+impl World {
+    /// A router probes an address.
+    pub(crate) fn probe(&mut self, from: HostId, peer: PeerId, address: SocketAddr) {
+        let Some(to) = self.host_at(address) else { return };
+        let probe = Probe {
+            from,
+            run: self.hosts[from.0].run,
+            to,
+            peer,
+            sent: self.clock.now(),
+        };
+        let passage = self.carry(from, to, QUESTION + size::outer(address), Class::Probe);
+        if let Some(passage) = passage {
+            self.clock.plan(passage.at, Event::Probe(probe));
+        }
+    }
+
+    /// A probe arrives: if a router runs there, it answers, whoever asks.
+    pub(crate) fn answer_probe(&mut self, probe: Probe) {
+        let address = self.hosts[probe.from.0].address;
+        if self.hosts[probe.to.0].router.is_none() {
+            return;
+        }
+        let passage = self.carry(probe.to, probe.from, ANSWER + size::outer(address), Class::Probe);
+        if let Some(passage) = passage {
+            self.clock.plan(passage.at, Event::Probed(probe));
+        }
+    }
+}
