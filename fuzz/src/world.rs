@@ -206,7 +206,7 @@ impl World {
                         cost_us: 0,
                         mtu,
                     };
-                    self.routers[n].plane.set_route(peer, Some(route));
+                    self.routers[n].plane.set_route(peer, Some(&route));
                 }
                 Output::PathDown { peer } => self.routers[n].plane.set_route(peer, None),
                 Output::Pong { .. } | Output::PingFailed { .. } | Output::UseTree { .. } | Output::Log(_) => {

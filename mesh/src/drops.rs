@@ -51,6 +51,12 @@ drop_reasons! {
     UnknownLabel = "unknown_label",
     /// The hop counter ran out.
     HopLimit = "hop_limit",
+    /// The next link has failed, and no way is known that avoids it and all others that are marked.
+    NoDetour = "no_detour",
+    /// The next link has failed, and there is no room for another mark.
+    MarksFull = "marks_full",
+    /// At the end of a part of its path it is no nearer to its destination.
+    NotNearer = "not_nearer",
     // Broadcast along trees.
     /// Came along a source's tree from another router than this one's parent in it, or from no tree known here.
     NotMyParent = "not_my_parent",

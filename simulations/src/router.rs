@@ -437,7 +437,11 @@ impl Router {
                 self.note(Line::Route(peer, route.as_ref().map(|route| route.path.clone())));
                 self.feed_sleeve(sleeve::Input::Route { peer, route });
             }
-            Output::Detour { .. } => {}
+            Output::Detour {
+                neighbor,
+                label,
+                route,
+            } => self.plane.set_detour(neighbor, label, route.as_ref()),
             Output::Tree { vni, source, tree } => self.feed_sleeve(sleeve::Input::Tree { vni, source, tree }),
             Output::Label { label, neighbor } => self.plane.set_label(label, neighbor),
             Output::Fdb(change) => self.plane.apply_fdb(&change),

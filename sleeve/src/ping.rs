@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::message::{Message, Nonce};
+use crate::wire::relay::MAX_LABELS;
 use crate::{How, Output, PingError};
 use mesh::{Instant, LinkLabel, PeerId, Route};
 use std::time::Duration;
@@ -17,13 +18,27 @@ struct Ping {
     /// Who is to answer.
     peer: PeerId,
     path: Vec<PeerId>,
-    /// `None`: as frames go.
-    labels: Option<Vec<LinkLabel>>,
+    /// `None`: as frames go. What stands behind the labels is for a path in parts.
+    labels: Option<(Vec<LinkLabel>, Option<u32>)>,
     nonce: u64,
     sent: Option<Instant>,
     /// When to try to send, or to give up.
     at: Instant,
     give_up: Instant,
+}
+
+/// The labels of the first so many relays of a route, or of those that fit into a header, and what the last of them
+/// has to fall below if it has to find the way on.
+fn along(route: &Route, relays: usize) -> (Vec<LinkLabel>, Option<u32>) {
+    let labels: Vec<_> = route
+        .labels
+        .iter()
+        .take(relays.min(MAX_LABELS))
+        .copied()
+        .collect();
+    let cost = u32::try_from(route.cost_us).unwrap_or(u32::MAX);
+    let rest = (labels.len() < relays).then_some(cost);
+    (labels, rest)
 }
 
 /// All pings under way.
@@ -58,8 +73,7 @@ impl Pings {
             });
             return None;
         };
-        let labels = (path.len() < route.path.len())
-            .then(|| route.labels.iter().take(path.len() - 1).copied().collect());
+        let labels = (path.len() < route.path.len()).then(|| along(route, path.len() - 1));
         let nonce = cx.rng.next_u64();
         let give_up = now + PATIENCE;
         self.0.push(Ping {
@@ -133,7 +147,11 @@ impl Ping {
     fn try_send(&mut self, cx: &mut Context, now: Instant) {
         self.at = now + RETRY;
         let how = match (&self.labels, self.path.first()) {
-            (Some(labels), Some(&first)) => How::Via { first, labels },
+            (Some((labels, rest)), Some(&first)) => How::Via {
+                first,
+                labels,
+                rest: *rest,
+            },
             _ => How::Route,
         };
         let message = Message::Ping(Nonce { nonce: self.nonce });

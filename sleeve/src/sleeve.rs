@@ -171,7 +171,7 @@ impl Sleeve {
     }
 
     fn route(&mut self, peer: PeerId, route: Option<Route>) {
-        self.cx.plane.set_route(peer, route.clone());
+        self.cx.plane.set_route(peer, route.as_ref());
         match route {
             Some(route) => self.routes.insert(peer, route),
             None => self.routes.remove(&peer),

@@ -66,7 +66,11 @@ impl Router {
             Output::PeerGone(peer) => self.feed_sleeve(sleeve::Input::PeerGone(peer)),
             Output::Neighbor { peer, address } => self.neighbor(peer, address),
             Output::Route { peer, route } => self.feed_sleeve(sleeve::Input::Route { peer, route }),
-            Output::Detour { .. } => {}
+            Output::Detour {
+                neighbor,
+                label,
+                route,
+            } => self.shore.plane.set_detour(neighbor, label, route.as_ref()),
             Output::Tree { vni, source, tree } => self.feed_sleeve(sleeve::Input::Tree { vni, source, tree }),
             Output::Label { label, neighbor } => self.shore.plane.set_label(label, neighbor),
             Output::Fdb(change) => self.shore.plane.apply_fdb(&change),

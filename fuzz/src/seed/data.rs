@@ -7,6 +7,7 @@ use crate::world::{VNI, World, address, mac, plain_frame};
 use mesh::{LinkLabel, Mac, ShortId};
 use sleeve::message::{Candidates, Keepalive, Message, Nonce, Probe, ProbeAck};
 use sleeve::wire::inner::{PARTIAL_CHECKSUM, frame_prefix, half_prefix};
+use sleeve::wire::marks::Mark;
 use sleeve::wire::relay::RelayHeader;
 use sleeve::wire::{DataHeader, SEALED};
 use std::net::Ipv6Addr;
@@ -160,11 +161,22 @@ pub(super) fn datagrams() -> Vec<Seed> {
         counter: 77,
     };
     let sealed = [&header.bytes()[..], &[9; 40]].concat();
-    let relay = RelayHeader::new(&[LinkLabel(3), LinkLabel(4)], ShortId([1; 8]), ShortId([2; 8]))
-        .expect("two labels");
+    let relay = RelayHeader::new(
+        &[LinkLabel(3), LinkLabel(4)],
+        None,
+        ShortId([1; 8]),
+        ShortId([2; 8]),
+    )
+    .expect("two labels");
     let mut relayed = vec![0; relay.length()];
     relayed.extend([SEALED; 40]);
     assert!(relay.write(&mut relayed, |_| Some([8; 16])));
+    let mut marked = relay;
+    marked.rest = Some(40_000);
+    assert!((1..4).all(|n| marked.marks.add(Mark(n))));
+    let mut in_parts = vec![0; marked.length()];
+    in_parts.extend([SEALED; 40]);
+    assert!(marked.write(&mut in_parts, |_| Some([8; 16])));
     let waiting = [[0, 1, 0, 10], [1, 1, 1, 10], [0, 1, 1, 10], [0, 2, 1, 250]];
     let waiting = waiting.map(|head| [&head[..], b"part"].concat());
     let spoofed = [&frame_prefix(VNI)[..], &plain_frame(1, 0)].concat();
@@ -172,6 +184,7 @@ pub(super) fn datagrams() -> Vec<Seed> {
     let mut seeds = vec![
         ("data_header", "sealed", sealed.clone()),
         ("relay_header", "two_labels", relayed.clone()),
+        ("relay_header", "in_parts_and_marked", in_parts),
         ("plaintext", "frame", frame.clone()),
         ("plaintext", "partial", partial.clone()),
         ("plaintext", "half", halves[1].clone()),

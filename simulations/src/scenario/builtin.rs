@@ -15,6 +15,8 @@ embedded!(
     "one-way-link",
     "non-transitive",
     "chain",
+    "long-line",
+    "cut-under-traffic",
     "flapping-100ms",
     "flapping-250ms",
     "flapping-1s",

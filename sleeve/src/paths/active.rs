@@ -110,11 +110,13 @@ impl Active {
         }
     }
 
-    /// Checks at once and quickly: the link to the same router is gone.
-    pub(super) fn hurry(&mut self, now: Instant) {
+    /// Checks at once and quickly: the link to the same router is gone. Until an answer comes, packets go another way
+    /// if there is one.
+    pub(super) fn hurry(&mut self, cx: &mut Context, now: Instant) {
         self.hurry = true;
         self.unanswered = 0;
         self.check_at = now;
+        self.publish(cx);
     }
 
     /// Both ends trust the other's address, or no longer do.
@@ -230,8 +232,12 @@ impl Active {
             address: self.address,
             mtu,
             plain: self.plain,
+            doubtful: self.hurry,
         };
         cx.plane.set_direct(self.peer, Some(direct));
+        if self.hurry {
+            return;
+        }
         let floor = self.recent.iter().min().copied().unwrap_or(self.rtt);
         let step = (self.announced.1 / 10).max(RTT_STEP);
         if self.announced.0 != mtu || floor.abs_diff(self.announced.1) > step {

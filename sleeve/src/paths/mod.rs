@@ -104,7 +104,7 @@ impl Paths {
         let neighbor = neighbor.map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()));
         let before = std::mem::replace(&mut self.candidates.neighbor, neighbor);
         match (neighbor, &mut self.active) {
-            (None, Some(active)) if before.is_some() => active.hurry(now),
+            (None, Some(active)) if before.is_some() => active.hurry(cx, now),
             (Some(address), Some(active)) if active.address != address => {
                 self.probes.send(cx, now, &self.peer, address, BASE_MTU);
             }

@@ -10,6 +10,7 @@ mod local;
 mod outbound;
 mod peer;
 mod relay;
+mod repair;
 mod seal;
 mod session;
 mod tables;
@@ -18,7 +19,7 @@ mod waiting;
 use crate::Via;
 use crate::split::Reassembly;
 use mesh::{Drops, LinkLabel, PeerId, ShortId, Vni};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU16, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
@@ -72,8 +73,10 @@ pub enum How<'a> {
     Via {
         /// The neighbour, which is the destination itself if there are no labels.
         first: PeerId,
-        /// For each relay the label of its outgoing link.
+        /// For each relay the label of its outgoing link, or for as many as fit into a header.
         labels: &'a [LinkLabel],
+        /// There are more relays; the last of these finds the way on if the destination is nearer to it than this.
+        rest: Option<u32>,
     },
 }
 
@@ -98,9 +101,11 @@ impl Scratch {
 #[derive(Debug)]
 pub struct Plane {
     config: PlaneConfig,
-    peers: RwLock<HashMap<PeerId, Arc<Peer>>>,
+    peers: RwLock<BTreeMap<PeerId, Arc<Peer>>>,
     sessions: RwLock<tables::Sessions>,
     labels: RwLock<Vec<Option<Arc<Peer>>>>,
+    /// Ways round neighbours.
+    detours: RwLock<tables::Detours>,
     networks: RwLock<HashMap<Vni, tables::Network>>,
     groups: RwLock<group::Groups>,
     /// When group keys were last looked through, in microseconds.

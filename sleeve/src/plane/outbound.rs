@@ -15,7 +15,7 @@
 use super::group::Cast;
 use super::group::send::GroupFrame;
 use super::peer::{Peer, due};
-use super::seal::{Packet, Path, path};
+use super::seal::{Packet, Path};
 use super::session::Session;
 use super::tables::read;
 use super::{Plane, Scratch, Sink};
@@ -103,7 +103,7 @@ impl Plane {
         peer.touch(now);
         let way = peer.way.load();
         let found = peer.sending(now).ok_or(DropReason::NoSession);
-        let found = found.and_then(|session| Ok((session, path(now, peer, way.as_deref())?)));
+        let found = found.and_then(|session| Ok((session, self.path(now, peer, way.as_deref())?)));
         // Traffic over relays is what asks for a direct path; a session used up asks for another.
         let content = |session: &Session, path: &Path<'_>| {
             path.relay.is_none() && session.sealed() < RENEW_AFTER_PACKETS

@@ -1,8 +1,10 @@
 //! Another router as the data half knows it.
 
 use super::session::Session;
+use crate::wire::marks::Mark;
+use crate::wire::relay::MAX_LABELS;
 use arc_swap::ArcSwapOption;
-use mesh::{Instant, LinkLabel, PeerId, ShortId};
+use mesh::{Instant, LinkLabel, PeerId, Route, ShortId};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,19 +18,74 @@ pub(crate) struct Direct {
     pub mtu: u16,
     /// Both ends trust the other's address: frames go unencrypted.
     pub plain: bool,
+    /// The link beside it has just died, and nothing has shown since that this path has not: relays take another way
+    /// if they have one.
+    pub doubtful: bool,
 }
 
 /// The data route to a router.
 #[derive(Debug)]
-pub(crate) enum Way {
-    /// By its direct path.
-    Direct,
-    /// Over relays, of which `first` is the first.
-    Relayed {
-        first: Arc<Peer>,
-        labels: Vec<LinkLabel>,
-        mtu: u16,
-    },
+pub(crate) struct Way {
+    /// In microseconds.
+    pub cost: u32,
+    /// The links that it leads over, this router's own first.
+    pub links: Box<[Mark]>,
+    /// `None`: by its direct path.
+    pub relays: Option<Relays>,
+}
+
+/// The relays of a way.
+#[derive(Debug)]
+pub(crate) struct Relays {
+    pub first: Arc<Peer>,
+    /// Those that fit into one header.
+    pub labels: Box<[LinkLabel]>,
+    /// The path goes on behind the last label.
+    pub in_parts: bool,
+    pub mtu: u16,
+}
+
+impl Way {
+    /// `peer` gives the entry of the first relay. `None` for a route that makes no sense.
+    pub(crate) fn new(own: ShortId, route: &Route, peer: impl FnOnce(PeerId) -> Arc<Peer>) -> Option<Self> {
+        let hops = route.path.iter().map(PeerId::short);
+        let links = [own].into_iter().chain(hops.clone()).zip(hops);
+        let relays = match *route.path {
+            [] => return None,
+            [_] => None,
+            [first, ..] => {
+                let labels = &route.labels[..route.labels.len().min(MAX_LABELS)];
+                let missing = (route.path.len() - 1).checked_sub(labels.len())?;
+                // A part ends where the header is full, not before.
+                if missing > 0 && labels.len() < MAX_LABELS {
+                    return None;
+                }
+                Some(Relays {
+                    first: peer(first),
+                    labels: labels.into(),
+                    in_parts: missing > 0,
+                    mtu: route.mtu,
+                })
+            }
+        };
+        Some(Self {
+            cost: u32::try_from(route.cost_us).unwrap_or(u32::MAX),
+            links: links.map(|(one, other)| Mark::of(one, other)).collect(),
+            relays,
+        })
+    }
+
+    /// The labels for one header, none of a direct path.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = LinkLabel> {
+        let relays = self.relays.iter();
+        relays.flat_map(|relays| relays.labels.iter().copied())
+    }
+
+    /// What the router at the end of this part has to be nearer than; `None`: that is the destination.
+    pub(crate) fn rest(&self) -> Option<u32> {
+        let in_parts = self.relays.as_ref().is_some_and(|relays| relays.in_parts);
+        in_parts.then_some(self.cost)
+    }
 }
 
 #[derive(Debug)]
@@ -132,6 +189,11 @@ impl Peer {
             _ => None,
         };
         [next, previous, current]
+    }
+
+    /// There is neither a route nor a direct path to it, nor a session with it.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.way.load().is_none() && self.direct.load().is_none() && self.oldest().is_none()
     }
 
     /// Notes that a frame went to it or came from it.

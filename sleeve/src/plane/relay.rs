@@ -2,18 +2,18 @@
 //!
 //! 1. *Parse*: fixed offsets; nothing is allocated.
 //! 2. *Authenticate the hop*: one table read for the session with the neighbour it came from, its relay replay
-//!    window, one tag over at most 75 bytes.
+//!    window, one tag over the header and 16 bytes.
 //! 3. *At the destination*: what is inside goes the way of [`super::inbound`].
-//! 4. *At a relay*: one array lookup from label to neighbour, the header rewritten in place, one new tag. What is
-//!    inside is neither read nor changed.
+//! 4. *At a relay*: one array lookup from label to neighbour, what changes in the header rewritten in place, one new
+//!    tag. What is inside is neither read nor changed. If that neighbour can't be reached, or if the path goes on
+//!    behind its last label, [`super::repair`] writes another path.
 
 use super::inbound::Arrival;
-use super::seal::stamp;
+use super::seal::{hop, stamp};
 use super::tables::read;
 use super::{Plane, Scratch, Sink};
 use crate::Via;
 use crate::wire::relay::{Invalid, RelayHeader};
-use crate::wire::size;
 use mesh::{DropReason, Instant, LinkLabel};
 use std::net::SocketAddr;
 
@@ -35,14 +35,18 @@ impl Plane {
         session.hop_check(header.counter, |check| header.check(datagram, check))?;
         self.news(now, Via::Direct(from), &session, &neighbor, sink);
         match header.next() {
-            Some(label) => self.pass_on(now, header, label, datagram, sink),
-            None if header.destination != self.config.id.short() => Err(DropReason::Malformed),
-            None => {
+            Some(label) => self.pass_on(now, header, label, datagram, scratch, sink),
+            None if header.destination == self.config.id.short() => {
                 let arrival = Arrival {
                     via: Via::Relayed,
                     source: Some(header.source),
                 };
                 self.open(now, arrival, &mut datagram[header.length()..], scratch, sink)
+            }
+            None => {
+                let rest = header.rest.ok_or(DropReason::Malformed)?;
+                let way = self.next_part(now, &counted(header)?, rest)?;
+                way.send(datagram, scratch, sink)
             }
         }
     }
@@ -53,27 +57,43 @@ impl Plane {
         header: RelayHeader,
         label: LinkLabel,
         datagram: &mut [u8],
+        scratch: &mut Scratch,
         sink: &mut dyn Sink,
     ) -> Result<(), DropReason> {
-        let limit = header.limit.checked_sub(1).ok_or(DropReason::HopLimit)?;
+        let header = counted(header)?;
         let neighbor = read(&self.labels).get(usize::from(label.0)).cloned().flatten();
         let neighbor = neighbor.ok_or(DropReason::UnknownLabel)?;
-        let direct = neighbor.direct.load();
-        let direct = direct.as_ref().ok_or(DropReason::NoRoute)?;
-        let session = neighbor.sending(now).ok_or(DropReason::NoSession)?;
-        if datagram.len() + size::outer(direct.address) > usize::from(direct.mtu) {
-            return Err(DropReason::TooBig);
-        }
-        stamp(
-            RelayHeader {
-                limit,
-                cursor: header.cursor + 1,
-                ..header
-            },
-            &session,
-            datagram,
-        )?;
-        sink.datagram(direct.address, datagram);
+        let hop = match hop(now, &neighbor) {
+            Ok(hop) if !hop.direct.doubtful => hop,
+            // A way is better than none, but none is no reason not to try.
+            Ok(hop) => {
+                let way = self.detour(now, &header, &neighbor);
+                if way.and_then(|way| way.send(datagram, scratch, sink)).is_ok() {
+                    return Ok(());
+                }
+                hop
+            }
+            Err(_) => {
+                return self
+                    .detour(now, &header, &neighbor)?
+                    .send(datagram, scratch, sink);
+            }
+        };
+        hop.fits(datagram)?;
+        let header = RelayHeader {
+            cursor: header.cursor + 1,
+            ..header
+        };
+        stamp(header, &hop.session, |header, tag| {
+            header.write_step(datagram, tag)
+        })?;
+        sink.datagram(hop.direct.address, datagram);
         Ok(())
     }
+}
+
+/// The header with this relay counted.
+fn counted(header: RelayHeader) -> Result<RelayHeader, DropReason> {
+    let limit = header.limit.checked_sub(1).ok_or(DropReason::HopLimit)?;
+    Ok(RelayHeader { limit, ..header })
 }

@@ -1,11 +1,13 @@
 //! The last steps of every packet on its way out: which way, how much room, seal, send.
 
-use super::peer::{Peer, Way};
+use super::peer::{Direct, Peer, Way};
 use super::session::Session;
 use super::{How, Plane, Scratch, Sink};
-use crate::wire::relay::RelayHeader;
+use crate::wire::marks::{Mark, Marks};
+use crate::wire::relay::{MAX_LABELS, RelayHeader};
 use crate::wire::{self, size};
 use mesh::{DropReason, Instant, LinkLabel, PeerId};
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -24,7 +26,10 @@ pub(super) struct Path<'a> {
 pub(super) struct Relay<'a> {
     /// With the first of them.
     session: Arc<Session>,
-    labels: &'a [LinkLabel],
+    labels: Cow<'a, [LinkLabel]>,
+    rest: Option<u32>,
+    /// Links that it leads around.
+    marks: Marks,
 }
 
 /// What is to be sealed, and for whom.
@@ -61,11 +66,13 @@ impl Plane {
                 plain: false,
                 relay: None,
             },
-            How::Route => path(now, &peer, way.as_deref())?,
-            How::Via { first, labels: [] } => direct(&*self.known(&first).ok_or(DropReason::NoRoute)?)?,
-            How::Via { first, labels } => {
+            How::Route => self.path(now, &peer, way.as_deref())?,
+            How::Via {
+                first, labels: [], ..
+            } => direct(&*self.known(&first).ok_or(DropReason::NoRoute)?)?,
+            How::Via { first, labels, rest } => {
                 let first = self.known(&first).ok_or(DropReason::NoRoute)?;
-                relayed(now, &first, labels, u16::MAX)?
+                relayed(hop(now, &first)?, u16::MAX, labels.into(), rest)
             }
         };
         if message.len() > path.room {
@@ -88,47 +95,94 @@ impl Plane {
         out: &mut Vec<u8>,
         sink: &mut dyn Sink,
     ) -> Result<(), DropReason> {
-        let start = path
-            .relay
-            .as_ref()
-            .map_or(0, |relay| wire::relay::length(relay.labels.len()));
+        let header = match &path.relay {
+            None => None,
+            Some(relay) => {
+                let (source, destination) = (self.config.id.short(), packet.peer.short);
+                let header = RelayHeader::new(&relay.labels, relay.rest, source, destination);
+                let header = header.ok_or(DropReason::NoRoute)?;
+                let marks = relay.marks;
+                Some((RelayHeader { marks, ..header }, relay))
+            }
+        };
+        let start = header.as_ref().map_or(0, |(header, _)| header.length());
         out.clear();
         out.resize(start + wire::data::LENGTH, 0);
         for part in packet.parts {
             out.extend_from_slice(part);
         }
         packet.session.seal(path.plain && packet.frame, out, start)?;
-        if let Some(relay) = &path.relay {
-            let header = RelayHeader::new(relay.labels, self.config.id.short(), packet.peer.short);
-            stamp(header.ok_or(DropReason::NoRoute)?, &relay.session, out)?;
+        if let Some((header, relay)) = header {
+            stamp(header, &relay.session, |header, tag| header.write(out, tag))?;
         }
         sink.datagram(path.address, out);
         Ok(())
     }
+
+    /// The way to `peer` as it can be used now.
+    pub(super) fn path<'a>(
+        &self,
+        now: Instant,
+        peer: &Peer,
+        way: Option<&'a Way>,
+    ) -> Result<Path<'a>, DropReason> {
+        let way = way.ok_or(DropReason::NoRoute)?;
+        let first = way.relays.as_ref().map_or(peer, |relays| &relays.first);
+        let works = first
+            .direct
+            .load()
+            .as_ref()
+            .is_some_and(|direct| !direct.doubtful);
+        if let Some(path) = (!works).then(|| self.path_round(now, first, way)).flatten() {
+            return Ok(path);
+        }
+        let Some(relays) = &way.relays else {
+            return direct(peer);
+        };
+        let first = hop(now, &relays.first)?;
+        Ok(relayed(first, relays.mtu, (&*relays.labels).into(), way.rest()))
+    }
+
+    /// As `way`, but round its first hop, the link with which has just died.
+    fn path_round(&self, now: Instant, first: &Peer, way: &Way) -> Option<Path<'static>> {
+        let (mtu, mut labels) = match &way.relays {
+            Some(relays) => (relays.mtu, relays.labels.iter().copied()),
+            None => (u16::MAX, [].iter().copied()),
+        };
+        let label = labels.next().unwrap_or(LinkLabel(0));
+        let detour = self.known_detour(first, label)?;
+        let labels: Vec<_> = detour.way.labels().chain(labels).collect();
+        let (hop, mtu) = match &detour.way.relays {
+            Some(relays) => (hop(now, &relays.first).ok()?, mtu.min(relays.mtu)),
+            None if labels.is_empty() => return direct(&detour.end).ok(),
+            None => (hop(now, &detour.end).ok()?, mtu),
+        };
+        if hop.direct.doubtful || labels.len() > MAX_LABELS {
+            return None;
+        }
+        let mut path = relayed(hop, mtu, labels.into(), way.rest());
+        let failed = Mark::of(self.config.id.short(), first.short);
+        let marked = path.relay.as_mut().is_some_and(|relay| relay.marks.add(failed));
+        marked.then_some(path)
+    }
 }
 
-/// Writes a relay header for the next hop, which `session` is with.
-pub(super) fn stamp(header: RelayHeader, session: &Session, datagram: &mut [u8]) -> Result<(), DropReason> {
+/// A relay header for the next hop, which `session` is with; `write` puts it and its tag where they belong.
+pub(super) fn stamp(
+    header: RelayHeader,
+    session: &Session,
+    write: impl FnOnce(&RelayHeader, &dyn Fn(&[u8]) -> Option<[u8; wire::TAG]>) -> bool,
+) -> Result<(), DropReason> {
     let counter = session.next_relay_counter()?;
     let header = RelayHeader {
         index: session.their_index,
         counter,
         ..header
     };
-    let written = header.write(datagram, |bytes| session.relay_tag(counter, bytes));
-    if written {
+    if write(&header, &|bytes| session.relay_tag(counter, bytes)) {
         Ok(())
     } else {
         Err(DropReason::NoSession)
-    }
-}
-
-/// The way to `peer` as it can be used now.
-pub(super) fn path<'a>(now: Instant, peer: &Peer, way: Option<&'a Way>) -> Result<Path<'a>, DropReason> {
-    match way {
-        None => Err(DropReason::NoRoute),
-        Some(Way::Direct) => direct(peer),
-        Some(Way::Relayed { first, labels, mtu }) => relayed(now, first, labels, *mtu),
     }
 }
 
@@ -144,21 +198,39 @@ fn direct(peer: &Peer) -> Result<Path<'static>, DropReason> {
     })
 }
 
-fn relayed<'a>(
-    now: Instant,
-    first: &Peer,
-    labels: &'a [LinkLabel],
-    mtu: u16,
-) -> Result<Path<'a>, DropReason> {
-    let direct = first.direct.load();
-    let direct = direct.as_ref().ok_or(DropReason::NoRoute)?;
-    let session = first.sending(now).ok_or(DropReason::NoSession)?;
-    // The source sees its own first hop narrow before the others learn of it.
-    let room = size::relayed_room(mtu.min(direct.mtu), labels.len());
-    Ok(Path {
-        address: direct.address,
-        room,
+fn relayed(first: Hop, mtu: u16, labels: Cow<'_, [LinkLabel]>, rest: Option<u32>) -> Path<'_> {
+    Path {
+        address: first.direct.address,
+        // The source sees its own first hop narrow before the others learn of it.
+        room: size::relayed_room(mtu.min(first.direct.mtu)),
         plain: false,
-        relay: Some(Relay { session, labels }),
-    })
+        relay: Some(Relay {
+            session: first.session,
+            labels,
+            rest,
+            marks: Marks::default(),
+        }),
+    }
+}
+
+/// A neighbour that can be sent to now.
+pub(super) struct Hop {
+    pub direct: Direct,
+    pub session: Arc<Session>,
+}
+
+impl Hop {
+    /// Whether a datagram fits.
+    pub(super) fn fits(&self, datagram: &[u8]) -> Result<(), DropReason> {
+        let fits = datagram.len() + size::outer(self.direct.address) <= usize::from(self.direct.mtu);
+        if fits { Ok(()) } else { Err(DropReason::TooBig) }
+    }
+}
+
+/// What it takes to send to a neighbour.
+pub(super) fn hop(now: Instant, neighbor: &Peer) -> Result<Hop, DropReason> {
+    let direct = neighbor.direct.load();
+    let direct = **direct.as_ref().ok_or(DropReason::NoRoute)?;
+    let session = neighbor.sending(now).ok_or(DropReason::NoSession)?;
+    Ok(Hop { direct, session })
 }

@@ -6,8 +6,7 @@ use super::peer::{Direct, Peer, Way};
 use super::session::{Session, SessionParts};
 use super::{Plane, PlaneConfig};
 use crate::split::Reassembly;
-use crate::wire::relay::MAX_LABELS;
-use mesh::{Fdb, FdbChange, Instant, LinkLabel, Mac, PeerId, Route, Vni};
+use mesh::{Fdb, FdbChange, Instant, LinkLabel, Mac, PeerId, Route, ShortId, Vni};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
@@ -15,6 +14,18 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 /// Sessions, and with whom, by receiver index.
 pub(super) type Sessions = HashMap<u32, (Arc<Session>, Arc<Peer>)>;
+
+/// Ways round neighbours, by the neighbour and its label for the router behind it; label zero stands for the neighbour
+/// itself.
+pub(super) type Detours = HashMap<(PeerId, LinkLabel), Arc<Detour>>;
+
+/// A way round a neighbour.
+#[derive(Debug)]
+pub(crate) struct Detour {
+    /// The router that the way leads to.
+    pub end: Arc<Peer>,
+    pub way: Way,
+}
 
 /// One network's forwarding table.
 #[derive(Debug)]
@@ -81,6 +92,7 @@ impl Plane {
             peers: RwLock::default(),
             sessions: RwLock::default(),
             labels: RwLock::default(),
+            detours: RwLock::default(),
             networks: RwLock::default(),
             groups: RwLock::default(),
             swept: AtomicU64::new(0),
@@ -89,30 +101,59 @@ impl Plane {
         }
     }
 
-    /// Takes over mesh's data route to `peer`. A route longer than a relay header holds counts as none.
-    pub fn set_route(&self, peer: PeerId, route: Option<Route>) {
-        let way = route.and_then(|route| match *route.path {
-            [] => None,
-            [_] => Some(Way::Direct),
-            [first, ..] if (1..=MAX_LABELS).contains(&route.labels.len()) => Some(Way::Relayed {
-                first: self.peer(first),
-                labels: route.labels,
-                mtu: route.mtu,
-            }),
-            [..] => None,
-        });
+    /// Takes over mesh's data route to `peer`.
+    pub fn set_route(&self, peer: PeerId, route: Option<&Route>) {
+        let own = self.config.id.short();
+        let way = route.and_then(|route| Way::new(own, route, |first| self.peer(first)));
         self.peer(peer).way.store(way.map(Arc::new));
     }
 
-    /// Takes over a label of this router's own.
-    pub fn set_label(&self, label: LinkLabel, neighbor: Option<PeerId>) {
-        let neighbor = neighbor.map(|peer| self.peer(peer));
-        let mut labels = write(&self.labels);
-        let place = usize::from(label.0);
-        if labels.len() <= place {
-            labels.resize(place + 1, None);
+    /// Takes over a way round `neighbor` to whom its own `label` names ([`mesh::Output::Detour`]). mesh bounds how many
+    /// there are.
+    pub fn set_detour(&self, neighbor: PeerId, label: LinkLabel, route: Option<&Route>) {
+        let own = self.config.id.short();
+        let detour = route.and_then(|route| {
+            let way = Way::new(own, route, |first| self.peer(first))?;
+            let end = self.peer(*route.path.last()?);
+            // Its labels stand before others: a part can't end among them.
+            way.rest().is_none().then(|| Arc::new(Detour { end, way }))
+        });
+        let old = {
+            let mut detours = write(&self.detours);
+            match detour {
+                Some(detour) => detours.insert((neighbor, label), detour),
+                None => detours.remove(&(neighbor, label)),
+            }
+        };
+        let named = old.map(|old| {
+            let first = old.way.relays.as_ref().map(|relays| relays.first.id);
+            (old.end.id, first)
+        });
+        if let Some((end, first)) = named {
+            self.forget_if_idle(&end);
+            if let Some(first) = first {
+                self.forget_if_idle(&first);
+            }
         }
-        labels[place] = neighbor;
+    }
+
+    /// Takes over a label of this router's own. One that names nobody any more (`None`) stays: packets that are on
+    /// their way name the link by it, and mesh gives it to no other neighbour for ten minutes.
+    pub fn set_label(&self, label: LinkLabel, neighbor: Option<PeerId>) {
+        let Some(neighbor) = neighbor.map(|peer| self.peer(peer)) else {
+            return;
+        };
+        let old = {
+            let mut labels = write(&self.labels);
+            let place = usize::from(label.0);
+            if labels.len() <= place {
+                labels.resize(place + 1, None);
+            }
+            labels[place].replace(neighbor)
+        };
+        if let Some(id) = old.map(|old| old.id) {
+            self.forget_if_idle(&id);
+        }
     }
 
     /// Takes over a change of mesh's forwarding table.
@@ -193,11 +234,18 @@ impl Plane {
     pub(crate) fn forget(&self, now: Instant, peer: &PeerId) {
         self.retain_sessions(peer, |_| false);
         self.retire_keys(now, peer);
+        if let Some(entry) = self.known(peer) {
+            entry.way.store(None);
+            entry.direct.store(None);
+        }
+        self.forget_if_idle(peer);
+    }
+
+    /// Takes out the entry of a router that no table names.
+    fn forget_if_idle(&self, peer: &PeerId) {
         let mut peers = write(&self.peers);
-        let Some(entry) = peers.get(peer) else { return };
-        entry.way.store(None);
-        entry.direct.store(None);
-        if Arc::strong_count(entry) == 1 {
+        let idle = |entry: &Arc<Peer>| Arc::strong_count(entry) == 1 && entry.is_idle();
+        if peers.get(peer).is_some_and(idle) {
             peers.remove(peer);
         }
     }
@@ -205,6 +253,16 @@ impl Plane {
     /// What is known of a router.
     pub(crate) fn known(&self, peer: &PeerId) -> Option<Arc<Peer>> {
         read(&self.peers).get(peer).cloned()
+    }
+
+    /// The router that relay headers call `short`. Its id begins with that, and mesh knows no two of the same short
+    /// id.
+    pub(super) fn by_short(&self, short: ShortId) -> Option<Arc<Peer>> {
+        let mut first = PeerId([0; 32]);
+        first.0[..8].copy_from_slice(&short.0);
+        let peers = read(&self.peers);
+        let (_, peer) = peers.range(first..).next()?;
+        (peer.short == short).then(|| Arc::clone(peer))
     }
 
     /// The session to seal with to `peer`.

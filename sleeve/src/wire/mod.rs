@@ -15,6 +15,7 @@
 pub mod data;
 pub mod group;
 pub mod inner;
+pub mod marks;
 pub mod relay;
 pub mod size;
 

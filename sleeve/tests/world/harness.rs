@@ -185,18 +185,22 @@ impl World {
     pub fn relayed(&mut self, path: &[usize], mtu: u16) {
         let back: Vec<_> = path.iter().rev().copied().collect();
         for path in [path.to_vec(), back] {
-            let hops: Vec<_> = path[1..].iter().map(|&n| self.nodes[n].id).collect();
-            let labels = path[2..].iter().map(|&n| LinkLabel(n as u16 + 1)).collect();
-            let (from, to) = (path[0], path[path.len() - 1]);
-            let route = Route {
-                path: hops,
-                labels,
-                cost_us: 1,
-                mtu,
-            };
-            self.nodes[from].relayed.insert(to, route);
-            self.reroute(from, to);
+            let labels: Vec<_> = path[2..].iter().map(|&n| n as u16 + 1).collect();
+            self.relayed_by(&path, &labels, mtu);
         }
+    }
+
+    /// Fixes the relayed route from one end of `path` to the other, by these labels. It costs 1 ms for each hop.
+    pub fn relayed_by(&mut self, path: &[usize], labels: &[u16], mtu: u16) {
+        let (from, to) = (path[0], path[path.len() - 1]);
+        let route = Route {
+            path: path[1..].iter().map(|&n| self.nodes[n].id).collect(),
+            labels: labels.iter().take(13).map(|&label| LinkLabel(label)).collect(),
+            cost_us: 1000 * (path.len() as u64 - 1),
+            mtu,
+        };
+        self.nodes[from].relayed.insert(to, route);
+        self.reroute(from, to);
     }
 
     fn reroute(&mut self, from: usize, to: usize) {

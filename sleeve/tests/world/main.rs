@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod chaos;
+mod cost;
 mod demand;
 mod direct;
 mod forest;
@@ -13,6 +14,7 @@ mod narrow;
 mod node;
 mod policy;
 mod relay;
+mod repair;
 mod sessions;
 mod split;
 mod tree;

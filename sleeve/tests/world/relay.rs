@@ -171,25 +171,29 @@ fn changed_relay_headers_are_refused() {
 }
 
 #[test]
-fn an_unknown_label_or_a_dead_hop_is_counted() {
+fn an_unknown_label_is_counted_and_one_at_rest_still_works() {
     let mut world = chain(3);
     world.passes(0, 2, 0, 100);
     world.run(ms(500));
+    // The link is gone, its direct path is not.
     world.nodes[1].plane.set_label(mesh::LinkLabel(3), None);
-    assert!(!world.passes(0, 2, 1, 100));
+    assert!(world.passes(0, 2, 1, 100));
+    // Another neighbour has got the label, which does not know the way.
+    let other = world.nodes[0].id;
+    world.nodes[1].plane.set_label(mesh::LinkLabel(3), Some(other));
+    assert!(!world.passes(0, 2, 2, 100));
+    assert_eq!(world.drops(0, DropReason::Malformed), 1);
+    world.relayed_by(&[0, 1, 2], &[9], 1500);
+    assert!(!world.passes(0, 2, 3, 100));
     assert_eq!(world.drops(1, DropReason::UnknownLabel), 1);
-    world.nodes[1]
-        .plane
-        .set_label(mesh::LinkLabel(3), Some(world.nodes[2].id));
-    assert!(world.passes(0, 2, 2, 100));
 }
 
 #[test]
-fn a_path_longer_than_the_header_holds_counts_as_none() {
+fn a_route_with_too_few_labels_counts_as_none() {
     let mut world = chain(3);
     let peer = world.nodes[2].id;
-    for (labels, fits) in [(13, true), (14, false)] {
-        let path = vec![world.nodes[1].id; labels + 1];
+    for (labels, hops, fits) in [(13, 14, true), (14, 15, true), (13, 20, true), (12, 14, false)] {
+        let path = vec![world.nodes[1].id; hops];
         let route = mesh::Route {
             path,
             labels: vec![mesh::LinkLabel(3); labels],
@@ -204,9 +208,14 @@ fn a_path_longer_than_the_header_holds_counts_as_none() {
             },
         );
         world.run(ms(500));
+        let before = world.drops(0, DropReason::NoRoute);
         world.send(0, &frame(0, 2, 1, 100));
         world.run(ms(500));
-        assert_eq!(world.drops(0, DropReason::NoRoute) == 0, fits);
+        assert_eq!(
+            world.drops(0, DropReason::NoRoute) == before,
+            fits,
+            "{labels}, {hops}"
+        );
     }
 }
 
