@@ -1,6 +1,7 @@
 //! One QUIC connection between two hosts, as far as the daemon sees of it: a stream each way that loses nothing and
 //! keeps its order, a handshake on it, an end.
 
+use crate::window::Window;
 use crate::{Class, HostId};
 use crypto::{LinkInitiator, LinkResponder};
 use mesh::{Instant, LinkId, PeerId};
@@ -22,8 +23,14 @@ const MAX_BACKOFF: Duration = Duration::from_secs(1);
 pub(crate) const FIRST_PACKET: usize = 1248;
 /// A packet that only acknowledges: IP and UDP headers, QUIC's short header, an ACK frame, the tag.
 pub(crate) const ACK: u64 = 65;
+/// What each end sends besides until a connection rests: the rest of TLS, acknowledgements, and the probes of path MTU
+/// discovery, which are most of it. Packets and bytes, as `tests/calibration` sees them of quinn.
+pub(crate) const SETTLING: (u64, u64) = (11, 6_800);
 /// Headers and tag around a message.
 pub(crate) const OVERHEAD: usize = 60;
+
+/// Bytes of a message that fit in a packet. Path MTU discovery, which finds room for more, is not counted on.
+const ROOM: usize = FIRST_PACKET - OVERHEAD;
 
 /// Why a connection is closed, as the other end learns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,26 +76,31 @@ impl Packet {
         }
     }
 
-    /// Packets beyond the first that a long message goes in, and their bytes.
-    pub(crate) fn beyond_first(&self) -> (u64, u64) {
-        let length = match self {
-            Self::Message(packet) => packet.len(),
+    fn length(&self) -> usize {
+        match self {
+            Self::Initial | Self::Welcome => ROOM,
             Self::Proof(bytes) => bytes.len(),
-            Self::Initial | Self::Welcome => 0,
-        };
-        let room = FIRST_PACKET - OVERHEAD;
-        let rest = length.saturating_sub(room);
-        let packets = rest.div_ceil(room);
-        (packets as u64, (rest + packets * OVERHEAD) as u64)
+            Self::Message(packet) => packet.len(),
+        }
     }
 
-    /// The largest IP packet it needs. Longer messages go in several.
-    pub(crate) fn size(&self) -> usize {
-        match self {
-            Self::Initial | Self::Welcome => FIRST_PACKET,
-            Self::Proof(bytes) => (bytes.len() + OVERHEAD).min(FIRST_PACKET),
-            Self::Message(packet) => (packet.len() + OVERHEAD).min(FIRST_PACKET),
-        }
+    /// IP packets that it goes in.
+    pub(crate) fn packets(&self) -> u32 {
+        u32::try_from(self.length().div_ceil(ROOM))
+            .unwrap_or(u32::MAX)
+            .max(1)
+    }
+
+    /// The bytes of all of them.
+    pub(crate) fn wire_bytes(&self) -> u64 {
+        (self.length() + self.packets() as usize * OVERHEAD) as u64
+    }
+
+    /// The size of one of them, counted from the end: all are full but the last.
+    pub(crate) fn size(&self, nth: u32) -> usize {
+        let before = (self.packets() - 1) as usize * ROOM;
+        let length = if nth == 0 { self.length() - before } else { ROOM };
+        length + OVERHEAD
     }
 }
 
@@ -121,6 +133,9 @@ pub(crate) struct End {
     /// A retransmission is planned.
     pub(crate) retrying: bool,
     tries: u32,
+    /// Packets of the first message in `waiting` that did not pass yet; 0: it was not begun.
+    pub(crate) left: u32,
+    pub(crate) window: Window,
     /// Nothing sent later arrives at the other end before.
     pub(crate) last_arrival: Instant,
     /// When something came last.
@@ -137,6 +152,8 @@ impl End {
             waiting: VecDeque::new(),
             retrying: false,
             tries: 0,
+            left: 0,
+            window: Window::new(),
             last_arrival: now,
             heard: now,
         }
@@ -151,6 +168,11 @@ impl End {
             Stage::Up(link) => Some(link),
             _ => None,
         }
+    }
+
+    /// Nothing passed lately.
+    pub(crate) fn is_backing_off(&self) -> bool {
+        self.tries > 0
     }
 
     /// A packet passed.
@@ -211,6 +233,28 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_messages_go_in_full_packets_and_a_rest() {
+        let message = |length| Packet::Message(mesh::Packet::from(vec![0; length]));
+        assert_eq!(
+            (message(100).packets(), message(100).size(0)),
+            (1, 100 + OVERHEAD)
+        );
+        assert_eq!(
+            (message(ROOM).packets(), message(ROOM).size(0)),
+            (1, FIRST_PACKET)
+        );
+        let long = message(2 * ROOM + 7);
+        assert_eq!(
+            [2, 1, 0].map(|nth| long.size(nth)),
+            [FIRST_PACKET, FIRST_PACKET, 7 + OVERHEAD]
+        );
+        assert_eq!(
+            (Packet::Initial.packets(), Packet::Initial.size(0)),
+            (1, FIRST_PACKET)
+        );
+    }
 
     #[test]
     fn retransmissions_back_off_to_a_second() {

@@ -38,7 +38,7 @@
 //! | `clock`, `random`, `trace` | time, chance, and the proof that both repeat |
 //! | `network`, `profile` | wires between hosts |
 //! | `nat`, `ways` | address translators, and where an address leads |
-//! | `connection`, `links` | QUIC as the routers see it |
+//! | `connection`, `links`, `stream`, `window` | QUIC as the routers see it |
 //! | `router`, `shore` | a running router: both cores and its data half |
 //! | `tape` | recordings of routers, and their replay |
 //! | `disk` | what outlives it |
@@ -68,11 +68,13 @@ mod router;
 pub mod scenario;
 mod settled;
 mod shore;
+mod stream;
 pub mod swarm;
 mod tape;
 mod trace;
 mod traffic;
 mod ways;
+mod window;
 mod world;
 
 pub use big::{BigWorld, Stretch};

@@ -14,7 +14,7 @@
 //! section 10.3), so that routers are seen to do without.
 
 use crate::connection::{
-    ACK, CloseCode, Connection, FIRST_PACKET, HANDSHAKE_TIME, IDLE, OVERHEAD, Packet, Stage,
+    ACK, CloseCode, Connection, FIRST_PACKET, HANDSHAKE_TIME, IDLE, OVERHEAD, Packet, SETTLING, Stage,
 };
 use crate::router::NewLink;
 use crate::world::Event;
@@ -68,7 +68,7 @@ impl World {
             return;
         };
         let size = packet.len() + OVERHEAD;
-        let passage = self.carry_along(number, end, size, Class::Keepalive);
+        let passage = self.carry_along(number, end, size, (Class::Keepalive, 1));
         self.lossy_count += 1;
         if self.lossy_count.is_multiple_of(2) {
             // A ping is acknowledged by the packet that answers it; the answer by one of its own.
@@ -226,74 +226,6 @@ impl World {
         }
     }
 
-    /// A retransmission is due.
-    pub(crate) fn retry(&mut self, number: Number, end: usize) {
-        if let Some(connection) = self.connections.get_mut(&number) {
-            connection.ends[end].retrying = false;
-            self.pump(number, end);
-        }
-    }
-
-    fn transmit(&mut self, number: Number, end: usize, packet: Packet) {
-        let Some(connection) = self.connections.get_mut(&number) else {
-            return;
-        };
-        if !connection.ends[end].is_closed() {
-            connection.ends[end].waiting.push_back(packet);
-            self.pump(number, end);
-        }
-    }
-
-    /// Sends what waits, up to the first packet that does not pass.
-    fn pump(&mut self, number: Number, end: usize) {
-        let Some((from, to)) = self.parties(number, end) else {
-            return;
-        };
-        let (now, is_there) = (self.clock.now(), self.is_there(number, 1 - end));
-        let round_trip = self.network.round_trip(from, to);
-        loop {
-            let near = |world: &mut Self| -> Option<Packet> {
-                let near = &mut world.connections.get_mut(&number)?.ends[end];
-                if near.retrying {
-                    None
-                } else {
-                    near.waiting.pop_front()
-                }
-            };
-            let Some(packet) = near(self) else {
-                break;
-            };
-            let class = packet.class();
-            let passage = self.carry_along(number, end, packet.size(), class);
-            let Some(connection) = self.connections.get_mut(&number) else {
-                return;
-            };
-            let near = &mut connection.ends[end];
-            let Some(passage) = passage.filter(|_| is_there) else {
-                near.waiting.push_front(packet);
-                near.retrying = true;
-                let at = now + near.backoff(round_trip);
-                self.clock.plan(at, Event::Retry { number, end });
-                break;
-            };
-            near.passed();
-            near.last_arrival = near.last_arrival.max(passage.at);
-            let at = near.last_arrival;
-            let (more, bytes) = packet.beyond_first();
-            let there = 1 - end;
-            self.clock.plan(
-                at,
-                Event::Packet {
-                    number,
-                    end: there,
-                    packet,
-                },
-            );
-            self.count_more(from, to, class, more, bytes);
-            self.count_more(to, from, Class::Ack, 1, ACK);
-        }
-    }
-
     /// The dialler sees who answers.
     fn welcomed(&mut self, number: Number, end: usize) {
         let Some((from, to)) = self.parties(number, end) else {
@@ -389,6 +321,7 @@ impl World {
             return;
         };
         let (near, address) = (connection.ends[end].host, connection.ends[end].remote);
+        let far = connection.ends[1 - end].host;
         let target = connection.target.clone();
         let link = NewLink {
             peer,
@@ -403,6 +336,7 @@ impl World {
         if let Some(connection) = self.connections.get_mut(&number) {
             connection.ends[end].stage = Stage::Up(id);
         }
+        self.count_more(near, far, Class::Handshake, SETTLING.0, SETTLING.1);
         self.with_router(near, |router| router.link_up(id, link));
     }
 
@@ -514,13 +448,13 @@ impl World {
     }
 
     /// The host of this end and that of the other.
-    fn parties(&self, number: Number, end: usize) -> Option<(HostId, HostId)> {
+    pub(crate) fn parties(&self, number: Number, end: usize) -> Option<(HostId, HostId)> {
         let ends = &self.connections.get(&number)?.ends;
         Some((ends[end].host, ends[1 - end].host))
     }
 
     /// True while a process is at this end that knows the connection, or may learn of it.
-    fn is_there(&self, number: Number, end: usize) -> bool {
+    pub(crate) fn is_there(&self, number: Number, end: usize) -> bool {
         self.connections.get(&number).is_some_and(|connection| {
             let end = &connection.ends[end];
             let host = &self.hosts[end.host.0];

@@ -41,7 +41,7 @@ impl World {
             seen,
             sent: self.clock.now(),
         };
-        let passage = self.carry(from, to, QUESTION + size::outer(address), Class::Probe);
+        let passage = self.carry(from, to, QUESTION + size::outer(address), (Class::Probe, 1));
         if let Some(passage) = passage {
             self.clock.plan(passage.at, Event::Probe(probe));
         }
@@ -59,7 +59,12 @@ impl World {
         {
             return;
         }
-        let passage = self.carry(probe.to, probe.from, ANSWER + size::outer(address), Class::Probe);
+        let passage = self.carry(
+            probe.to,
+            probe.from,
+            ANSWER + size::outer(address),
+            (Class::Probe, 1),
+        );
         if let Some(passage) = passage {
             self.clock.plan(passage.at, Event::Probed(probe));
         }

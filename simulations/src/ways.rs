@@ -97,28 +97,28 @@ impl World {
         Some((NatId(number), nat))
     }
 
-    /// What becomes of a packet that one end of a connection sends now.
+    /// What becomes of a packet that one end of a connection sends now. `messages`: how many begin with it.
     pub(crate) fn carry_along(
         &mut self,
         number: Number,
         end: usize,
         size: usize,
-        class: Class,
+        (class, messages): (Class, u64),
     ) -> Option<Passage> {
         let (from, to, remote) = {
             let ends = &self.connections.get(&number)?.ends;
             (ends[end].host, ends[1 - end].host, ends[end].remote)
         };
         if self.nats.is_empty() {
-            return self.carry(from, to, size, class);
+            return self.carry(from, to, size, (class, messages));
         }
         let way = self.way(from, remote).filter(|way| way.host == to);
         let connection = self.connections.get(&number)?;
         let Some(way) = way.filter(|way| connection.takes_from(end, way.seen)) else {
-            self.hosts[from.0].traffic.send(class, 1, 1, size as u64);
+            self.hosts[from.0].traffic.send(class, messages, 1, size as u64);
             return None;
         };
-        let passage = self.carry(from, to, size, class)?;
+        let passage = self.carry(from, to, size, (class, messages))?;
         if let Some(connection) = self.connections.get_mut(&number).filter(|_| end == 0) {
             connection.ends[1].remote = way.seen;
         }

@@ -397,7 +397,7 @@ impl World {
             });
         }
         let size = bytes.len() + size::outer(to);
-        let Some(Passage { at, again }) = self.carry(host, to_host, size, Class::Data) else {
+        let Some(Passage { at, again }) = self.carry(host, to_host, size, (Class::Data, 1)) else {
             return;
         };
         let to = to_host;
@@ -408,14 +408,20 @@ impl World {
         self.clock.plan(at, Event::Datagram { from, to, bytes });
     }
 
-    /// What becomes of a packet of that size.
-    pub(crate) fn carry(&mut self, from: HostId, to: HostId, size: usize, class: Class) -> Option<Passage> {
+    /// What becomes of a packet of that size. `messages`: how many begin with it.
+    pub(crate) fn carry(
+        &mut self,
+        from: HostId,
+        to: HostId,
+        size: usize,
+        (class, messages): (Class, u64),
+    ) -> Option<Passage> {
         let lane = self.lanes.entry((from, to)).or_default();
         let now = self.clock.now();
         let passage = self.network.carry((from, to), size, now, lane, &mut self.chance);
-        self.hosts[from.0].traffic.send(class, 1, 1, size as u64);
+        self.hosts[from.0].traffic.send(class, messages, 1, size as u64);
         if passage.is_some() {
-            self.hosts[to.0].traffic.receive(class, 1, 1, size as u64);
+            self.hosts[to.0].traffic.receive(class, messages, 1, size as u64);
         }
         passage
     }

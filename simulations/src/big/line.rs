@@ -140,8 +140,7 @@ impl End {
 /// IP packets and their bytes.
 fn size(packet: &mesh::Packet) -> (u64, u64) {
     let packet = Packet::Message(packet.clone());
-    let (more, rest) = packet.beyond_first();
-    (1 + more, packet.size() as u64 + rest)
+    (u64::from(packet.packets()), packet.wire_bytes())
 }
 
 fn packets(bytes: u32) -> u64 {
