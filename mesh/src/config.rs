@@ -1,5 +1,6 @@
 //! What a router's core is told once, at its start.
 
+use crate::wire::{VERSION_MAX, VERSION_MIN};
 use crate::{Drops, PeerId, PeerName, Signer};
 use std::fmt;
 use std::net::SocketAddr;
@@ -35,6 +36,8 @@ pub struct Config {
     pub addresses: Vec<SocketAddr>,
     /// Program version, for people.
     pub version: String,
+    /// Lowest and highest protocol version that hellos offer: this program's, unless a simulation plays another.
+    pub versions: (u16, u16),
     /// Bits of features; none is defined yet.
     pub capabilities: u32,
     /// Time between two keepalives on a link. Default: 1 s.
@@ -60,6 +63,7 @@ impl Config {
             targets: Vec::new(),
             addresses: Vec::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            versions: (VERSION_MIN, VERSION_MAX),
             capabilities: 0,
             keepalive: Duration::from_secs(1),
             keepalive_misses: 3,

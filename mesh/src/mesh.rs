@@ -66,6 +66,7 @@ impl Mesh {
             name: config.name.clone(),
             instance: config.instance,
             epoch: config.epoch,
+            versions: config.versions,
         };
         let mut mesh = Self {
             out: Outbox::new(config.drops.clone()),

@@ -15,6 +15,13 @@ pub enum Violation {
         /// When.
         at: Instant,
     },
+    /// Two datagrams were sealed with one key under one nonce.
+    NonceTwice {
+        /// By whom.
+        host: HostId,
+        /// When the second was sent.
+        at: Instant,
+    },
     /// A router wants to be woken at once, again and again.
     Spins {
         /// Which.
@@ -29,6 +36,9 @@ impl fmt::Display for Violation {
         match self {
             Self::ClearText { host, at } => {
                 write!(f, "host {} sent a payload in clear at {} µs", host.0, at.0)
+            }
+            Self::NonceTwice { host, at } => {
+                write!(f, "host {} used a nonce again at {} µs", host.0, at.0)
             }
             Self::Spins { host, at } => write!(f, "the router on host {} spins at {} µs", host.0, at.0),
         }

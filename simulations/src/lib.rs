@@ -46,7 +46,7 @@
 //! | `settled` | who knows all there is to know |
 //! | `big/` | worlds of ten thousand routers, of cores alone |
 //! | `page` | a run as one HTML file |
-//! | `invariants`, `expect` | what must hold always, and what at rest |
+//! | `invariants`, `nonces`, `expect` | what must hold always, and what at rest |
 
 mod big;
 mod clock;
@@ -60,6 +60,7 @@ mod invariants;
 mod links;
 mod nat;
 mod network;
+mod nonces;
 mod page;
 mod probe;
 mod profile;

@@ -71,6 +71,8 @@ pub struct Options {
     pub discovery: bool,
     /// As `--max-links`; `None`: as the daemon has it unless told otherwise.
     pub max_links: Option<usize>,
+    /// Lowest and highest protocol version that it claims to speak; `None`: this program's.
+    pub versions: Option<(u16, u16)>,
     /// Subnets in which frames need no encryption.
     pub trusted: Vec<(std::net::IpAddr, u8)>,
     /// Where its core's inputs are recorded.
@@ -82,6 +84,7 @@ impl Default for Options {
         Self {
             discovery: true,
             max_links: None,
+            versions: None,
             trusted: Vec::new(),
             recording: None,
         }
@@ -172,6 +175,7 @@ impl Router {
         config.drops = drops.clone();
         config.discovery = options.discovery;
         config.max_links = options.max_links.unwrap_or(config.max_links);
+        config.versions = options.versions.unwrap_or(config.versions);
         config.targets.clone_from(&disk.targets);
         let seed = random.fork("core", 0).bytes();
         let recording = options.recording.as_ref();

@@ -8,6 +8,7 @@ use crate::hosts::Host;
 use crate::links::Number;
 use crate::nat::Nat;
 use crate::network::{Lane, Passage};
+use crate::nonces::Nonces;
 use crate::probe::Probe;
 use crate::router::Act;
 use crate::trace::Trace;
@@ -118,6 +119,7 @@ pub struct World {
     pub(crate) violations: Vec<Violation>,
     /// Keepalives and answers sent so far.
     pub(crate) lossy_count: u64,
+    pub(crate) nonces: Nonces,
     trace: Trace,
     captured: Option<Vec<Captured>>,
 }
@@ -143,6 +145,7 @@ impl World {
             keyring: Keyring::new(vec![secret]).expect("one secret makes a keyring"),
             violations: Vec::new(),
             lossy_count: 0,
+            nonces: Nonces::default(),
             trace: Trace::default(),
             captured: None,
             random,
@@ -381,6 +384,7 @@ impl World {
 
     fn send_datagram(&mut self, host: HostId, to: SocketAddr, bytes: Vec<u8>) {
         self.look_for_clear_text(host, &bytes);
+        self.look_for_nonce(host, &bytes);
         let Some(Way {
             host: to_host,
             seen: from,

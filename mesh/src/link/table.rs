@@ -4,7 +4,7 @@ use super::health::Health;
 use super::state::{Link, Phase};
 use crate::outbox::Outbox;
 use crate::spread::{Keepalive, Spread};
-use crate::wire::{Hello, Message, Ping, VERSION_MAX, VERSION_MIN};
+use crate::wire::{Hello, Message, Ping};
 use crate::{Direction, DropReason, Instant, LinkId, PeerId, PeerName};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -24,6 +24,8 @@ pub(crate) struct Greeter {
     pub(crate) name: PeerName,
     pub(crate) instance: u64,
     pub(crate) epoch: u64,
+    /// Lowest and highest version of the protocol.
+    pub(crate) versions: (u16, u16),
 }
 
 /// What the rest of the core must know of.
@@ -104,8 +106,8 @@ impl Links {
         }
         self.count += 1;
         let hello = Hello {
-            version_min: VERSION_MIN,
-            version_max: VERSION_MAX,
+            version_min: self.greeter.versions.0,
+            version_max: self.greeter.versions.1,
             name: self.greeter.name.clone(),
             instance: self.greeter.instance,
             epoch: self.greeter.epoch,
@@ -151,7 +153,8 @@ impl Links {
         };
         let (peer, target) = (link.peer, link.target.clone());
         let (instance, observed) = (hello.instance, hello.observed);
-        if hello.version_min > VERSION_MAX || hello.version_max < VERSION_MIN {
+        let (lowest, highest) = self.greeter.versions;
+        if hello.version_min > highest || hello.version_max < lowest {
             out.refuse(
                 DropReason::LinkHandshake,
                 format!("{} speaks another version of the protocol", link.address),

@@ -53,6 +53,7 @@ fn node(id: PeerId, instance: u64) -> Node {
         name: "x".parse().unwrap(),
         instance,
         epoch: 1,
+        versions: (1, 1),
     };
     let links = Links::new(greeter, Duration::from_secs(1), 3);
     Node {

@@ -55,6 +55,7 @@ embedded!(
     "nat-symmetric",
     "nat-rebinding",
     "nat-hairpin",
+    "mixed-versions",
 );
 
 /// The names and texts of all of them.

@@ -260,6 +260,9 @@ impl Check<'_> {
         if options.containers.is_some_and(|containers| containers > 200) {
             return Err(self.fault(span.clone(), "containers", "at most 200 on a host"));
         }
+        if options.versions.is_some_and(|(least, most)| least > most) {
+            return Err(self.fault(span.clone(), "versions", "the lowest first"));
+        }
         if options.max_links == Some(0) {
             return Err(self.fault(span.clone(), "max_links", "at least 1"));
         }

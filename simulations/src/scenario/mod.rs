@@ -160,6 +160,9 @@ pub struct RouterOptions {
     /// Discovery makes no more links than this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_links: Option<usize>,
+    /// Lowest and highest protocol version that it speaks. Default: this program's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub versions: Option<(u16, u16)>,
     /// Names of its secrets, at most two. Default: `main`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secrets: Option<Vec<String>>,
@@ -325,6 +328,7 @@ impl Scenario {
                 discovery: more.discovery.or(options.discovery),
                 dial: more.dial.or(options.dial),
                 max_links: more.max_links.or(options.max_links),
+                versions: more.versions.or(options.versions),
                 secrets: more.secrets.or(options.secrets),
                 launch: more.launch.or(options.launch),
                 containers: more.containers.or(options.containers),

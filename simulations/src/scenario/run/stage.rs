@@ -123,6 +123,7 @@ impl Stage {
             self.world.set_options(host(router), |of: &mut Options| {
                 of.discovery = discovery;
                 of.max_links = max_links;
+                of.versions = options.versions;
                 of.trusted = trusted;
             });
             self.first_disks.push(self.world.disk(host(router)));
