@@ -88,6 +88,9 @@ enum Ev {
     },
 }
 
+/// True for what gets lost on its way: sender, receiver, message, whether it went on the ordered stream.
+pub type Loses = dyn FnMut(usize, usize, &[u8], bool) -> bool;
+
 /// All hosts and the wires between them.
 pub struct World {
     pub now: u64,
@@ -97,8 +100,7 @@ pub struct World {
     events: BTreeMap<(u64, u64), Ev>,
     pipes: Vec<Pipe>,
     blocked: BTreeSet<(usize, usize)>,
-    /// True for what gets lost on its way: sender, receiver, message, whether it went on the ordered stream.
-    pub loses: Box<dyn FnMut(usize, usize, &[u8], bool) -> bool>,
+    pub loses: Box<Loses>,
     count: u64,
     seed: u64,
 }
