@@ -1,10 +1,14 @@
 //! Issues this router's own records: stored like all others, and flooded.
 
+use crate::link::Link;
 use crate::record::body::MAX_ADJACENCIES;
 use crate::record::{Record, kind};
-use crate::{Adjacency, Delay, DropReason, Instant, LinkLabel, LocalChange, MacsBody, Mesh, Output};
+use crate::{Adjacency, Delay, DropReason, Instant, LinkLabel, LocalChange, MacsBody, Mesh, Output, PeerId};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long a new link may wait for its data path before it is told without.
+const WITHOUT_DATA: Duration = Duration::from_secs(1);
 
 impl Mesh {
     /// Issues every record of this router's own anew.
@@ -26,8 +30,11 @@ impl Mesh {
         if self.own.is_info_due(now) {
             self.issue_info(now);
         }
-        let links = self.adjacencies(now);
-        if self.states.is_due(now, &links) {
+        if !self.states.take_stir(now) {
+            return;
+        }
+        let (links, more) = self.adjacencies(now);
+        if self.states.is_due(now, &links, more) {
             self.issue_links(now, &links);
         }
     }
@@ -95,31 +102,53 @@ impl Mesh {
     }
 
     /// This router's links as it tells them `now`, in the order of the neighbours, and whether each delay is
-    /// measured. Data's delay counts where there is a data path.
-    fn adjacencies(&self, now: Instant) -> Vec<(Adjacency, bool)> {
+    /// measured; and when there may be more of them.
+    fn adjacencies(&self, now: Instant) -> (Vec<(Adjacency, bool)>, Option<Instant>) {
+        let (mut links, mut more) = (Vec::new(), None::<Instant>);
         if self.leaving {
-            return Vec::new();
+            return (links, more);
         }
-        let adjacency = |(peer, link): (&crate::PeerId, &crate::link::Link)| {
-            let direct = self.direct.get(peer);
-            let rtt = link.rtt.floor_us();
-            let greeting = link
-                .up_since()
-                .map_or(Duration::ZERO, |since| since.since(link.opened));
-            let guess = u64::try_from(greeting.as_micros()).unwrap_or(u64::MAX) / 2;
-            let delay = direct
-                .map(|path| u64::from(path.delay_us))
-                .or(rtt.map(|rtt| rtt / 2));
-            let adjacency = Adjacency {
-                neighbor: peer.short(),
-                label: self.labelled.get(peer).copied().unwrap_or(LinkLabel(0)),
-                delay: Delay::from_us(delay.unwrap_or(guess)),
-                mtu: direct.map_or(0, |path| path.mtu),
-            };
-            (adjacency, delay.is_some())
+        for (peer, link) in self.links.neighbors() {
+            match self.told_from(now, peer, link) {
+                Some(from) if from > now => more = Some(more.map_or(from, |other| other.min(from))),
+                Some(_) => links.push(self.adjacency(peer, link)),
+                None => {}
+            }
+        }
+        (links, more)
+    }
+
+    /// From when on the mesh is told of a link. One that joins what was apart is told at once; others when data can
+    /// pass, or it is clear that none can for now: two records would be told for one. `None`: not before something
+    /// happens.
+    fn told_from(&self, now: Instant, peer: &PeerId, link: &Link) -> Option<Instant> {
+        if !self.connector.is_told(now, peer) {
+            return None;
+        }
+        let is_first = self.states.tells_nothing() || self.states.tells(peer.short());
+        if is_first || self.direct.contains_key(peer) || !self.is_reachable(peer) {
+            return Some(now);
+        }
+        link.up_since().map(|since| since + WITHOUT_DATA)
+    }
+
+    /// What is told of a link, and whether its delay is measured. Data's delay counts where there is a data path.
+    fn adjacency(&self, peer: &PeerId, link: &Link) -> (Adjacency, bool) {
+        let direct = self.direct.get(peer);
+        let rtt = link.rtt.floor_us();
+        let greeting = link
+            .up_since()
+            .map_or(Duration::ZERO, |since| since.since(link.opened));
+        let guess = u64::try_from(greeting.as_micros()).unwrap_or(u64::MAX) / 2;
+        let delay = direct
+            .map(|path| u64::from(path.delay_us))
+            .or(rtt.map(|rtt| rtt / 2));
+        let adjacency = Adjacency {
+            neighbor: peer.short(),
+            label: self.labelled.get(peer).copied().unwrap_or(LinkLabel(0)),
+            delay: Delay::from_us(delay.unwrap_or(guess)),
+            mtu: direct.map_or(0, |path| path.mtu),
         };
-        let neighbors = self.links.neighbors();
-        let told = neighbors.filter(|(peer, _)| self.connector.is_told(now, peer));
-        told.map(adjacency).collect()
+        (adjacency, delay.is_some())
     }
 }

@@ -1,8 +1,8 @@
 //! When this router tells the mesh of its links anew.
 //!
-//! At once when a link comes or goes, or when data can or can no longer pass one; when many do, the first is told
-//! at once and the rest a moment later together, because everything told goes over every link of the mesh. Costs
-//! waver: a change counts only if it is large and lasts, and is told at most once in five seconds.
+//! Everything told goes to every router of the mesh, so one change is told at once, and while more keep coming they
+//! are told together, ever more of them: after 200 ms, 400 ms … 5 s. What ceased to work is told sooner than what
+//! came. Costs waver: a change counts only if it is large and lasts, and is told at most once in five seconds.
 
 use crate::{Adjacency, Instant, ShortId};
 use std::collections::BTreeMap;
@@ -13,26 +13,27 @@ const PACE: Duration = Duration::from_secs(5);
 /// A smaller difference of delay is none, in microseconds.
 const LEAST_US: u32 = 2000;
 
-/// Least time between two tellings of links that come and go, while they keep doing so.
-const BURST_PACES: [Duration; 3] = [
-    Duration::from_millis(50),
-    Duration::from_millis(50),
-    Duration::from_millis(200),
-];
-/// After so much time without any telling the next one is told at once.
+/// Least time between two tellings, while changes keep coming: for what came …
+const GAINED: [u32; 6] = [200, 400, 800, 1600, 3200, 5000];
+/// … and for what went, in milliseconds.
+const LOST: [u32; 6] = [50, 50, 200, 400, 800, 1600];
+/// Without any telling for this long, or for so many times the last wait, the next one is told at once.
 const CALM: Duration = Duration::from_secs(1);
+const CALM_WAITS: u32 = 3;
 
 /// What was told, and since when it is wrong.
 #[derive(Debug, Default)]
 pub(crate) struct LinkStates {
     told: BTreeMap<ShortId, Told>,
     told_at: Option<Instant>,
-    /// Tellings since it was calm.
-    rushes: usize,
+    /// Which of the waits is next; tellings since it was calm.
+    level: usize,
     drifts: BTreeMap<ShortId, Instant>,
     due: Option<Instant>,
     /// What was told last does not matter any more.
     must: bool,
+    /// Something happened that may have changed what there is to tell.
+    stirred: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -45,40 +46,65 @@ impl LinkStates {
     /// Tell everything at the next look.
     pub(crate) fn renew(&mut self) {
         self.must = true;
+        self.stirred = true;
     }
 
-    /// Looks whether the links now are to be told; the flag of each says if its delay is measured.
-    pub(crate) fn is_due(&mut self, now: Instant, links: &[(Adjacency, bool)]) -> bool {
-        let neighbors = links.iter().map(|(adjacency, _)| &adjacency.neighbor);
-        let mut urgent = !neighbors.eq(self.told.keys());
-        let mut due: Option<Instant> = None;
-        for (adjacency, is_measured) in links {
-            let Some(told) = self.told.get(&adjacency.neighbor) else {
+    /// Something happened that may have changed what there is to tell.
+    pub(crate) fn stir(&mut self) {
+        self.stirred = true;
+    }
+
+    /// True if it is time to look. Most inputs are others' records, which change nothing here.
+    pub(crate) fn take_stir(&mut self, now: Instant) -> bool {
+        std::mem::take(&mut self.stirred) || self.due.is_some_and(|due| due <= now)
+    }
+
+    /// Looks whether the links now are to be told; the flag of each says if its delay is measured. `more`: when there
+    /// may be further ones.
+    pub(crate) fn is_due(
+        &mut self,
+        now: Instant,
+        links: &[(Adjacency, bool)],
+        more: Option<Instant>,
+    ) -> bool {
+        let (mut gained, mut kept, mut lost) = (false, 0, false);
+        let mut drifted: Option<Instant> = None;
+        for (is, is_measured) in links {
+            let Some(told) = self.told.get(&is.neighbor) else {
+                gained = true;
                 continue;
             };
-            let (was, is) = (&told.adjacency, adjacency);
-            let differs = differs(was.delay_us(), is.delay_us());
-            urgent |= was.label != is.label || (was.mtu == 0) != (is.mtu == 0);
-            urgent |= differs && *is_measured && !told.was_measured;
-            if differs {
+            let was = &told.adjacency;
+            kept += 1;
+            lost |= was.label != is.label || is.mtu < was.mtu;
+            gained |= is.mtu > was.mtu;
+            if differs(was.delay_us(), is.delay_us()) {
+                gained |= *is_measured && !told.was_measured;
                 let since = *self.drifts.entry(is.neighbor).or_insert(now);
-                due = Some(due.map_or(since + PACE, |due| due.min(since + PACE)));
+                drifted = Some(drifted.map_or(since, |other| other.min(since)));
             } else {
                 self.drifts.remove(&is.neighbor);
             }
-            if was.mtu != is.mtu {
-                due = Some(now);
-            }
         }
-        let after = |wait: Duration| self.told_at.map_or(now, |at| at + wait);
-        self.due = if self.must {
-            Some(now)
-        } else if urgent {
-            Some(after(BURST_PACES[self.rushes]).max(now))
-        } else {
-            due.map(|due| due.max(after(PACE)))
-        };
-        self.due.is_some_and(|due| due <= now)
+        lost |= kept < self.told.len();
+        let wait = |ms: u32| Duration::from_millis(u64::from(ms));
+        let waits = [
+            self.must.then_some(Duration::ZERO),
+            lost.then(|| wait(LOST[self.level])),
+            gained.then(|| wait(GAINED[self.level])),
+        ];
+        let after = |wait: Duration| self.told_at.filter(|_| !self.is_calm(now)).map_or(now, |at| at + wait);
+        let changed = waits.into_iter().flatten().map(after).min();
+        let drifted = drifted.map(|since| (since + PACE).max(self.told_at.map_or(now, |at| at + PACE)));
+        self.due = changed.into_iter().chain(drifted).chain(more).min();
+        changed.into_iter().chain(drifted).any(|due| due <= now)
+    }
+
+    /// True if nothing was told for so long that the next change is a first one.
+    fn is_calm(&self, now: Instant) -> bool {
+        let last = self.level.saturating_sub(1);
+        let calm = CALM.max(Duration::from_millis(u64::from(GAINED[last])) * CALM_WAITS);
+        self.told_at.is_none_or(|at| now.since(at) >= calm)
     }
 
     /// These links are told now.
@@ -93,16 +119,25 @@ impl LinkStates {
             )
         };
         self.told = links.iter().map(told).collect();
-        let is_calm = self.told_at.is_none_or(|at| now.since(at) >= CALM);
-        self.rushes = if is_calm {
+        self.level = if self.is_calm(now) {
             0
         } else {
-            (self.rushes + 1).min(BURST_PACES.len() - 1)
+            (self.level + 1).min(GAINED.len() - 1)
         };
         self.told_at = Some(now);
         self.drifts.clear();
         self.due = None;
         self.must = false;
+    }
+
+    /// True if a link with this neighbour is among those told.
+    pub(crate) fn tells(&self, neighbor: ShortId) -> bool {
+        self.told.contains_key(&neighbor)
+    }
+
+    /// True while this router has told of no link.
+    pub(crate) fn tells_nothing(&self) -> bool {
+        self.told.is_empty()
     }
 
     /// When to look again.

@@ -112,6 +112,9 @@ impl Mesh {
     /// Input that waits shall be handed in before a [`Tick`](Input::Tick): only ticks run timers, so that a
     /// pause of the process does not make neighbours look dead whose messages are in the queue.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
+        if !matches!(&input, Input::Message { packet, .. } if packet.is_records()) {
+            self.states.stir();
+        }
         match input {
             Input::LinkUp {
                 link,

@@ -213,6 +213,7 @@ impl Mesh {
     /// Lets everybody know what happened to the links.
     pub(crate) fn react(&mut self, now: Instant) {
         while let Some(happened) = self.links.next_happened() {
+            self.states.stir();
             match happened {
                 Happened::Neighbor { peer, link, first } => self.neighbor_up(now, peer, link, first),
                 Happened::NeighborLost { peer, reason } => self.neighbor_lost(now, peer, reason),

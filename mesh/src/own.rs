@@ -101,6 +101,11 @@ impl Own {
         Record::sign(&*self.signer, key, self.info.epoch, self.counter, &body)
     }
 
+    /// Records made under this epoch.
+    pub(crate) fn issued(&self) -> u64 {
+        self.counter
+    }
+
     /// What to say in the next `PeerInfo`.
     pub(crate) fn info(&mut self) -> PeerInfo {
         self.info_due = None;

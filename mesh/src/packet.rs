@@ -51,6 +51,11 @@ impl Packet {
         self.0.message.get_or_init(read).as_ref().map_err(|error| *error)
     }
 
+    /// True for records, which are most of all messages.
+    pub(crate) fn is_records(&self) -> bool {
+        matches!(self.message(), Ok(Message::Records(_)))
+    }
+
     /// What a wire carries.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

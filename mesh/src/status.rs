@@ -110,6 +110,12 @@ impl Mesh {
         own.map(|record| record.bytes().len()).sum()
     }
 
+    /// Records that this router has issued under its epoch.
+    #[must_use]
+    pub fn issued(&self) -> u64 {
+        self.own.issued()
+    }
+
     /// All known routers, this one included, in the order of their ids.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerView> {

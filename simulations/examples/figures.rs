@@ -160,13 +160,22 @@ impl Bench {
             .iter()
             .map(|host| self.world.linked_with(*host).len())
             .sum();
+        let issued: u64 = self
+            .world
+            .running()
+            .iter()
+            .filter_map(|host| Some(self.world.mesh(*host)?.issued()))
+            .sum();
+        let running = self.world.running().len().max(1) as f64;
         eprintln!(
-            "{:>6.1} s, virtual {:>6.1} s: {what}; {} of {} informed, {:.1} links each, {} events, {} MB",
+            "{:>6.1} s, virtual {:>6.1} s: {what}; {} of {} informed, {:.1} links and {:.1} records issued each, \
+             {} events, {} MB",
             started.elapsed().as_secs_f64(),
             self.world.now().as_secs_f64(),
             self.world.informed(),
             self.world.running().len(),
-            links as f64 / self.world.running().len().max(1) as f64,
+            links as f64 / running,
+            issued as f64 / running,
             self.world.happened(),
             Cost::now().peak >> 20,
         );

@@ -19,6 +19,8 @@ const NAMED: usize = 8;
 pub(super) const LEFT: Duration = Duration::from_secs(20);
 /// How often one is asked to leave because there are more links than aimed at.
 const TRIM_EVERY: Duration = Duration::from_secs(3);
+/// And not while routers become known: there must have been none for so long.
+const STILL: Duration = Duration::from_secs(5);
 /// Those asked to leave at a time.
 const MAX_ASKED: usize = 8;
 
@@ -120,7 +122,10 @@ impl Connector {
         self.chooser.shed_to = goal;
         let must = goal.is_some();
         let goal = goal.unwrap_or(self.bounds.target);
-        if total <= goal || !must && self.chooser.trimmed.is_some_and(|at| now.since(at) < TRIM_EVERY) {
+        let is_trimmed = self.chooser.trimmed.is_some_and(|at| now.since(at) < TRIM_EVERY);
+        // While newcomers dial, what is brought down now is full again a moment later.
+        let is_growing = self.size.grown.is_some_and(|at| now.since(at) < STILL);
+        if total <= goal || !must && (is_trimmed || is_growing) {
             return;
         }
         if !must {
