@@ -2,7 +2,6 @@
 
 use crate::link::Phase;
 use crate::record::{Key, Record, RecordError, kind};
-use crate::spread::recent::Had;
 use crate::store::Merged;
 use crate::wire::{Batch, Message};
 use crate::{DropReason, Instant, LinkId, MacsBody, Mesh, Output, Packet, PeerId, Vni};
@@ -60,7 +59,7 @@ impl Mesh {
                     self.spread.hit(now, from);
                 }
                 self.news.push((Some(from), Arc::clone(record)));
-                self.learn(now, &key, &outdated);
+                self.learn(now, record, &outdated);
             }
             Merged::Known => self.spread.had_by(&from, mark),
             Merged::Refused(DropReason::BadSignature) => self.bad_signature(now, link, from),
@@ -100,8 +99,8 @@ impl Mesh {
     }
 
     /// Acts upon a record that was stored, and upon those that went with it.
-    fn learn(&mut self, now: Instant, key: &Key, outdated: &[(u8, u64)]) {
-        let origin = key.origin;
+    fn learn(&mut self, now: Instant, record: &Arc<Record>, outdated: &[(u8, u64)]) {
+        let (key, origin) = (&record.key, record.key.origin);
         for (_, subkey) in outdated.iter().filter(|(kind, _)| *kind == kind::MACS) {
             let vni = Vni(u32::try_from(subkey >> 16).unwrap_or(u32::MAX));
             self.learn_macs(
@@ -113,21 +112,22 @@ impl Mesh {
                 },
             );
         }
-        if (key.kind == kind::LINK_STATE || outdated.iter().any(|(kind, _)| *kind == kind::LINK_STATE))
-            && self.links_told(&origin)
+        let links = Some(record).filter(|record| record.key.kind == kind::LINK_STATE);
+        if (links.is_some() || outdated.iter().any(|(kind, _)| *kind == kind::LINK_STATE))
+            && self.links_told(&origin, links)
         {
             self.schedule.request(now);
         }
         match key.kind {
             kind::PEER_INFO => {
                 self.admitted(&origin);
-                if let Some(info) = self.store.info(&origin) {
+                if let Some(info) = record.info() {
                     self.out.push(Output::Peer(info.clone()));
                 }
                 self.connector.look_again();
             }
             kind::MACS => {
-                if let Some(body) = self.store.macs(&origin, key.subkey) {
+                if let Some(body) = record.macs() {
                     for change in self.registry.learn(origin, key.subkey, body) {
                         self.out.push(Output::Fdb(change));
                     }
@@ -195,17 +195,12 @@ impl Mesh {
                 .position(|(other, _)| *other != from)
                 .unwrap_or(news.len());
             let records: Vec<_> = news.drain(..rest).map(|(_, record)| record).collect();
-            let mut had = Had::default().and(from.and_then(|from| self.spread.slot(&from)));
             let mut packets: Option<Vec<Packet>> = None;
-            for (peer, link) in self.links.neighbors() {
-                if from.is_some_and(|from| from == *peer || !self.spread.is_eager(now, peer)) {
-                    continue;
-                }
-                had = had.and(self.spread.slot(peer));
+            let had = self.spread.each_for(now, from.as_ref(), |link| {
                 for packet in packets.get_or_insert_with(|| pack(records.iter()).collect()) {
-                    self.out.carry(link.id, packet.clone());
+                    self.out.carry(link, packet.clone());
                 }
-            }
+            });
             for record in &records {
                 self.spread.recent.add(now, record, had);
             }

@@ -50,9 +50,9 @@ impl Mesh {
         let all: Vec<Adjacency> = links.iter().map(|(adjacency, _)| adjacency.clone()).collect();
         let told = &all[..all.len().min(MAX_ADJACENCIES)];
         let record = self.own.issue(kind::LINK_STATE, 0, &told);
-        self.publish(now, record);
+        let record = self.publish(now, record);
         let own = self.own.id;
-        if self.links_told(&own) {
+        if record.is_some_and(|record| self.links_told(&own, Some(&record))) {
             self.schedule.rush(now);
         }
     }
@@ -65,19 +65,21 @@ impl Mesh {
             }
             let record = self.own.issue(kind::MACS, subkey, &body);
             if record.is_some() {
-                return self.publish(now, record);
+                self.publish(now, record);
+                return;
             }
             self.out.drop(DropReason::OversizedRecord);
         }
     }
 
-    fn publish(&mut self, now: Instant, record: Option<Record>) {
-        let Some(record) = record else {
-            return self.out.drop(DropReason::OversizedRecord);
+    fn publish(&mut self, now: Instant, record: Option<Record>) -> Option<Arc<Record>> {
+        let Some(record) = record.map(Arc::new) else {
+            self.out.drop(DropReason::OversizedRecord);
+            return None;
         };
-        let record = Arc::new(record);
         self.news.push((None, Arc::clone(&record)));
-        self.store.put_own(now, record);
+        self.store.put_own(now, Arc::clone(&record));
+        Some(record)
     }
 
     /// Container ports came or went.

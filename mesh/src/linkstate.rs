@@ -174,36 +174,63 @@ mod tests {
     fn small_or_short_changes_are_not_told() {
         let at = |s: u64| Instant(s * 1_000_000);
         let mut states = LinkStates::default();
-        assert!(states.is_due(at(0), &link(10_000, 0)));
+        assert!(states.is_due(at(0), &link(10_000, 0), None));
         states.tell(at(0), &link(10_000, 0));
-        assert!(!states.is_due(at(60), &link(11_000, 0)));
+        assert!(!states.is_due(at(60), &link(11_000, 0), None));
         assert_eq!(states.next_timeout(), None);
-        assert!(!states.is_due(at(61), &link(13_000, 0)));
-        assert!(!states.is_due(at(63), &link(10_000, 0)), "it went away");
-        assert!(!states.is_due(at(64), &link(13_000, 0)));
+        assert!(!states.is_due(at(61), &link(13_000, 0), None));
+        assert!(!states.is_due(at(63), &link(10_000, 0), None), "it went away");
+        assert!(!states.is_due(at(64), &link(13_000, 0), None));
         assert_eq!(states.next_timeout(), Some(at(69)));
-        assert!(states.is_due(at(69), &link(13_000, 0)));
+        assert!(states.is_due(at(69), &link(13_000, 0), None));
         states.tell(at(69), &link(13_000, 0));
-        assert!(states.is_due(at(70), &link(13_000, 1400)), "data passes");
-        assert!(states.is_due(at(70), &[]), "gone");
+        assert!(states.is_due(at(70), &link(13_000, 1400), None), "data passes");
+        assert!(states.is_due(at(70), &[], None), "gone");
+    }
+
+    /// When links are told, in milliseconds, if one more link comes every hundred.
+    fn tellings(from: u64, to: u64, states: &mut LinkStates) -> Vec<u64> {
+        let mut tellings = Vec::new();
+        for ms in from..to {
+            let links: Vec<_> = (0..=ms / 100)
+                .map(|n| link_with(u8::try_from(n).unwrap()))
+                .collect();
+            let now = Instant(ms * 1000);
+            if states.is_due(now, &links, None) {
+                states.tell(now, &links);
+                tellings.push(ms);
+            }
+        }
+        tellings
     }
 
     #[test]
     fn many_changes_are_told_together() {
         let mut states = LinkStates::default();
-        let mut tellings = 0;
-        for ms in 0..1000 {
-            let links: Vec<_> = (0..=ms / 10)
-                .map(|n| link_with(u8::try_from(n).unwrap()))
-                .collect();
-            let now = Instant(ms * 1000);
-            if states.is_due(now, &links) {
-                states.tell(now, &links);
-                tellings += 1;
-            }
-            assert!(ms > 0 || tellings == 1, "the first is told at once");
-        }
-        assert!((5..=9).contains(&tellings), "{tellings}");
+        assert_eq!(
+            tellings(0, 20_000, &mut states),
+            [0, 200, 600, 1400, 3000, 6200, 11_200, 16_200],
+        );
+        // When it has been calm for long enough, the next is a first one again.
+        let links: Vec<_> = (0..3).map(link_with).collect();
+        let later = Instant(40_000_000);
+        assert!(states.is_due(later, &links, None));
+        states.tell(later, &links);
+        let soon = later + Duration::from_millis(50);
+        assert!(states.is_due(soon, &links[..2], None), "what went is told sooner");
+        assert!(!states.is_due(soon, &(0..4).map(link_with).collect::<Vec<_>>(), None));
+        assert_eq!(states.next_timeout(), Some(later + Duration::from_millis(200)));
+    }
+
+    #[test]
+    fn one_looks_again_when_there_may_be_more() {
+        let mut states = LinkStates::default();
+        states.tell(Instant(0), &link(10_000, 0));
+        let more = Some(Instant(7));
+        assert!(!states.is_due(Instant(5), &link(10_000, 0), more));
+        assert_eq!(states.next_timeout(), more);
+        states.take_stir(Instant(5));
+        assert!(!states.take_stir(Instant(6)) && states.take_stir(Instant(7)));
     }
 
     fn link_with(n: u8) -> (Adjacency, bool) {

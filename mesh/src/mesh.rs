@@ -103,7 +103,7 @@ impl Mesh {
         mesh.admitted(&own);
         mesh.schedule.rush(now);
         mesh.issue_all(now);
-        mesh.finish(now);
+        mesh.finish(now, true);
         mesh
     }
 
@@ -112,9 +112,8 @@ impl Mesh {
     /// Input that waits shall be handed in before a [`Tick`](Input::Tick): only ticks run timers, so that a
     /// pause of the process does not make neighbours look dead whose messages are in the queue.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
-        if !matches!(&input, Input::Message { packet, .. } if packet.is_records()) {
-            self.states.stir();
-        }
+        // Most inputs are others' records; they change nothing about this router's links.
+        let is_records = matches!(&input, Input::Message { packet, .. } if packet.is_records());
         match input {
             Input::LinkUp {
                 link,
@@ -154,7 +153,7 @@ impl Mesh {
             Input::Shutdown => self.shut_down(now),
             Input::Tick => self.tick(now),
         }
-        self.finish(now);
+        self.finish(now, !is_records);
     }
 
     /// What the driver shall do next; `None` until the next input.
@@ -198,9 +197,12 @@ impl Mesh {
     }
 
     /// What follows from whatever just happened: the parts hear of each other's changes, own records are
-    /// issued, routes computed, news passed on, targets dialled.
-    fn finish(&mut self, now: Instant) {
-        self.react(now);
+    /// issued, routes computed, news passed on, targets dialled. `stirred`: links may not be what they were.
+    fn finish(&mut self, now: Instant, stirred: bool) {
+        let mut stirred = self.react(now) || stirred;
+        if stirred {
+            self.states.stir();
+        }
         self.issue_if_due(now);
         if self.trees.misses_members(&self.registry) {
             self.schedule.request(now);
@@ -224,6 +226,10 @@ impl Mesh {
             };
             self.connector.poll(now, &around, &mut self.rng, &mut self.out);
             self.act(now);
+            stirred = true;
+        }
+        if stirred {
+            self.links.renew_timeout();
         }
     }
 }

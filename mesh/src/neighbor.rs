@@ -210,10 +210,11 @@ impl Mesh {
         }
     }
 
-    /// Lets everybody know what happened to the links.
-    pub(crate) fn react(&mut self, now: Instant) {
+    /// Lets everybody know what happened to the links. True if anything did.
+    pub(crate) fn react(&mut self, now: Instant) -> bool {
+        let mut has_any = false;
         while let Some(happened) = self.links.next_happened() {
-            self.states.stir();
+            has_any = true;
             match happened {
                 Happened::Neighbor { peer, link, first } => self.neighbor_up(now, peer, link, first),
                 Happened::NeighborLost { peer, reason } => self.neighbor_lost(now, peer, reason),
@@ -237,6 +238,7 @@ impl Mesh {
                 Happened::Clone { detail } => self.out.log(Event::Clone { detail }),
             }
         }
+        has_any
     }
 
     fn neighbor_up(&mut self, now: Instant, peer: PeerId, id: LinkId, first: bool) {

@@ -3,7 +3,7 @@
 use crate::graph::search::search;
 use crate::graph::{Known, route_as_ids};
 use crate::linkstate::differs;
-use crate::record::{Key, kind};
+use crate::record::{Key, Record, kind};
 use crate::topology::Recorded;
 use crate::{Delay, DirectPath, DropReason, Instant, Mesh, Number, Output, PeerId, ShortId, Vni, routed};
 use std::sync::Arc;
@@ -88,17 +88,12 @@ impl Mesh {
         Some(number)
     }
 
-    /// A router says something of its links. True if it is something new.
-    pub(crate) fn links_told(&mut self, id: &PeerId) -> bool {
-        let Some(number) = self.admitted(id) else {
+    /// A router says something of its links: in this record, or nothing any more. True if it is something new.
+    pub(crate) fn links_told(&mut self, id: &PeerId, record: Option<&Arc<Record>>) -> bool {
+        let Some(number) = self.told.find(id).or_else(|| self.admitted(id)) else {
             return false;
         };
-        let key = Key {
-            origin: *id,
-            kind: kind::LINK_STATE,
-            subkey: 0,
-        };
-        let old = self.told.set(number, Recorded(self.store.get(&key).cloned()));
+        let old = self.told.set(number, Recorded(record.cloned()));
         let is_new = old.as_ref() != self.told.links(number);
         self.graph.links.renew(&self.told, number, old.as_ref());
         is_new

@@ -64,6 +64,8 @@ pub(crate) struct Links {
     count: u64,
     pub(super) keepalive: Duration,
     window: Duration,
+    /// When `tick` has something to do, as of when links changed last.
+    due: Option<Instant>,
 }
 
 impl Links {
@@ -78,6 +80,7 @@ impl Links {
             count: 0,
             keepalive,
             window: keepalive * misses,
+            due: None,
         }
     }
 
@@ -315,15 +318,20 @@ impl Links {
         self.health.fired(now, due);
     }
 
-    /// When [`tick`](Self::tick) has something to do.
+    /// When [`tick`](Self::tick) has something to do; too early for links that gave a sign of life since.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Finds that anew. Whoever changed something about links does it when it is done.
+    pub(crate) fn renew_timeout(&mut self) {
         let due = |link: &Link| match link.phase {
             Phase::Greeting => Some(link.opened + GREETING),
             Phase::Challenged { until, .. } | Phase::Full { until } => Some(until),
             Phase::Up { .. } => Some(link.next_ping.min(self.health.deadline(link.heard, self.window))),
             Phase::Closing => None,
         };
-        self.links.values().filter_map(due).min()
+        self.due = self.links.values().filter_map(due).min();
     }
 
     /// One link.

@@ -158,6 +158,7 @@ impl World {
         let end = self.now + duration;
         loop {
             let arrival = self.flying.keys().next().map(|(at, _)| Instant(*at));
+            self.nodes.iter_mut().for_each(|node| node.links.renew_timeout());
             let timer = (0..self.nodes.len())
                 .filter_map(|n| Some((self.nodes[n].links.next_timeout()?, n)))
                 .min();
@@ -294,6 +295,7 @@ fn a_silent_newcomer_is_closed_after_three_seconds() {
     let ids = (LinkId(1), id(2), "10.0.0.1:1".parse().unwrap());
     node.links
         .open(Instant(0), ids, Direction::In, None, &mut node.out);
+    node.links.renew_timeout();
     assert_eq!(node.links.next_timeout(), Some(Instant(3_000_000)));
     node.links
         .tick(Instant(3_000_000), &mut Spread::default(), &mut node.out);

@@ -21,7 +21,7 @@ mod repair;
 use crate::wire::{Marks, News};
 use crate::{Instant, LinkId, PeerId};
 use missing::Missing;
-use recent::{Recent, Slot};
+use recent::{Had, Recent, Slot};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -79,6 +79,8 @@ pub(crate) struct Spread {
     grafts: u32,
     /// Something changed that neighbours may have to be told.
     stir: bool,
+    /// When a neighbour that is only a parent for a while ceases to be.
+    end: Option<Instant>,
     pub(crate) recent: Recent,
     pub(crate) missing: Missing,
 }
@@ -147,7 +149,7 @@ impl Spread {
 
     /// What has to be told over which links: whether their other ends are parents of ours.
     pub(crate) fn take_changes(&mut self, now: Instant) -> Vec<(LinkId, bool)> {
-        if !std::mem::take(&mut self.stir) && self.next_end().is_none_or(|at| at > now) {
+        if !std::mem::take(&mut self.stir) && self.end.is_none_or(|at| at > now) {
             return Vec::new();
         }
         let parent = self.parent;
@@ -159,15 +161,31 @@ impl Spread {
                 tell.push((near.link, is_parent));
             }
         }
+        self.end = self.next_end();
         tell
     }
 
-    /// True if records that came from elsewhere are passed on to this neighbour at once.
-    pub(crate) fn is_eager(&self, now: Instant, peer: &PeerId) -> bool {
-        self.neighbors.get(peer).is_some_and(|near| {
+    /// Names the links over which records go on at once that came `from` a neighbour, or are this router's own, which
+    /// go to all. Returns who has them then.
+    pub(crate) fn each_for(
+        &self,
+        now: Instant,
+        from: Option<&PeerId>,
+        mut send: impl FnMut(LinkId),
+    ) -> Had {
+        let is_flooding = from.is_none() || now < self.flood_until;
+        let mut had = Had::default();
+        for (peer, near) in &self.neighbors {
+            let is_from = from == Some(peer);
             let is_tree = near.is_child || near.told || self.parent == Some(*peer);
-            is_tree || now < self.flood_until
-        })
+            if !is_from && (is_tree || is_flooding) {
+                send(near.link);
+            } else if !is_from {
+                continue;
+            }
+            had = had.and(near.slot);
+        }
+        had
     }
 
     /// This neighbour has this record: it gave or showed it to us.
@@ -230,9 +248,6 @@ impl Spread {
 
     /// When there is something to tell, or to ask for.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.next_end()
-            .into_iter()
-            .chain(self.missing.next_timeout())
-            .min()
+        self.end.into_iter().chain(self.missing.next_timeout()).min()
     }
 }

@@ -8,6 +8,7 @@ use crate::record::Record;
 #[expect(clippy::disallowed_types, reason = "looked up only, never iterated")]
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,24 @@ struct Entry {
     had_by: u64,
 }
 
+/// Marks are hashes already. Who makes some that meet, by many tries, slows down lookups among a few thousand.
+#[derive(Debug, Default)]
+struct OfMark(u64);
+
+impl Hasher for OfMark {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(self.0 << 8 ^ u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, mark: u64) {
+        self.0 = mark;
+    }
+}
+
 /// A log of records: each has a number, one more than that before it.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
@@ -46,7 +65,7 @@ pub(crate) struct Recent {
     /// The number of the oldest.
     first: u64,
     #[expect(clippy::disallowed_types, reason = "looked up only, never iterated")]
-    numbers: HashMap<u64, u64>,
+    numbers: HashMap<u64, u64, BuildHasherDefault<OfMark>>,
     slots: u64,
 }
 

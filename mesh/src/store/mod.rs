@@ -13,10 +13,10 @@ mod tests;
 
 pub(crate) use sums::Sums;
 
-use crate::fdb::MacsBody;
 use crate::record::{Key, Record, Version, kind};
 use crate::{Adjacency, DropReason, Instant, PeerId, PeerInfo, ShortId, Signer};
 use slots::{Slot, Slots, slot};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,7 +116,10 @@ impl Store {
     fn judge(&self, record: &Record, signer: &dyn Signer) -> Result<(), Merged> {
         let refused = |reason| Err(Merged::Refused(reason));
         let key = &record.key;
-        match self.version(key) {
+        // Looked up once: with ten thousand routers that costs more than all else here.
+        let origin = self.origins.get(&key.origin);
+        let stored = |slot| origin.and_then(|origin| origin.records.get(slot));
+        match stored(slot(record)).map(|stored| &stored.version) {
             Some(stored) if *stored == record.version => return Err(Merged::Known),
             Some(stored) if *stored > record.version => return refused(DropReason::StaleRecord),
             _ => {}
@@ -128,7 +131,7 @@ impl Store {
             return refused(DropReason::StaleRecord);
         }
         let is_info = key.kind == kind::PEER_INFO;
-        match self.info(&key.origin) {
+        match stored(INFO).and_then(|record| record.info()) {
             None if !is_info => return refused(DropReason::Unadmitted),
             Some(info) if !is_info && record.version.epoch < info.epoch => {
                 return refused(DropReason::StaleRecord);
@@ -147,10 +150,11 @@ impl Store {
         if !record.verify(signer) {
             return refused(DropReason::BadSignature);
         }
-        if self.named(key.origin.short()).is_some_and(|id| id != key.origin) {
+        let named = || self.named(key.origin.short());
+        if origin.is_none() && named().is_some_and(|id| id != key.origin) {
             return refused(DropReason::IdentityClash);
         }
-        Ok(())
+        self.has_room(record, origin).map_err(Merged::Refused)
     }
 
     /// The router with this short id. There is never more than one: links name routers by it.
@@ -161,45 +165,49 @@ impl Store {
         (id.short() == short).then_some(*id)
     }
 
-    /// Checks the limits; drops the router that was away longest if there are too many.
-    fn make_room(&mut self, record: &Record) -> Result<(), DropReason> {
+    /// Checks the limits of what one router may have.
+    fn has_room(&self, record: &Record, origin: Option<&Origin>) -> Result<(), DropReason> {
+        let Some(origin) = origin else { return Ok(()) };
         let size = record.bytes().len();
-        let Some(origin) = self.origins.get(&record.key.origin) else {
-            if self.origins.len() >= MAX_ORIGINS || self.bytes + size > MAX_BYTES {
-                let (_, id) = *self.away.first().ok_or(DropReason::StoreFull)?;
-                self.remove(&id);
-                self.evicted.push(id);
-            }
-            return Ok(());
-        };
-        let place = slot(record);
-        let replaced = origin.records.get(place).map_or(0, |old| old.bytes().len());
-        let unknown = origin.records.count_from((kind::MACS + 1, 0));
+        let replaced = origin.records.get(slot(record)).map_or(0, |old| old.bytes().len());
         let is_more = replaced == 0 && record.key.kind != kind::PEER_INFO;
+        let is_unknown = is_more && record.key.kind > kind::MACS;
         let full = (is_more && origin.records.len() >= MAX_ORIGIN_RECORDS)
-            || (is_more && record.key.kind > kind::MACS && unknown >= MAX_ORIGIN_UNKNOWN)
+            || (is_unknown && origin.records.count_from((kind::MACS + 1, 0)) >= MAX_ORIGIN_UNKNOWN)
             || origin.bytes + size > MAX_ORIGIN_BYTES + replaced
             || self.bytes + size > MAX_BYTES + replaced;
         if full { Err(DropReason::StoreFull) } else { Ok(()) }
     }
 
+    /// Drops the router that was away longest if there are too many.
+    fn make_room(&mut self, record: &Record) -> Result<(), DropReason> {
+        let is_full = self.origins.len() >= MAX_ORIGINS || self.bytes + record.bytes().len() > MAX_BYTES;
+        if is_full && !self.origins.contains_key(&record.key.origin) {
+            let (_, id) = *self.away.first().ok_or(DropReason::StoreFull)?;
+            self.remove(&id);
+            self.evicted.push(id);
+        }
+        Ok(())
+    }
+
     fn insert(&mut self, now: Instant, record: Arc<Record>) -> Vec<(u8, u64)> {
         let id = record.key.origin;
         let place = slot(&record);
-        // Our own records come with `PeerInfo` first; those of others were judged.
-        if record.info().is_none() && !self.origins.contains_key(&id) {
-            return Vec::new();
-        }
-        let origin = self.origins.entry(id).or_insert_with(|| {
-            self.away.insert((now, id));
-            self.fading.insert((now, id));
-            Origin {
-                records: Slots::default(),
-                bytes: 0,
-                unreachable_since: Some(now),
-                is_covered: true,
+        let origin = match self.origins.entry(id) {
+            Entry::Occupied(origin) => origin.into_mut(),
+            // Our own records come with `PeerInfo` first; those of others were judged.
+            Entry::Vacant(_) if record.info().is_none() => return Vec::new(),
+            Entry::Vacant(place) => {
+                self.away.insert((now, id));
+                self.fading.insert((now, id));
+                place.insert(Origin {
+                    records: Slots::default(),
+                    bytes: 0,
+                    unreachable_since: Some(now),
+                    is_covered: true,
+                })
             }
-        });
+        };
         let newest = record
             .info()
             .or_else(|| origin.records.get(INFO).and_then(|record| record.info()));
@@ -302,11 +310,6 @@ impl Store {
     pub(crate) fn links(&self, id: &PeerId) -> &[Adjacency] {
         self.of_kind(id, kind::LINK_STATE, 0)
             .map_or(&[], |record| record.links())
-    }
-
-    /// One chunk of the MAC addresses a router publishes.
-    pub(crate) fn macs(&self, id: &PeerId, subkey: u64) -> Option<&MacsBody> {
-        self.of_kind(id, kind::MACS, subkey)?.macs()
     }
 
     /// Tells that there is a way to a router now, or none any more. To this router there always is one.
