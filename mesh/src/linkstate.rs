@@ -93,7 +93,11 @@ impl LinkStates {
             lost.then(|| wait(LOST[self.level])),
             gained.then(|| wait(GAINED[self.level])),
         ];
-        let after = |wait: Duration| self.told_at.filter(|_| !self.is_calm(now)).map_or(now, |at| at + wait);
+        let after = |wait: Duration| {
+            self.told_at
+                .filter(|_| !self.is_calm(now))
+                .map_or(now, |at| at + wait)
+        };
         let changed = waits.into_iter().flatten().map(after).min();
         let drifted = drifted.map(|since| (since + PACE).max(self.told_at.map_or(now, |at| at + PACE)));
         self.due = changed.into_iter().chain(drifted).chain(more).min();

@@ -17,6 +17,7 @@ pub struct Packet(Arc<Inner>);
 struct Inner {
     bytes: OnceLock<Vec<u8>>,
     message: OnceLock<Result<Message, WireError>>,
+    size: OnceLock<usize>,
 }
 
 impl Packet {
@@ -25,6 +26,7 @@ impl Packet {
         Self(Arc::new(Inner {
             bytes: OnceLock::new(),
             message: OnceLock::from(Ok(message)),
+            size: OnceLock::new(),
         }))
     }
 
@@ -42,6 +44,7 @@ impl Packet {
         Self(Arc::new(Inner {
             bytes: OnceLock::from(bytes),
             message: OnceLock::from(message),
+            size: OnceLock::new(),
         }))
     }
 
@@ -68,10 +71,13 @@ impl Packet {
     /// The number of [`bytes`](Self::bytes), found without encoding.
     #[must_use]
     pub fn len(&self) -> usize {
-        match (self.0.bytes.get(), self.0.message.get()) {
-            (None, Some(Ok(message))) => message.size(),
-            (bytes, _) => bytes.map_or(0, Vec::len),
-        }
+        *self
+            .0
+            .size
+            .get_or_init(|| match (self.0.bytes.get(), self.0.message.get()) {
+                (None, Some(Ok(message))) => message.size(),
+                (bytes, _) => bytes.map_or(0, Vec::len),
+            })
     }
 
     /// True for a packet made of no bytes, which is no message.
@@ -86,6 +92,7 @@ impl From<Vec<u8>> for Packet {
         Self(Arc::new(Inner {
             bytes: OnceLock::from(bytes),
             message: OnceLock::new(),
+            size: OnceLock::new(),
         }))
     }
 }

@@ -167,12 +167,7 @@ impl Spread {
 
     /// Names the links over which records go on at once that came `from` a neighbour, or are this router's own, which
     /// go to all. Returns who has them then.
-    pub(crate) fn each_for(
-        &self,
-        now: Instant,
-        from: Option<&PeerId>,
-        mut send: impl FnMut(LinkId),
-    ) -> Had {
+    pub(crate) fn each_for(&self, now: Instant, from: Option<&PeerId>, mut send: impl FnMut(LinkId)) -> Had {
         let is_flooding = from.is_none() || now < self.flood_until;
         let mut had = Had::default();
         for (peer, near) in &self.neighbors {

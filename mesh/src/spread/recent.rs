@@ -50,7 +50,9 @@ impl Hasher for OfMark {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(self.0 << 8 ^ u64::from(*byte)));
+        bytes
+            .iter()
+            .for_each(|byte| self.write_u64(self.0 << 8 ^ u64::from(*byte)));
     }
 
     fn write_u64(&mut self, mark: u64) {

@@ -169,7 +169,10 @@ impl Store {
     fn has_room(&self, record: &Record, origin: Option<&Origin>) -> Result<(), DropReason> {
         let Some(origin) = origin else { return Ok(()) };
         let size = record.bytes().len();
-        let replaced = origin.records.get(slot(record)).map_or(0, |old| old.bytes().len());
+        let replaced = origin
+            .records
+            .get(slot(record))
+            .map_or(0, |old| old.bytes().len());
         let is_more = replaced == 0 && record.key.kind != kind::PEER_INFO;
         let is_unknown = is_more && record.key.kind > kind::MACS;
         let full = (is_more && origin.records.len() >= MAX_ORIGIN_RECORDS)

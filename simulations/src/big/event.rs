@@ -3,7 +3,7 @@
 
 use mesh::{Packet, PeerId};
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 
 /// Number of a connection: its dialler's, and the dialler's count. Never used again.
 pub(super) type Connection = u64;
@@ -101,29 +101,102 @@ impl PartialOrd for Event {
     }
 }
 
-/// The first to happen is the greatest, as a heap gives the greatest.
 impl Ord for Event {
     fn cmp(&self, other: &Self) -> Ordering {
-        other.key().cmp(&self.key())
+        self.key().cmp(&other.key())
     }
 }
 
-/// What is yet to happen.
+/// What is yet to happen: events of the same slot of time lie together and are put in order only
+/// when it comes.
 #[derive(Debug, Default)]
-pub(super) struct Queue(BinaryHeap<Event>);
+pub(super) struct Queue {
+    /// Those that come next, in order, the last first.
+    next: Vec<Event>,
+    /// The first slot that is not among them.
+    opened: u64,
+    later: BTreeMap<u64, Vec<Event>>,
+    /// Room that was used.
+    spare: Vec<Vec<Event>>,
+}
+
+/// Microseconds in a slot of the queue: less than any wire's delay, so that hardly anything is planned into the slot
+/// that is open.
+const SLOT: u64 = 100;
+/// Used room that is kept.
+const MAX_SPARE: usize = 64;
 
 impl Queue {
     pub(super) fn plan(&mut self, event: Event) {
-        self.0.push(event);
+        let slot = event.at / SLOT;
+        if slot >= self.opened {
+            let spare = &mut self.spare;
+            let events = self
+                .later
+                .entry(slot)
+                .or_insert_with(|| spare.pop().unwrap_or_default());
+            return events.push(event);
+        }
+        let at = self.next.partition_point(|other| *other > event);
+        self.next.insert(at, event);
     }
 
     /// When the next happens; `u64::MAX` if none does.
-    pub(super) fn next(&self) -> u64 {
-        self.0.peek().map_or(u64::MAX, |event| event.at)
+    pub(super) fn next(&mut self) -> u64 {
+        while self.next.is_empty() {
+            let Some((slot, mut events)) = self.later.pop_first() else {
+                return u64::MAX;
+            };
+            events.sort_unstable_by(|a, b| b.cmp(a));
+            let used = std::mem::replace(&mut self.next, events);
+            if self.spare.len() < MAX_SPARE {
+                self.spare.push(used);
+            }
+            self.opened = slot + 1;
+        }
+        self.next.last().map_or(u64::MAX, |event| event.at)
     }
 
     /// The next one, if it happens before `end`.
     pub(super) fn pop(&mut self, end: u64) -> Option<Event> {
-        if self.next() < end { self.0.pop() } else { None }
+        if self.next() < end { self.next.pop() } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Random;
+
+    fn event(at: u64, sequence: u64) -> Event {
+        Event {
+            at,
+            to: 1,
+            from: 2,
+            sequence,
+            on: 0,
+            what: What::Wake,
+        }
+    }
+
+    #[test]
+    fn what_is_planned_happens_in_order_also_what_is_planned_late() {
+        let mut random = Random::new(1);
+        let (mut queue, mut planned, mut happened) = (Queue::default(), Vec::new(), Vec::new());
+        let mut now = 0;
+        for sequence in 0..2000 {
+            let at = now + random.below(5000);
+            planned.push((at, sequence));
+            queue.plan(event(at, sequence));
+            if random.below(3) == 0 {
+                let event = queue.pop(now + 700);
+                now = event.as_ref().map_or(now + 700, |event| event.at);
+                happened.extend(event.map(|event| (event.at, event.sequence)));
+            }
+        }
+        happened.extend(std::iter::from_fn(|| queue.pop(u64::MAX)).map(|event| (event.at, event.sequence)));
+        planned.sort_unstable();
+        assert_eq!(happened, planned);
+        assert_eq!(queue.next(), u64::MAX);
     }
 }

@@ -19,7 +19,8 @@ const TRIES: u64 = 3;
 pub(super) struct Host {
     pub(super) number: u32,
     pub(super) id: PeerId,
-    pub(super) mesh: Option<Mesh>,
+    /// In a box, as it is taken out while it works.
+    pub(super) mesh: Option<Box<Mesh>>,
     pub(super) traffic: Traffic,
     /// When it heard of the watched address in this watch.
     pub(super) seen: Option<u64>,
@@ -169,7 +170,8 @@ impl Host {
         config.discovery = terms.discovery;
         let given = targets.iter().map(|target| address(*target, false).to_string());
         config.targets = given.chain(self.targets.iter().cloned()).collect();
-        self.mesh = Some(Mesh::new(config, random.fork("core", 0).bytes(), Instant(0)));
+        let mesh = Mesh::new(config, random.fork("core", 0).bytes(), Instant(0));
+        self.mesh = Some(Box::new(mesh));
     }
 
     fn dial_failed(&mut self, target: String, error: &str, own: bool) {

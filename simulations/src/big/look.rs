@@ -56,7 +56,7 @@ impl BigWorld {
     #[must_use]
     pub fn trace_hash(&self) -> u64 {
         self.hosts().fold(0, |hash: u64, host| {
-            let knows = host.mesh.as_ref().map_or(0, mesh::Mesh::digest);
+            let knows = host.mesh.as_ref().map_or(0, |mesh| mesh.digest());
             (hash ^ host.trace ^ knows)
                 .wrapping_mul(0x9e37_79b9_7f4a_7c15)
                 .rotate_left(23)

@@ -167,7 +167,7 @@ impl BigWorld {
     /// The core that runs on a host.
     #[must_use]
     pub fn mesh(&self, host: HostId) -> Option<&Mesh> {
-        self.at(host).mesh.as_ref()
+        self.at(host).mesh.as_deref()
     }
 
     /// What a host sent and received.
