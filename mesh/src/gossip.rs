@@ -188,6 +188,8 @@ impl Mesh {
     /// once, but not back to where they came from.
     pub(crate) fn pass_on(&mut self, now: Instant) {
         let mut news = std::mem::take(&mut self.news);
+        let as_came = self.news_as_came.take().filter(|packet| packet.len() <= BATCH);
+        let count = news.len();
         while let Some((from, _)) = news.first() {
             let from = *from;
             let rest = news
@@ -195,7 +197,11 @@ impl Mesh {
                 .position(|(other, _)| *other != from)
                 .unwrap_or(news.len());
             let records: Vec<_> = news.drain(..rest).map(|(_, record)| record).collect();
-            let mut packets: Option<Vec<Packet>> = None;
+            // Nothing is packed anew that can go on as it came.
+            let mut packets = as_came
+                .clone()
+                .filter(|_| rest == count)
+                .map(|packet| vec![packet]);
             let had = self.spread.each_for(now, from.as_ref(), |link| {
                 for packet in packets.get_or_insert_with(|| pack(records.iter()).collect()) {
                     self.out.carry(link, packet.clone());

@@ -120,14 +120,13 @@ impl Mesh {
         (links, more)
     }
 
-    /// From when on the mesh is told of a link. One that joins what was apart is told at once; others when data can
-    /// pass, or it is clear that none can for now: two records would be told for one. `None`: not before something
-    /// happens.
+    /// From when on the mesh is told of a link: one that joins what was apart at once, others when data can pass, or it
+    /// is clear that none can for now, as two records would be told for one. `None`: not before something happens.
     fn told_from(&self, now: Instant, peer: &PeerId, link: &Link) -> Option<Instant> {
         if !self.connector.is_told(now, peer) {
             return None;
         }
-        let is_first = self.states.tells_nothing() || self.states.tells(peer.short());
+        let is_first = self.states.count() == 0 || self.states.tells(peer.short());
         if is_first || self.direct.contains_key(peer) || !self.is_reachable(peer) {
             return Some(now);
         }

@@ -139,9 +139,9 @@ impl LinkStates {
         self.told.contains_key(&neighbor)
     }
 
-    /// True while this router has told of no link.
-    pub(crate) fn tells_nothing(&self) -> bool {
-        self.told.is_empty()
+    /// How many links are told.
+    pub(crate) fn count(&self) -> usize {
+        self.told.len()
     }
 
     /// When to look again.

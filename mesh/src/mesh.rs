@@ -15,8 +15,8 @@ use crate::spread::Spread;
 use crate::store::Store;
 use crate::topology::{Recorded, Told};
 use crate::{
-    Config, DirectPath, DropReason, Input, Instant, Labels, LinkId, LinkLabel, Output, PeerId, Registry,
-    TimerReason, Trees,
+    Config, DirectPath, DropReason, Input, Instant, Labels, LinkId, LinkLabel, Output, Packet, PeerId,
+    Registry, TimerReason, Trees,
 };
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -48,6 +48,8 @@ pub struct Mesh {
     pub(crate) limits: Limits,
     /// Records to pass on, with the neighbour each came from.
     pub(crate) news: Vec<(Option<PeerId>, Arc<Record>)>,
+    /// The message that they came in, if it held nothing else.
+    pub(crate) news_as_came: Option<Packet>,
     /// Along which links.
     pub(crate) spread: Spread,
     /// When to compare records with each neighbour.
@@ -93,6 +95,7 @@ impl Mesh {
             states: LinkStates::default(),
             limits: Limits::default(),
             news: Vec::new(),
+            news_as_came: None,
             spread: Spread::default(),
             rounds: BTreeMap::new(),
             leaving: false,
@@ -222,6 +225,7 @@ impl Mesh {
                 store: &self.store,
                 told: &self.told,
                 graph: &self.graph,
+                spread: &self.spread,
                 addresses: &addresses,
             };
             self.connector.poll(now, &around, &mut self.rng, &mut self.out);

@@ -91,6 +91,11 @@ impl Mesh {
             Ok(Message::Records(batch)) if matches!(phase, Phase::Full { .. }) => {
                 self.records(now, id, peer, batch);
             }
+            Ok(Message::Records(batch)) if matches!(phase, Phase::Up { .. }) => {
+                self.records(now, id, peer, batch);
+                let all_new = batch.refused.is_empty() && self.news.len() == batch.records.len();
+                self.news_as_came = all_new.then(|| packet.clone());
+            }
             _ if matches!(phase, Phase::Full { .. }) => {}
             _ if matches!(phase, Phase::Challenged { .. }) => {
                 if let Some(link) = self.links.get_mut(id) {
@@ -117,6 +122,7 @@ impl Mesh {
             store: &self.store,
             told: &self.told,
             graph: &self.graph,
+            spread: &self.spread,
             addresses: &[],
         };
         self.connector.admit(now, *peer, links, &around)
@@ -130,6 +136,7 @@ impl Mesh {
             store: &self.store,
             told: &self.told,
             graph: &self.graph,
+            spread: &self.spread,
             addresses: &[],
         };
         for named in self.connector.others(peer, &around, &mut self.rng) {
@@ -284,8 +291,8 @@ impl Mesh {
         self.out.push(Output::Neighbor { peer, address: None });
         self.out.log(Event::LinkDown { peer, reason });
         self.rounds.remove(&peer);
-        self.spread.lost(now, &peer);
-        self.connector.lost(now, &peer, &mut self.rng);
+        let was_agreed = self.connector.lost(now, &peer, &mut self.rng);
+        self.spread.lost(now, &peer, was_agreed);
         self.schedule.rush(now);
     }
 

@@ -12,8 +12,8 @@ const WAITS: [Duration; 3] = [
     Duration::from_millis(50),
     Duration::from_millis(200),
 ];
-/// What one router that was looked at adds to the longest wait: ten thousand make it a second.
-const WAIT_PER_ROUTER: Duration = Duration::from_micros(100);
+/// What one router that was looked at adds to the longest wait: ten thousand make it two seconds.
+const WAIT_PER_ROUTER: Duration = Duration::from_micros(200);
 /// No wait is longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// Without changes for this long, the next change counts as a first one.
@@ -92,7 +92,7 @@ mod tests {
         // The next waits as long as the last had to do.
         schedule.done(5000);
         schedule.request(now);
-        assert_eq!(schedule.next_timeout(), Some(now + Duration::from_millis(500)));
+        assert_eq!(schedule.next_timeout(), Some(now + Duration::from_millis(1000)));
         schedule.rush(now);
         assert!(schedule.take(now));
         schedule.done(100);

@@ -131,8 +131,10 @@ impl Connector {
         if !must {
             self.chooser.trimmed = Some(now);
         }
-        let victims = self.holds.victims(now, goal, |peer| around.degree(peer));
-        for peer in victims.into_iter().take(if must { MAX_ASKED } else { 1 }) {
+        let is_used = |peer: &PeerId| around.spread.is_used(peer);
+        let victims = self.holds.victims(now, goal, is_used, |peer| around.degree(peer));
+        let victims = victims.into_iter().filter(|peer| must || !is_used(peer));
+        for peer in victims.take(if must { MAX_ASKED } else { 1 }) {
             self.ask(now, peer, must);
         }
         self.wake(Some(now + super::policy::ASKED));

@@ -2,6 +2,7 @@
 
 use crate::graph::{Graph, Known as _};
 use crate::link::Links;
+use crate::spread::Spread;
 use crate::store::Store;
 use crate::topology::{Recorded, Told};
 use crate::{Number, PeerId};
@@ -16,6 +17,7 @@ pub(crate) struct Around<'a> {
     /// All known routers.
     pub(crate) told: &'a Told<Recorded>,
     pub(crate) graph: &'a Graph,
+    pub(crate) spread: &'a Spread,
     /// This router's own addresses.
     pub(crate) addresses: &'a [SocketAddr],
 }

@@ -261,17 +261,20 @@ impl Connector {
         self.targets.ended(now, peer, text, reason, lived, rng);
     }
 
-    /// No link with this router is left: its targets wait a moment before they are dialled again.
-    pub(crate) fn lost(&mut self, now: Instant, peer: &PeerId, rng: &mut StdRng) {
+    /// No link with this router is left: its targets wait a moment before they are dialled again. True if one of both
+    /// had asked the other to leave.
+    pub(crate) fn lost(&mut self, now: Instant, peer: &PeerId, rng: &mut StdRng) -> bool {
         self.changed = true;
         let hold = self.holds.0.remove(peer);
         self.candidates.remove(peer);
         match hold {
             Some(hold) if hold.asked.is_some() => self.avoid(*peer, now + admit::LEFT),
             Some(_) => self.chooser.lost(now),
+            // Taken out when this router decided to leave.
             None => {}
         }
         self.targets.lost(now, peer, rng);
+        hold.is_none_or(|hold| hold.asked.is_some())
     }
 
     /// A dial ended without a connection. `own`: it reached this router itself.

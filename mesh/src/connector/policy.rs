@@ -137,11 +137,12 @@ impl Holds {
     }
 
     /// Whom to ask to leave so that about `goal` stay: those that were not asked lately, that this router did not
-    /// choose, and that have many links themselves. `degree`: how many.
+    /// choose, over whose links no records spread, and that have many links themselves. `degree`: how many.
     pub(super) fn victims(
         &self,
         now: Instant,
         goal: usize,
+        is_used: impl Fn(&PeerId) -> bool,
         degree: impl Fn(&PeerId) -> usize,
     ) -> Vec<PeerId> {
         let excess = self.total().saturating_sub(goal + self.asked(now));
@@ -151,7 +152,7 @@ impl Holds {
         };
         let open = self.0.iter().filter(|(_, hold)| is_open(hold));
         let mut open: Vec<_> = open
-            .map(|(peer, hold)| (hold.asked, Reverse(degree(peer)), *peer))
+            .map(|(peer, hold)| (is_used(peer), hold.asked, Reverse(degree(peer)), *peer))
             .collect();
         open.sort_unstable();
         open.into_iter().take(excess).map(|(.., peer)| peer).collect()

@@ -87,7 +87,7 @@ impl Model {
 
     fn shed(&mut self, a: usize) {
         let degree = |peer: &PeerId| usize::from(peer.0[0]);
-        for victim in self.routers[a].victims(self.now, self.bounds.target, degree) {
+        for victim in self.routers[a].victims(self.now, self.bounds.target, |_| false, degree) {
             let b = (0..self.routers.len()).find(|b| peer(*b) == victim).unwrap();
             self.ask(a, b, true);
         }

@@ -7,10 +7,10 @@
 //! records ride on the keepalives ([`recent`]), and what stays unknown for a moment is asked for ([`missing`]).
 //!
 //! A link counts like one of the tree, too,
-//! - for two seconds after it came up, if this router has hardly any others: nothing shall pass it by until it has
+//! - for a second after it came up, if this router has hardly any others: nothing shall pass it by until it has
 //!   found its place in the tree;
 //! - for a moment after it ceased to be one: the new parent must have heard of us first;
-//! - for two seconds after this router lost a link of the tree: then any link;
+//! - for two seconds after this router lost a link of the tree, less if both ends wanted that: then any link;
 //! - for a while when records that its other end has keep coming by being asked for: who is cut off by a parent
 //!   that is slow, wrong or lying takes a second one (a graft).
 
@@ -29,11 +29,13 @@ use std::time::Duration;
 pub(crate) const MAX_SHOWN: usize = 32;
 /// How long everything goes over every link after one of the tree was lost.
 const FLOOD: Duration = Duration::from_secs(2);
+/// The same if its ends had agreed on that.
+const FLOOD_AGREED: Duration = Duration::from_millis(300);
 /// How long the first few neighbours are parents, until the tree is known.
-const YOUNG: Duration = Duration::from_secs(2);
+const YOUNG: Duration = Duration::from_secs(1);
 const FEW: usize = 3;
 /// How long a former parent still counts.
-const LINGER: Duration = Duration::from_millis(500);
+const LINGER: Duration = Duration::from_millis(250);
 /// Times that something had to be asked for …
 const HITS: usize = 3;
 /// … within this time, before a graft; answers that come together count once.
@@ -62,6 +64,8 @@ struct Near {
     told: bool,
     /// It is a parent until then, whatever the tree says.
     until: Instant,
+    /// Because this router's own parent can't be relied on.
+    is_graft: bool,
     slot: Option<Slot>,
     /// Marks up to this number need not be shown to it any more.
     shown: u64,
@@ -102,6 +106,7 @@ impl Spread {
             is_child: false,
             told: false,
             until: if parents < FEW { now + YOUNG } else { Instant(0) },
+            is_graft: false,
             slot,
             shown: self.recent.first(),
             flying: None,
@@ -110,8 +115,8 @@ impl Spread {
         self.stir = true;
     }
 
-    /// No link with it is left.
-    pub(crate) fn lost(&mut self, now: Instant, peer: &PeerId) {
+    /// No link with it is left. `was_agreed`: it did not fail, so others are not likely to have failed with it.
+    pub(crate) fn lost(&mut self, now: Instant, peer: &PeerId, was_agreed: bool) {
         let Some(near) = self.neighbors.remove(peer) else {
             return;
         };
@@ -119,7 +124,8 @@ impl Spread {
             self.recent.free_slot(slot);
         }
         if near.is_child || near.told || self.parent == Some(*peer) {
-            self.flood_until = now + FLOOD;
+            let time = if was_agreed { FLOOD_AGREED } else { FLOOD };
+            self.flood_until = self.flood_until.max(now + time);
         }
         if self.parent == Some(*peer) {
             self.set_parent(now, None);
@@ -156,6 +162,7 @@ impl Spread {
         let mut tell = Vec::new();
         for (peer, near) in &mut self.neighbors {
             let is_parent = parent == Some(*peer) || near.until > now;
+            near.is_graft &= near.until > now;
             if near.told != is_parent {
                 near.told = is_parent;
                 tell.push((near.link, is_parent));
@@ -172,8 +179,7 @@ impl Spread {
         let mut had = Had::default();
         for (peer, near) in &self.neighbors {
             let is_from = from == Some(peer);
-            let is_tree = near.is_child || near.told || self.parent == Some(*peer);
-            if !is_from && (is_tree || is_flooding) {
+            if !is_from && (is_flooding || self.is_eager(peer, near)) {
                 send(near.link);
             } else if !is_from {
                 continue;
@@ -181,6 +187,20 @@ impl Spread {
             had = had.and(near.slot);
         }
         had
+    }
+
+    /// True if what comes from elsewhere goes on to this neighbour. Who is a parent only for a while gives, but is given
+    /// nothing as long as there is the parent that the tree names: that one passes it on.
+    fn is_eager(&self, peer: &PeerId, near: &Near) -> bool {
+        let is_second = near.told && (near.is_graft || self.parent.is_none());
+        near.is_child || self.parent == Some(*peer) || is_second
+    }
+
+    /// True if records of others come or go over the link with this neighbour.
+    pub(crate) fn is_used(&self, peer: &PeerId) -> bool {
+        self.neighbors
+            .get(peer)
+            .is_some_and(|near| near.told || self.is_eager(peer, near))
     }
 
     /// This neighbour has this record: it gave or showed it to us.
@@ -230,6 +250,7 @@ impl Spread {
         let holds = GRAFT.saturating_mul(1 << self.grafts.min(8)).min(MAX_GRAFT);
         if let Some(near) = self.neighbors.get_mut(&from) {
             near.until = near.until.max(now + holds);
+            near.is_graft = true;
             self.grafts += 1;
             self.stir = true;
         }
