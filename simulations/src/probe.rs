@@ -10,9 +10,9 @@ use sleeve::wire::size;
 use std::net::SocketAddr;
 
 /// Payload of a probe: less than this no server answers.
-const QUESTION: usize = 1200;
+pub(crate) const QUESTION: usize = 1200;
 /// Payload of the answer: a header with two connection ids, and a few versions.
-const ANSWER: usize = 55;
+pub(crate) const ANSWER: usize = 55;
 
 /// A probe on its way.
 #[derive(Debug, Clone, Copy)]

@@ -34,6 +34,10 @@ pub(super) enum What {
     Retry,
     /// The direct data path of a new link was tried.
     Path(PeerId),
+    /// Somebody asks whether a router runs here, since then.
+    Probe(u64),
+    /// One does, and this was sent then.
+    Probed(u64),
     /// A dial came to nothing, because nobody can be there.
     Nowhere(String, bool),
     /// The core's timer.
@@ -55,6 +59,8 @@ impl What {
             Self::IdleDue => (9, 0),
             Self::Retry => (10, 0),
             Self::Path(_) => (11, 0),
+            Self::Probe(sent) => (15, *sent),
+            Self::Probed(sent) => (16, *sent),
             Self::Nowhere(target, _) => (13, target.len() as u64),
             Self::Wake => (14, 0),
         };

@@ -5,13 +5,17 @@ use super::line::{self, End, Stage};
 use super::signer::FakeSigner;
 use super::terms::{Reach, Terms, address, micros};
 use crate::connection::{HANDSHAKE_TIME, IDLE};
-use crate::{Random, Traffic};
+use crate::probe::{ANSWER, QUESTION};
+use crate::{Class, Random, Traffic};
 use mesh::{Config, Direction, FdbChange, Input, Instant, LinkId, Mesh, Output, Packet, PeerId, PeerName};
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Proven on every direct data path.
 const MTU: u16 = 1420;
+/// A probe and its answer on the wire, in bytes: with headers of IPv4 and UDP.
+const PROBE: (u64, u64) = (QUESTION as u64 + 28, ANSWER as u64 + 28);
 /// Tries of a first packet within the time of a handshake: at once, after one second, after three.
 const TRIES: u64 = 3;
 
@@ -111,6 +115,14 @@ impl Host {
                     let mtu = MTU;
                     self.pending.push_back(Input::PathUp { peer, mtu, rtt });
                 }
+            }
+            What::Probe(sent) => self.with_reach(at, terms, planned, |host, reach| {
+                host.answer_probe(from, sent, reach)
+            }),
+            What::Probed(sent) => {
+                self.traffic.receive(Class::Probe, 1, 1, PROBE.1);
+                let (peer, rtt) = (terms.id(from), Some(Duration::from_micros(at - sent)));
+                self.pending.push_back(Input::Probed { peer, rtt });
             }
             What::Nowhere(target, own) => self.dial_failed(target, "nobody is there", own),
             what => self.with_reach(at, terms, planned, |host, reach| {
@@ -256,6 +268,25 @@ impl Host {
         }
     }
 
+    /// Asks whether a router runs there.
+    fn probe(&mut self, address: &SocketAddr, reach: &mut Reach<'_>) {
+        let to = reach.terms.host_at(address).filter(|to| *to != self.number);
+        self.traffic.send(Class::Probe, 1, 1, PROBE.0);
+        if let Some(to) = to.filter(|to| !reach.terms.is_cut(self.number, *to)) {
+            let at = reach.now + reach.terms.delay(self.number, to);
+            reach.plan(at, to, 0, What::Probe(reach.now));
+        }
+    }
+
+    fn answer_probe(&mut self, from: u32, sent: u64, reach: &mut Reach<'_>) {
+        self.traffic.receive(Class::Probe, 1, 1, PROBE.0);
+        self.traffic.send(Class::Probe, 1, 1, PROBE.1);
+        if !reach.terms.is_cut(self.number, from) {
+            let at = reach.now + reach.terms.delay(self.number, from);
+            reach.plan(at, from, 0, What::Probed(sent));
+        }
+    }
+
     /// The handshake is two round trips: an answer that crosses the wire three times in one.
     fn answer(&mut self, on: Connection, from: u32, reach: &mut Reach<'_>) {
         self.ends.insert(on, End::new(reach.now, from, Stage::Listening));
@@ -362,6 +393,7 @@ impl Host {
     fn output(&mut self, output: Output, reach: &mut Reach<'_>) {
         match output {
             Output::Dial { target, expect } => self.dial(target, expect, reach),
+            Output::Probe { address, .. } => self.probe(&address, reach),
             Output::Close { link, reason } => self.close(link, reason, reach),
             Output::Send {
                 link,
