@@ -12,6 +12,7 @@ use crate::nonces::Nonces;
 use crate::probe::Probe;
 use crate::router::Act;
 use crate::trace::Trace;
+use crate::verdicts::Verdicts;
 use crate::ways::Way;
 use crate::{Class, HostId, Network, Random, Router, TraceHash, Violation};
 use crypto::{Keyring, Secret};
@@ -19,6 +20,7 @@ use mesh::{DropReason, Input, Instant, LinkId, PeerId};
 use sleeve::wire::size;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Wakings of one router at one instant after which it counts as spinning.
@@ -120,6 +122,10 @@ pub struct World {
     /// Keepalives and answers sent so far.
     pub(crate) lossy_count: u64,
     pub(crate) nonces: Nonces,
+    /// Whether new identities are fake ones.
+    pub(crate) fake_crypto: bool,
+    /// What routers found of signatures.
+    pub(crate) verdicts: Arc<Verdicts>,
     trace: Trace,
     captured: Option<Vec<Captured>>,
 }
@@ -146,6 +152,8 @@ impl World {
             violations: Vec::new(),
             lossy_count: 0,
             nonces: Nonces::default(),
+            fake_crypto: false,
+            verdicts: Arc::default(),
             trace: Trace::default(),
             captured: None,
             random,
@@ -384,11 +392,12 @@ impl World {
 
     fn send_datagram(&mut self, host: HostId, to: SocketAddr, bytes: Vec<u8>) {
         self.look_for_clear_text(host, &bytes);
-        self.look_for_nonce(host, &bytes);
+        let way = self.way(host, to);
+        self.look_for_nonce(host, to, way.as_ref().map(|way| way.host), &bytes);
         let Some(Way {
             host: to_host,
             seen: from,
-        }) = self.way(host, to)
+        }) = way
         else {
             return;
         };
@@ -445,6 +454,13 @@ impl World {
     #[must_use]
     pub fn id(&self, host: HostId) -> PeerId {
         self.hosts[host.0].id()
+    }
+
+    /// What tells one sight of a host's router from the next: its run, its changes, the digest of its records.
+    pub(crate) fn mark(&self, host: HostId) -> Option<(u64, u64, u64)> {
+        let place = &self.hosts[host.0];
+        let router = place.router.as_ref()?;
+        Some((place.run, router.changes(), router.mesh.digest()))
     }
 
     /// The router that runs on a host.
