@@ -139,6 +139,12 @@ impl Network {
         wire
     }
 
+    /// Whether nothing passes from one host to another.
+    pub(crate) fn is_blocked(&self, from: HostId, to: HostId) -> bool {
+        let own = self.wires.get(&(from, to)).unwrap_or(&self.usual);
+        own.blocked || self.parts(from, to)
+    }
+
     fn usual_between(&self, from: HostId, to: HostId) -> Wire {
         let mut wire = self.usual;
         if let Some(profile) = &self.profile {

@@ -5,6 +5,7 @@
 
 use crate::shore::{News, Shore};
 use crate::tape::{Recording, Tape};
+use crate::verdicts::Verdicts;
 use crate::{Disk, Port, Random};
 use crypto::{Cipher, Keyring};
 use mesh::{Drops, Input, Instant, LinkId, Mesh, Output, Packet, PeerId, Vni};
@@ -107,6 +108,7 @@ pub struct Router {
     pub log: VecDeque<(Instant, Line)>,
     said: usize,
     link_changes: usize,
+    changes: u64,
     id: PeerId,
     /// The world's time at its launch.
     started: Instant,
@@ -142,6 +144,7 @@ impl Router {
         mut disk: Disk,
         options: &Options,
         random: &Random,
+        verdicts: &Arc<Verdicts>,
     ) -> Self {
         disk.epoch = disk.epoch.max(1) + 1;
         let id = PeerId(disk.identity.public());
@@ -165,10 +168,10 @@ impl Router {
         };
         let keys = Box::new(random.fork("keys", 0));
         let sleeve = Sleeve::new(config, plane.clone(), keys, Instant(0));
-        let signer = KeySigner {
+        let signer = verdicts.shared(KeySigner {
             identity: disk.identity.clone(),
             keyring: keyring.clone(),
-        };
+        });
         let data_key = disk.identity.data_public();
         let mut config = mesh::Config::new(id, name, data_key, disk.epoch, Arc::new(signer));
         config.instance = random.fork("instance", 0).next_u64();
@@ -190,6 +193,7 @@ impl Router {
             log: VecDeque::new(),
             said: 0,
             link_changes: 0,
+            changes: 0,
             id,
             started: now,
             now,
@@ -222,8 +226,7 @@ impl Router {
     /// Its data route's hops to another router.
     #[must_use]
     pub fn hops(&self, peer: &PeerId) -> Option<Vec<PeerId>> {
-        let mut routes = self.mesh.routes().into_iter();
-        routes.find(|(to, _)| to == peer).map(|(_, route)| route.path)
+        self.mesh.route(peer).map(|route| route.path)
     }
 
     /// Whether control messages reach another router.
@@ -236,6 +239,13 @@ impl Router {
     #[must_use]
     pub fn said(&self) -> usize {
         self.said
+    }
+
+    /// Counts whatever may have changed what its core says of links, routes and other routers. While it stays the same,
+    /// and the digest of the records does, so do they.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Links that came or went in this run.
@@ -391,6 +401,9 @@ impl Router {
 
     fn feed(&mut self, input: Input) {
         let now = self.time();
+        // What these bring is often seen at once, but told only when paths are next computed.
+        let is_quiet = matches!(input, Input::Message { .. } | Input::Alive { .. } | Input::Tick);
+        self.changes += u64::from(!is_quiet);
         let input = match &mut self.tape {
             Some(tape) => tape.input(now, input),
             None => input,
@@ -420,6 +433,11 @@ impl Router {
     }
 
     fn mesh_output(&mut self, output: Output) {
+        let is_quiet = matches!(
+            output,
+            Output::Send { .. } | Output::Deliver { .. } | Output::Probe { .. } | Output::Dial { .. }
+        );
+        self.changes += u64::from(!is_quiet);
         match output {
             Output::Dial { target, expect } => self.acts.push(Act::Dial { target, expect }),
             Output::Probe { peer, address } => self.acts.push(Act::Probe { peer, address }),

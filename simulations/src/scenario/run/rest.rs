@@ -49,7 +49,13 @@ impl Run<'_> {
         loop {
             self.look(watch);
             let now = self.now();
-            let wrong = self.passive(&is_wanted);
+            let version = self.stage.sight.version();
+            let wrong = if self.right == Some(version) {
+                Vec::new()
+            } else {
+                self.passive(&is_wanted)
+            };
+            self.right = wrong.is_empty().then_some(version);
             if wrong.is_empty() {
                 let since = *right_since.get_or_insert(now);
                 if now.since(since) >= CALM {
@@ -192,7 +198,7 @@ impl Run<'_> {
         let limit = self.now() + FRESH;
         loop {
             self.rest_for(LOOK_EVERY);
-            self.stage.refresh_truth();
+            self.stage.refresh();
             let seen = self.stage.unsettled();
             if seen.is_empty() {
                 return;
@@ -206,7 +212,7 @@ impl Run<'_> {
 
 impl Stage {
     fn unsettled(&self) -> Vec<String> {
-        let settled = self.settled();
+        let settled = self.sight.settled();
         let others = self
             .truth
             .members()
@@ -248,16 +254,10 @@ impl Stage {
     }
 
     fn pairs(&self) -> impl Iterator<Item = (HostId, HostId)> + '_ {
-        let groups = self.truth.groups().into_iter();
+        let groups = self.truth.groups().iter();
         groups.flat_map(|group| {
-            let others = group.clone();
-            group.into_iter().flat_map(move |a| {
-                others
-                    .clone()
-                    .into_iter()
-                    .filter(move |b| *b != a)
-                    .map(move |b| (a, b))
-            })
+            let with = |a: HostId| group.iter().filter(move |b| **b != a).map(move |b| (a, *b));
+            group.iter().copied().flat_map(with)
         })
     }
 
@@ -321,7 +321,7 @@ impl Stage {
         // Nobody can tell one direction's share of a round trip (no clocks agree), so half of it counts.
         let delay = |a: HostId, b: HostId| self.world.network.round_trip(a, b).as_micros() as u64 / 2;
         let mut edges: BTreeMap<HostId, Vec<HostId>> = BTreeMap::new();
-        for (a, b) in self.links() {
+        for &(a, b) in self.sight.links() {
             let (a, b) = (HostId(a as usize), HostId(b as usize));
             edges.entry(a).or_default().push(b);
             edges.entry(b).or_default().push(a);
@@ -349,7 +349,7 @@ impl Stage {
 
     fn one_sided(&self) -> Vec<String> {
         let mut seen = Vec::new();
-        for (a, b) in self.links() {
+        for &(a, b) in self.sight.links() {
             let (a, b) = (host(a as usize), host(b as usize));
             let claims = |a, b| self.world.links(a, b) > 0;
             if claims(a, b) != claims(b, a) {
@@ -361,12 +361,12 @@ impl Stage {
 
     fn badly_linked(&self) -> Vec<String> {
         let mut seen = Vec::new();
-        let links = self.links();
+        let links = self.sight.links();
         for group in self.truth.groups().iter().filter(|group| group.len() > 1) {
             let mut reached = BTreeSet::from([group[0]]);
             let mut front = vec![group[0]];
             while let Some(at) = front.pop() {
-                for (a, b) in &links {
+                for (a, b) in links {
                     let (a, b) = (host(*a as usize), host(*b as usize));
                     let other = if a == at {
                         b
