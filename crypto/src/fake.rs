@@ -57,6 +57,29 @@ fn load(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(word)
 }
 
+/// Takes bytes into a sum. For each sum a bijection of every eight bytes.
+fn absorb(mut sum: u64, bytes: &[u8]) -> u64 {
+    let step = |sum: u64, word: u64| {
+        let sum = (sum ^ word).wrapping_mul(STEP);
+        sum ^ (sum >> 32)
+    };
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let mut lanes = [sum, !sum, sum.rotate_left(21), sum.rotate_left(42)];
+    for block in blocks {
+        for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<8>().0) {
+            *lane = step(*lane, u64::from_le_bytes(*word));
+        }
+    }
+    if !blocks.is_empty() {
+        sum = lanes.into_iter().fold(sum, step);
+    }
+    let (words, rest) = rest.as_chunks::<8>();
+    for word in words {
+        sum = step(sum, u64::from_le_bytes(*word));
+    }
+    step(sum, load(rest))
+}
+
 /// The public half of a key.
 pub(crate) fn public(private: &[u8; 32]) -> [u8; 32] {
     bytes(words(private).map(|word| mix(word.wrapping_add(STEP))))
@@ -136,22 +159,26 @@ impl FakeKey {
 
     /// Scrambles, or puts right what was scrambled.
     fn scramble(&self, counter: u64, text: &mut [u8]) {
-        let mut at = mix(self.0[0] ^ mix(self.0[1] ^ counter));
-        for chunk in text.chunks_mut(8) {
+        let start = mix(self.0[0] ^ mix(self.0[1] ^ counter));
+        let mut at = start;
+        let mut next = || {
             at = at.wrapping_add(STEP);
-            let word = (load(chunk) ^ mix(at)).to_le_bytes();
-            chunk.copy_from_slice(&word[..chunk.len()]);
+            (at ^ (at >> 29)).wrapping_mul(start | 1)
+        };
+        let (whole, rest) = text.as_chunks_mut::<8>();
+        for chunk in whole {
+            *chunk = (u64::from_le_bytes(*chunk) ^ next()).to_le_bytes();
+        }
+        for (byte, key) in rest.iter_mut().zip(next().to_le_bytes()) {
+            *byte ^= key;
         }
     }
 
     /// Each step is a bijection of what came before, so a changed bit changes the tag.
     fn tag(&self, counter: u64, aad: &[u8], text: &[u8]) -> [u8; TAG_LEN] {
         let lengths = mix(aad.len() as u64) ^ text.len() as u64;
-        let mut sum = mix(self.0[2] ^ counter) ^ lengths;
-        for chunk in aad.chunks(8).chain(text.chunks(8)) {
-            sum = (sum ^ load(chunk)).wrapping_mul(STEP);
-            sum ^= sum >> 32;
-        }
+        let sum = mix(self.0[2] ^ counter) ^ lengths;
+        let sum = absorb(absorb(sum, aad), text);
         let mut tag = [0; TAG_LEN];
         tag[..8].copy_from_slice(&mix(sum).to_le_bytes());
         tag[8..].copy_from_slice(&mix(sum ^ self.0[3]).to_le_bytes());
