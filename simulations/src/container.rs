@@ -90,14 +90,40 @@ pub fn number_of(frame: &[u8]) -> Option<u64> {
     numbered.then(|| u64::from_be_bytes(*number))
 }
 
-/// True if `bytes` hold the marker.
+/// True if `bytes` hold the marker. Wherever that stands it covers one of the bytes looked at.
 pub(crate) fn shows_marker(bytes: &[u8]) -> bool {
-    bytes.windows(MARKER.len()).any(|window| window == MARKER)
+    let covered = bytes
+        .iter()
+        .enumerate()
+        .skip(MARKER.len() - 1)
+        .step_by(MARKER.len());
+    covered.into_iter().any(|(at, byte)| {
+        let mut places = MARKER.iter().enumerate().filter(|(_, own)| *own == byte);
+        places.any(|(place, _)| bytes[at - place..].starts_with(MARKER))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_marker_is_found_wherever_it_is() {
+        for before in 0..60 {
+            for after in 0..30 {
+                let mut bytes = [
+                    b"weft".repeat(15)[..before].to_vec(),
+                    MARKER.to_vec(),
+                    vec![b'w'; after],
+                ]
+                .concat();
+                assert!(shows_marker(&bytes), "{before} {after}");
+                bytes[before + 7] ^= 1;
+                assert!(!shows_marker(&bytes), "{before} {after}");
+            }
+        }
+        assert!(!shows_marker(&MARKER[1..]) && !shows_marker(&[]));
+    }
 
     #[test]
     fn frames_are_known_by_their_number() {

@@ -3,11 +3,11 @@
 //! Routers are woken by events and answer with acts; acts become events again. Nothing else happens.
 
 use crate::clock::Clock;
-use crate::connection::{CloseCode, Connection, Packet};
+use crate::connection::{CloseCode, Connections, Packet};
 use crate::hosts::Host;
 use crate::links::Number;
 use crate::nat::Nat;
-use crate::network::{Lane, Passage};
+use crate::network::{Lanes, Passage};
 use crate::nonces::Nonces;
 use crate::probe::Probe;
 use crate::router::Act;
@@ -109,13 +109,12 @@ pub struct World {
     pub(crate) random: Random,
     /// What becomes of packets.
     pub(crate) chance: Random,
-    lanes: BTreeMap<(HostId, HostId), Lane>,
+    lanes: Lanes,
     pub(crate) clock: Clock<Event>,
     pub(crate) hosts: Vec<Host>,
     pub(crate) addresses: BTreeMap<SocketAddr, HostId>,
     pub(crate) nats: Vec<Nat>,
-    pub(crate) connections: BTreeMap<Number, Connection>,
-    pub(crate) next_connection: Number,
+    pub(crate) connections: Connections,
     /// What all routers begin with unless told otherwise.
     pub(crate) keyring: Keyring,
     pub(crate) violations: Vec<Violation>,
@@ -141,13 +140,12 @@ impl World {
             network: Network::default(),
             seed,
             chance: random.fork("network", 0),
-            lanes: BTreeMap::new(),
+            lanes: Lanes::new(),
             clock: Clock::new(),
             hosts: Vec::new(),
             addresses: BTreeMap::new(),
             nats: Vec::new(),
-            connections: BTreeMap::new(),
-            next_connection: 0,
+            connections: Connections::default(),
             keyring: Keyring::new(vec![secret]).expect("one secret makes a keyring"),
             violations: Vec::new(),
             lossy_count: 0,
@@ -232,7 +230,7 @@ impl World {
             | Event::Retry { number, end }
             | Event::Closed { number, end, .. }
             | Event::HandshakeDue { number, end }
-            | Event::IdleDue { number, end } => self.connections.get(number)?.ends[*end].host,
+            | Event::IdleDue { number, end } => self.connections.get(*number)?.ends[*end].host,
         };
         let place = &mut self.hosts[host.0];
         if place.paused <= self.clock.now() {
@@ -429,9 +427,9 @@ impl World {
         size: usize,
         (class, messages): (Class, u64),
     ) -> Option<Passage> {
-        let lane = self.lanes.entry((from, to)).or_default();
         let now = self.clock.now();
-        let passage = self.network.carry((from, to), size, now, lane, &mut self.chance);
+        let (lanes, chance) = (&mut self.lanes, &mut self.chance);
+        let passage = self.network.carry((from, to), size, now, lanes, chance);
         self.hosts[from.0].traffic.send(class, messages, 1, size as u64);
         if passage.is_some() {
             self.hosts[to.0].traffic.receive(class, messages, 1, size as u64);

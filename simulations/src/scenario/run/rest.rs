@@ -53,7 +53,7 @@ impl Run<'_> {
             let wrong = if self.right == Some(version) {
                 Vec::new()
             } else {
-                self.passive(&is_wanted)
+                self.passive(&is_wanted, now < limit)
             };
             self.right = wrong.is_empty().then_some(version);
             if wrong.is_empty() {
@@ -90,13 +90,17 @@ impl Run<'_> {
         }
     }
 
-    /// What only looks, and what each saw.
-    fn passive(&self, is_wanted: &impl Fn(RestCheck) -> bool) -> Vec<(&'static str, Vec<String>)> {
+    /// What only looks, and what each saw; `first`: only the first that saw anything. Cheap ones come first.
+    fn passive(
+        &self,
+        is_wanted: &impl Fn(RestCheck) -> bool,
+        first: bool,
+    ) -> Vec<(&'static str, Vec<String>)> {
         let checks: [Check; 7] = [
             (
-                RestCheck::Routable,
-                "at rest all pairs have data routes",
-                Stage::unroutable,
+                RestCheck::Digests,
+                "at rest all routers hold the same records and reach each other",
+                Stage::unsettled,
             ),
             (
                 RestCheck::TwoWay,
@@ -104,14 +108,19 @@ impl Run<'_> {
                 Stage::one_sided,
             ),
             (
-                RestCheck::Digests,
-                "at rest all routers hold the same records and reach each other",
-                Stage::unsettled,
-            ),
-            (
                 RestCheck::Dead,
                 "at rest nobody reaches a router that is gone",
                 Stage::ghosts,
+            ),
+            (
+                RestCheck::Links,
+                "at rest each router has its links, and they join all",
+                Stage::badly_linked,
+            ),
+            (
+                RestCheck::Routable,
+                "at rest all pairs have data routes",
+                Stage::unroutable,
             ),
             (
                 RestCheck::Loops,
@@ -123,15 +132,11 @@ impl Run<'_> {
                 "at rest paths cost at most 1.25 times the least",
                 Stage::dear,
             ),
-            (
-                RestCheck::Links,
-                "at rest each router has its links, and they join all",
-                Stage::badly_linked,
-            ),
         ];
         let looked = checks.into_iter().filter(|(check, _, _)| is_wanted(*check));
         let seen = looked.map(|(_, what, look)| (what, look(&self.stage)));
-        seen.filter(|(_, seen)| !seen.is_empty()).collect()
+        let most = if first { 1 } else { usize::MAX };
+        seen.filter(|(_, seen)| !seen.is_empty()).take(most).collect()
     }
 
     /// What has changed lately is told for a while; one calm stretch is enough.
