@@ -90,16 +90,24 @@ pub fn number_of(frame: &[u8]) -> Option<u64> {
     numbered.then(|| u64::from_be_bytes(*number))
 }
 
+/// Which bytes are in the marker.
+static IN_MARKER: [bool; 256] = {
+    let mut is_in = [false; 256];
+    let mut at = 0;
+    while at < MARKER.len() {
+        is_in[MARKER[at] as usize] = true;
+        at += 1;
+    }
+    is_in
+};
+
 /// True if `bytes` hold the marker. Wherever that stands it covers one of the bytes looked at.
 pub(crate) fn shows_marker(bytes: &[u8]) -> bool {
-    let covered = bytes
-        .iter()
-        .enumerate()
-        .skip(MARKER.len() - 1)
-        .step_by(MARKER.len());
-    covered.into_iter().any(|(at, byte)| {
-        let mut places = MARKER.iter().enumerate().filter(|(_, own)| *own == byte);
-        places.any(|(place, _)| bytes[at - place..].starts_with(MARKER))
+    let mut covered = (MARKER.len() - 1..bytes.len()).step_by(MARKER.len());
+    covered.any(|at| {
+        let byte = bytes[at];
+        let mut places = MARKER.iter().enumerate().filter(|(_, own)| **own == byte);
+        IN_MARKER[usize::from(byte)] && places.any(|(place, _)| bytes[at - place..].starts_with(MARKER))
     })
 }
 

@@ -118,6 +118,11 @@ pub struct Router {
     next_link: u64,
     scratch: Scratch,
     acts: Vec<Act>,
+    /// Empty between two inputs; its room is used again.
+    news: Vec<News>,
+    /// When each core wants to be woken, by its own time, as of its last input; outer `None`: to be asked.
+    mesh_due: Option<Option<Instant>>,
+    sleeve_due: Option<Option<Instant>>,
     tape: Option<Tape>,
 }
 
@@ -202,6 +207,9 @@ impl Router {
             next_link: 0,
             scratch: Scratch::default(),
             acts: Vec::new(),
+            news: Vec::new(),
+            mesh_due: None,
+            sleeve_due: None,
             tape,
         };
         router.feed_sleeve(sleeve::Input::MaxMtu(MAX_MTU));
@@ -260,10 +268,21 @@ impl Router {
     }
 
     /// When, in the world's time, it wants to be woken.
-    pub(crate) fn next_timer(&self) -> Option<Instant> {
-        let mesh = self.mesh.poll_timeout().map(|(at, _)| at);
-        let earliest = mesh.into_iter().chain(self.sleeve.poll_timeout()).min()?;
+    pub(crate) fn next_timer(&mut self) -> Option<Instant> {
+        let due = [self.mesh_due(), self.sleeve_due()];
+        let earliest = due.into_iter().flatten().min()?;
         Some(Instant(self.started.0.saturating_add(earliest.0)))
+    }
+
+    fn mesh_due(&mut self) -> Option<Instant> {
+        let mesh = &self.mesh;
+        let find = || mesh.poll_timeout().map(|(at, _)| at);
+        *self.mesh_due.get_or_insert_with(find)
+    }
+
+    fn sleeve_due(&mut self) -> Option<Instant> {
+        let sleeve = &self.sleeve;
+        *self.sleeve_due.get_or_insert_with(|| sleeve.poll_timeout())
     }
 
     /// What it wants done since the last call.
@@ -271,10 +290,23 @@ impl Router {
         std::mem::take(&mut self.acts)
     }
 
-    /// Its timers are due.
+    /// What was taken is done: there is room for more.
+    pub(crate) fn give_back(&mut self, mut done: Vec<Act>) {
+        if self.acts.is_empty() {
+            done.clear();
+            self.acts = done;
+        }
+    }
+
+    /// Timers are due: those of one core, or of both.
     pub(crate) fn timers(&mut self) {
-        self.feed(Input::Tick);
-        self.feed_sleeve(sleeve::Input::Tick);
+        let now = self.time();
+        if self.mesh_due().is_some_and(|at| at <= now) {
+            self.feed(Input::Tick);
+        }
+        if self.sleeve_due().is_some_and(|at| at <= now) {
+            self.feed_sleeve(sleeve::Input::Tick);
+        }
         self.drain();
     }
 
@@ -329,7 +361,7 @@ impl Router {
     /// A datagram came to the data port.
     pub(crate) fn datagram(&mut self, from: SocketAddr, mut bytes: Vec<u8>) {
         let now = self.time();
-        let mut shore = Shore::default();
+        let mut shore = self.shore();
         self.plane
             .inbound(now, from, &mut bytes, &mut self.scratch, &mut shore);
         self.take_from(shore);
@@ -338,15 +370,24 @@ impl Router {
     /// A container sent a frame that is not for this host alone.
     pub(crate) fn frame(&mut self, vni: Vni, frame: &[u8]) {
         let now = self.time();
-        let mut shore = Shore::default();
+        let mut shore = self.shore();
         self.plane
             .outbound(now, frame, vni, &mut self.scratch, &mut shore);
         self.take_from(shore);
     }
 
+    /// Where the data half adds its acts to those that wait.
+    fn shore(&mut self) -> Shore {
+        Shore {
+            acts: std::mem::take(&mut self.acts),
+            news: std::mem::take(&mut self.news),
+        }
+    }
+
     fn take_from(&mut self, shore: Shore) {
-        self.acts.extend(shore.acts);
-        for news in shore.news {
+        let mut all = shore.news;
+        self.acts = shore.acts;
+        for news in all.drain(..) {
             match news {
                 News::Message(input) | News::Need(input) | News::Group(input) => self.feed_sleeve(input),
                 News::Alive(peer) => {
@@ -356,6 +397,7 @@ impl Router {
             }
             self.drain();
         }
+        self.news = all;
     }
 
     /// Its host's addresses.
@@ -408,10 +450,12 @@ impl Router {
             Some(tape) => tape.input(now, input),
             None => input,
         };
+        self.mesh_due = None;
         self.mesh.handle_input(now, input);
     }
 
     fn feed_sleeve(&mut self, input: sleeve::Input) {
+        self.sleeve_due = None;
         self.sleeve.handle_input(self.time(), input);
     }
 

@@ -342,8 +342,12 @@ impl World {
         };
         router.set_now(now);
         work(router);
-        for act in router.take_acts() {
+        let mut acts = router.take_acts();
+        for act in acts.drain(..) {
             self.act(host, act);
+        }
+        if let Some(router) = &mut self.hosts[host.0].router {
+            router.give_back(acts);
         }
         self.plan_wake(host);
     }
@@ -355,7 +359,7 @@ impl World {
     fn plan_wake(&mut self, host: HostId) {
         let now = self.clock.now();
         let place = &mut self.hosts[host.0];
-        let Some(next) = place.router.as_ref().and_then(Router::next_timer) else {
+        let Some(next) = place.router.as_mut().and_then(Router::next_timer) else {
             return;
         };
         let next = if place.wakings >= MAX_WAKINGS {
