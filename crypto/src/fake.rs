@@ -152,9 +152,11 @@ pub(crate) struct FakeKey([u64; 4]);
 impl FakeKey {
     /// `cipher`: the same bytes are different keys of different ciphers.
     pub(crate) fn new(cipher: Cipher, key: &[u8; 32]) -> Self {
-        let [first, rest @ ..] = words(key);
-        let first = mix(first ^ u64::from(cipher.id()));
-        Self([first, rest[0], rest[1], rest[2]])
+        let all = words(key)
+            .into_iter()
+            .fold(u64::from(cipher.id()), |all, word| mix(all ^ word));
+        let part = |number: u64| mix(all.wrapping_add(STEP.wrapping_mul(number)));
+        Self([part(1), part(2), part(3), part(4)])
     }
 
     /// Scrambles, or puts right what was scrambled.
