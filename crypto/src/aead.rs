@@ -15,6 +15,8 @@
 //! - Counters do not wrap: a session is renewed after 2^28 packets, and from [`COUNTER_LIMIT`] on this module
 //!   refuses to seal or to open.
 
+use crate::fake::FakeKey;
+use crate::suite::Suite;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use std::fmt;
 use std::str::FromStr;
@@ -70,7 +72,10 @@ impl Cipher {
         }
     }
 
-    fn key(self, key: &[u8; 32]) -> LessSafeKey {
+    fn key(self, suite: Suite, key: &[u8; 32]) -> Key {
+        if suite.is_fake() {
+            return Key::Fake(FakeKey::new(self, key));
+        }
         let algorithm = match self {
             Self::Aes256Gcm => &AES_256_GCM,
             Self::ChaCha20Poly1305 => &CHACHA20_POLY1305,
@@ -79,8 +84,15 @@ impl Cipher {
             clippy::expect_used,
             reason = "fails only for a wrong length; 32 bytes is right for both"
         )]
-        LessSafeKey::new(UnboundKey::new(algorithm, key).expect("a key of 32 bytes"))
+        let key = UnboundKey::new(algorithm, key).expect("a key of 32 bytes");
+        Key::Real(LessSafeKey::new(key))
     }
+}
+
+/// A key, or its imitation in a simulated world.
+enum Key {
+    Real(LessSafeKey),
+    Fake(FakeKey),
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -133,16 +145,22 @@ pub struct Exhausted;
 /// The sending half of a direction's key. Its memory is wiped when dropped.
 pub struct SealKey {
     cipher: Cipher,
-    key: LessSafeKey,
+    key: Key,
 }
 
 impl SealKey {
     /// The key for sealing with `cipher`.
     #[must_use]
     pub fn new(cipher: Cipher, key: &[u8; 32]) -> Self {
+        Self::behind(Suite::REAL, cipher, key)
+    }
+
+    /// The same for a router whose [identity](crate::Identity::suite) has that suite.
+    #[must_use]
+    pub fn behind(suite: Suite, cipher: Cipher, key: &[u8; 32]) -> Self {
         Self {
             cipher,
-            key: cipher.key(key),
+            key: cipher.key(suite, key),
         }
     }
 
@@ -164,7 +182,11 @@ impl SealKey {
         buf: &mut [u8],
     ) -> Result<[u8; TAG_LEN], Exhausted> {
         let nonce = nonce(counter).ok_or(Exhausted)?;
-        let sealed = self.key.seal_in_place_separate_tag(nonce, Aad::from(aad), buf);
+        let key = match &self.key {
+            Key::Real(key) => key,
+            Key::Fake(key) => return Ok(key.seal(counter, aad, buf)),
+        };
+        let sealed = key.seal_in_place_separate_tag(nonce, Aad::from(aad), buf);
         let tag = sealed.map_err(|_| Exhausted)?;
         tag.as_ref().try_into().map_err(|_| Exhausted)
     }
@@ -181,16 +203,22 @@ impl SealKey {
 /// The receiving half of a direction's key. Its memory is wiped when dropped.
 pub struct OpenKey {
     cipher: Cipher,
-    key: LessSafeKey,
+    key: Key,
 }
 
 impl OpenKey {
     /// The key for opening what [`SealKey`] with the same `cipher` and `key` seals.
     #[must_use]
     pub fn new(cipher: Cipher, key: &[u8; 32]) -> Self {
+        Self::behind(Suite::REAL, cipher, key)
+    }
+
+    /// The same for a router whose [identity](crate::Identity::suite) has that suite.
+    #[must_use]
+    pub fn behind(suite: Suite, cipher: Cipher, key: &[u8; 32]) -> Self {
         Self {
             cipher,
-            key: cipher.key(key),
+            key: cipher.key(suite, key),
         }
     }
 
@@ -207,7 +235,11 @@ impl OpenKey {
     /// [`Unauthentic`] if anything is not as it was sealed; `buf` then holds nothing of meaning.
     pub fn open_in_place(&self, counter: u64, aad: &[u8], buf: &mut [u8]) -> Result<usize, Unauthentic> {
         let nonce = nonce(counter).ok_or(Unauthentic)?;
-        match self.key.open_in_place(nonce, Aad::from(aad), buf) {
+        let key = match &self.key {
+            Key::Real(key) => key,
+            Key::Fake(key) => return key.open(counter, aad, buf).ok_or(Unauthentic),
+        };
+        match key.open_in_place(nonce, Aad::from(aad), buf) {
             Ok(plaintext) => Ok(plaintext.len()),
             Err(_) => Err(Unauthentic),
         }

@@ -5,6 +5,8 @@
 //! RFC 8410. Signatures are checked by the strict rule everywhere, so that all routers give one verdict.
 
 use crate::derive::Kdf;
+use crate::fake;
+use crate::suite::Suite;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use rand_core::CryptoRngCore;
 use std::fmt;
@@ -26,6 +28,9 @@ const SPKI_HEAD: [u8; 12] = [
 pub struct Identity {
     signing: SigningKey,
     data: StaticSecret,
+    /// Kept because it is asked for often, and costs a multiplication on the curve.
+    data_public: [u8; 32],
+    suite: Suite,
 }
 
 impl Identity {
@@ -43,12 +48,31 @@ impl Identity {
         let (mut seed, mut data) = (Zeroizing::new([0; 32]), [0; 32]);
         seed.copy_from_slice(&bytes[..32]);
         data.copy_from_slice(&bytes[32..]);
-        let identity = Self {
-            signing: SigningKey::from_bytes(&seed),
-            data: StaticSecret::from(data),
-        };
+        let secret = StaticSecret::from(data);
         data.zeroize();
-        identity
+        Self {
+            signing: SigningKey::from_bytes(&seed),
+            data_public: PublicKey::from(&secret).to_bytes(),
+            data: secret,
+            suite: Suite::REAL,
+        }
+    }
+
+    /// The same with another suite, and the public key that goes with it.
+    pub(crate) fn behind(mut self, suite: Suite) -> Self {
+        self.suite = suite;
+        self.data_public = if suite.is_fake() {
+            fake::public(self.data.as_bytes())
+        } else {
+            PublicKey::from(&self.data).to_bytes()
+        };
+        self
+    }
+
+    /// What stands behind its handshakes. Keys that come of them are to be used with the same.
+    #[must_use]
+    pub fn suite(&self) -> Suite {
+        self.suite
     }
 
     /// The Ed25519 seed and the X25519 private key, for the state directory.
@@ -69,7 +93,7 @@ impl Identity {
     /// The X25519 public key, by which others start sessions with this router.
     #[must_use]
     pub fn data_public(&self) -> [u8; 32] {
-        PublicKey::from(&self.data).to_bytes()
+        self.data_public
     }
 
     /// The X25519 private key, for the handshakes of this crate only.

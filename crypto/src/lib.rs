@@ -19,6 +19,9 @@
 //!    handshake as in WireGuard, one message each way.
 //! 5. [`aead`] seals and opens packets with those keys; [`replay`] tells which packet counters were seen.
 //!
+//! Simulated worlds may have [`fake`] keys instead of X25519 and the ciphers; a [`Suite`] says which it is. No router
+//! that was launched has one.
+//!
 //! # What holds
 //!
 //! - **Fail closed.** Every error means "no key, no plaintext". No parser here panics, whatever the bytes,
@@ -40,6 +43,7 @@
 
 pub mod aead;
 mod derive;
+pub mod fake;
 pub mod identity;
 pub mod invite;
 pub mod keyring;
@@ -48,6 +52,7 @@ mod noise;
 pub mod replay;
 pub mod secret;
 pub mod session;
+mod suite;
 mod token;
 
 #[cfg(test)]
@@ -63,3 +68,4 @@ pub use secret::{Secret, SecretId};
 pub use session::{
     DirectionKeys, Offer, Parties, SessionError, SessionInitiator, SessionKeys, SessionResponder,
 };
+pub use suite::Suite;

@@ -198,6 +198,7 @@ impl Link {
 
 fn setup<'a>(identity: &'a Identity, psk: &'a [u8; 32], prologue: &'a [u8]) -> Setup<'a> {
     Setup {
+        suite: identity.suite(),
         protocol: PROTOCOL,
         private: identity.data_private(),
         remote: None,

@@ -7,6 +7,8 @@
 //!   that refuses a shared secret of all zeros, and ChaCha20-Poly1305 (RFC 8439) by aws-lc.
 //! - A message that fails to verify leaves the machine as it was, so garbage cannot end a handshake.
 
+use crate::fake::{FakeCipher, FakeDh};
+use crate::suite::Suite;
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use rand_core::CryptoRngCore;
 use snow::params::{CipherChoice, DHChoice, HashChoice};
@@ -49,6 +51,8 @@ impl From<Error> for Failure {
 
 /// What both ends of a handshake bring to it.
 pub(crate) struct Setup<'a> {
+    /// What stands behind it.
+    pub(crate) suite: Suite,
     /// The name of the Noise protocol.
     pub(crate) protocol: &'static str,
     /// Our X25519 private key.
@@ -147,10 +151,13 @@ pub(crate) struct Split {
 
 fn builder<'a>(setup: &Setup<'a>, ephemeral: Ephemeral) -> Result<Builder<'a>, Error> {
     let (place, psk) = setup.psk;
-    let builder = Builder::with_resolver(setup.protocol.parse()?, Box::new(Primitives(ephemeral)))
-        .local_private_key(setup.private)?
-        .psk(place, psk)?
-        .prologue(setup.prologue)?;
+    let builder = Builder::with_resolver(
+        setup.protocol.parse()?,
+        Box::new(Primitives(ephemeral, setup.suite)),
+    )
+    .local_private_key(setup.private)?
+    .psk(place, psk)?
+    .prologue(setup.prologue)?;
     match setup.remote {
         Some(remote) => builder.remote_public_key(remote),
         None => Ok(builder),
@@ -192,7 +199,7 @@ impl Random for Ephemeral {
     }
 }
 
-struct Primitives(Ephemeral);
+struct Primitives(Ephemeral, Suite);
 
 impl CryptoResolver for Primitives {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
@@ -200,7 +207,10 @@ impl CryptoResolver for Primitives {
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        matches!(choice, DHChoice::Curve25519).then(|| Box::new(X25519::new(&[0; 32])) as Box<dyn Dh>)
+        matches!(choice, DHChoice::Curve25519).then(|| match self.1.is_fake() {
+            false => Box::new(X25519::default()) as Box<dyn Dh>,
+            true => Box::new(FakeDh::default()),
+        })
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
@@ -208,13 +218,26 @@ impl CryptoResolver for Primitives {
     }
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        matches!(choice, CipherChoice::ChaChaPoly).then(|| Box::new(ChaChaPoly(None)) as Box<dyn Cipher>)
+        matches!(choice, CipherChoice::ChaChaPoly).then(|| match self.1.is_fake() {
+            false => Box::new(ChaChaPoly(None)) as Box<dyn Cipher>,
+            true => Box::new(FakeCipher::default()),
+        })
     }
 }
 
+/// Before a key is set the two are no pair, and nobody asks for either: `snow` makes all its slots first.
 struct X25519 {
     private: StaticSecret,
     public: PublicKey,
+}
+
+impl Default for X25519 {
+    fn default() -> Self {
+        Self {
+            private: StaticSecret::from([0; 32]),
+            public: PublicKey::from([0; 32]),
+        }
+    }
 }
 
 impl X25519 {

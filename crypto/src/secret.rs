@@ -41,37 +41,46 @@ impl fmt::Debug for SecretId {
 /// 32 bytes that every router of a mesh knows. Wiped when dropped; `Debug` shows the id; only
 /// [`token`](Self::token) shows the secret.
 #[derive(Clone, ZeroizeOnDrop)]
-pub struct Secret([u8; 32]);
+pub struct Secret {
+    bytes: [u8; 32],
+    /// Kept because every look into a keyring asks for it.
+    #[zeroize(skip)]
+    id: SecretId,
+}
 
 impl Secret {
     /// A fresh secret.
     #[must_use]
     pub fn generate(rng: &mut dyn CryptoRngCore) -> Self {
-        let mut secret = Self([0; 32]);
-        rng.fill_bytes(&mut secret.0);
-        secret
+        let mut bytes = Zeroizing::new([0; 32]);
+        rng.fill_bytes(&mut *bytes);
+        Self::from_bytes(&bytes)
     }
 
     pub(crate) fn from_bytes(bytes: &[u8; 32]) -> Self {
-        Self(*bytes)
+        let mut secret = Self {
+            bytes: *bytes,
+            id: SecretId([0; 8]),
+        };
+        let id = secret.derive(b"id", &[]);
+        secret.id.0.copy_from_slice(&id[..8]);
+        secret
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+        &self.bytes
     }
 
     /// The text that people copy: `weft1-` and 58 characters. Whoever reads it can join the mesh.
     #[must_use]
     pub fn token(&self) -> String {
-        token::write(PREFIX, &self.0).to_string()
+        token::write(PREFIX, &self.bytes).to_string()
     }
 
     /// Its public name.
     #[must_use]
     pub fn id(&self) -> SecretId {
-        let mut id = [0; 8];
-        id.copy_from_slice(&self.derive(b"id", &[])[..8]);
-        SecretId(id)
+        self.id
     }
 
     /// The pre-shared key of link handshakes.
@@ -102,14 +111,14 @@ impl Secret {
     }
 
     fn derive(&self, purpose: &[u8], context: &[u8]) -> Zeroizing<[u8; 32]> {
-        Kdf::new(b"weft secret 1", &self.0).key(&[purpose, context])
+        Kdf::new(b"weft secret 1", &self.bytes).key(&[purpose, context])
     }
 }
 
 /// In constant time.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        verify_slices_are_equal(&self.0, &other.0).is_ok()
+        verify_slices_are_equal(&self.bytes, &other.bytes).is_ok()
     }
 }
 

@@ -86,6 +86,7 @@ impl Parties<'_> {
     fn setup<'b>(&'b self, psk: &'b [u8; 32], prologue: &'b [u8], remote: Option<&'b [u8; 32]>) -> Setup<'b> {
         let private = self.identity.data_private();
         Setup {
+            suite: self.identity.suite(),
             protocol: PROTOCOL,
             private,
             remote,

@@ -1,18 +1,34 @@
 //! Names of things: routers, links, networks and Ethernet addresses.
 
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
 /// A router's identity: the 32 bytes of its Ed25519 public key (RFC 8032).
 ///
 /// Shown as 64 lower-case hexadecimal digits; people may use any unique prefix.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PeerId(pub [u8; 32]);
 
 /// The first eight bytes of a [`PeerId`], for headers where thirty-two are too many.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ShortId(pub [u8; 8]);
+
+/// As the bytes are. The first eight nearly always decide, and as a number they are compared without a call: tables
+/// keyed by identities are what the core looks into most.
+impl Ord for PeerId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let first = |id: &Self| u64::from_be_bytes(id.short().0);
+        first(self).cmp(&first(other)).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for PeerId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl PeerId {
     /// The eight bytes that stand for this router in relay headers.
@@ -220,6 +236,20 @@ impl fmt::Debug for SecretId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn peer_ids_are_ordered_as_their_bytes() {
+        let at = |place: usize, byte: u8| {
+            let mut bytes = [7; 32];
+            bytes[place] = byte;
+            PeerId(bytes)
+        };
+        for (one, other) in (0..32).flat_map(|place| (0..32).map(move |other| (place, other))) {
+            for (a, b) in [(at(one, 3), at(other, 200)), (at(one, 9), at(other, 9))] {
+                assert_eq!(a.cmp(&b), a.0.cmp(&b.0));
+            }
+        }
+    }
 
     #[test]
     fn peer_ids_round_trip_as_text() {

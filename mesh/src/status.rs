@@ -216,6 +216,13 @@ impl Mesh {
         self.routes.all(&self.told, &self.graph)
     }
 
+    /// The data route to a router.
+    #[must_use]
+    pub fn route(&self, peer: &PeerId) -> Option<Route> {
+        let to = self.told.find(peer)?;
+        self.routes.get(&self.told, &self.graph, to)
+    }
+
     /// What a router says of itself.
     #[must_use]
     pub fn info(&self, peer: &PeerId) -> Option<&PeerInfo> {

@@ -184,7 +184,8 @@ impl Trees {
                 (None, None) => self.sources.remove(&source).is_some(),
             };
             // The source also tells what fits through its tree.
-            if is_renewed || is_other || source == self.own {
+            let is_resized = source == self.own && !links.is_settled();
+            if is_renewed || is_other || is_resized {
                 renewed.insert(source);
             }
         }
@@ -261,14 +262,13 @@ fn place(known: &impl Known, own: &PeerId, tree: &BroadcastTree, members: &[Numb
             root: None,
         });
     }
-    let ids: BTreeSet<PeerId> = reached
-        .iter()
-        .filter_map(|member| known.id(*member).copied())
-        .collect();
+    let ids = reached.iter().filter_map(|member| known.id(*member).copied());
+    let mut ids: Vec<PeerId> = ids.collect();
+    ids.sort_unstable();
     let root = TreeRoot {
         depth: reached.iter().filter_map(|member| tree.hops(*member)).max()?,
         mtu: tree.mtu(known, &reached)?,
-        reached: ids.into_iter().collect(),
+        reached: ids,
     };
     Some(Tree {
         parent: None,

@@ -1,14 +1,18 @@
 //! Virtual time: the clock, and everything that is still to happen.
 
 use mesh::Instant;
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// A clock that jumps from one planned event to the next. What is planned for the same instant happens in the
 /// order in which it was planned.
 #[derive(Debug)]
 pub(crate) struct Clock<E> {
     now: Instant,
-    planned: BTreeMap<(Instant, u64), E>,
+    /// When, which in the order of planning, and where the event is kept.
+    planned: BinaryHeap<Reverse<(Instant, u64, usize)>>,
+    events: Vec<Option<E>>,
+    free: Vec<usize>,
     count: u64,
 }
 
@@ -17,7 +21,9 @@ impl<E> Clock<E> {
     pub(crate) fn new() -> Self {
         Self {
             now: Instant(0),
-            planned: BTreeMap::new(),
+            planned: BinaryHeap::new(),
+            events: Vec::new(),
+            free: Vec::new(),
             count: 0,
         }
     }
@@ -30,17 +36,24 @@ impl<E> Clock<E> {
     /// Plans an event. One in the past happens now.
     pub(crate) fn plan(&mut self, at: Instant, event: E) {
         self.count += 1;
-        self.planned.insert((at.max(self.now), self.count), event);
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.events.push(None);
+            self.events.len() - 1
+        });
+        self.events[place] = Some(event);
+        self.planned.push(Reverse((at.max(self.now), self.count, place)));
     }
 
     /// Goes to the next event, if that is not later than `end`; else to `end`.
     pub(crate) fn next(&mut self, end: Instant) -> Option<E> {
-        match self.planned.first_entry().filter(|entry| entry.key().0 <= end) {
-            Some(entry) => {
-                self.now = entry.key().0;
-                Some(entry.remove())
+        match self.planned.peek() {
+            Some(&Reverse((at, _, place))) if at <= end => {
+                self.planned.pop();
+                self.free.push(place);
+                self.now = at;
+                self.events[place].take()
             }
-            None => {
+            _ => {
                 self.now = self.now.max(end);
                 None
             }

@@ -230,6 +230,65 @@ impl Connection {
     }
 }
 
+/// All connections that are not over, by their numbers.
+#[derive(Default)]
+pub(crate) struct Connections {
+    /// By number. One that is over leaves its place empty: numbers are never used again.
+    places: Vec<Option<Box<Connection>>>,
+    standing: usize,
+}
+
+impl Connections {
+    /// The number of the next one.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.places.len() as u64
+    }
+
+    /// Takes in the next one.
+    pub(crate) fn push(&mut self, connection: Connection) {
+        self.places.push(Some(Box::new(connection)));
+        self.standing += 1;
+    }
+
+    pub(crate) fn get(&self, number: u64) -> Option<&Connection> {
+        self.places.get(usize::try_from(number).ok()?)?.as_deref()
+    }
+
+    pub(crate) fn get_mut(&mut self, number: u64) -> Option<&mut Connection> {
+        self.places.get_mut(usize::try_from(number).ok()?)?.as_deref_mut()
+    }
+
+    pub(crate) fn remove(&mut self, number: u64) {
+        let place = usize::try_from(number)
+            .ok()
+            .and_then(|number| self.places.get_mut(number));
+        self.standing -= usize::from(place.and_then(Option::take).is_some());
+    }
+
+    /// Forgets those that are over.
+    pub(crate) fn drop_over(&mut self) {
+        for place in &mut self.places {
+            let over = place.take_if(|connection| connection.is_over());
+            self.standing -= usize::from(over.is_some());
+        }
+    }
+
+    /// In the order of their numbers.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Connection)> {
+        let places = (0..).zip(&self.places);
+        places.filter_map(|(number, place)| Some((number, place.as_deref()?)))
+    }
+
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut Connection> {
+        self.places.iter_mut().flatten().map(Box::as_mut)
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.standing
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

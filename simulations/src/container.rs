@@ -90,14 +90,48 @@ pub fn number_of(frame: &[u8]) -> Option<u64> {
     numbered.then(|| u64::from_be_bytes(*number))
 }
 
-/// True if `bytes` hold the marker.
+/// Which bytes are in the marker.
+static IN_MARKER: [bool; 256] = {
+    let mut is_in = [false; 256];
+    let mut at = 0;
+    while at < MARKER.len() {
+        is_in[MARKER[at] as usize] = true;
+        at += 1;
+    }
+    is_in
+};
+
+/// True if `bytes` hold the marker. Wherever that stands it covers one of the bytes looked at.
 pub(crate) fn shows_marker(bytes: &[u8]) -> bool {
-    bytes.windows(MARKER.len()).any(|window| window == MARKER)
+    let mut covered = (MARKER.len() - 1..bytes.len()).step_by(MARKER.len());
+    covered.any(|at| {
+        let byte = bytes[at];
+        let mut places = MARKER.iter().enumerate().filter(|(_, own)| **own == byte);
+        IN_MARKER[usize::from(byte)] && places.any(|(place, _)| bytes[at - place..].starts_with(MARKER))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_marker_is_found_wherever_it_is() {
+        for before in 0..60 {
+            for after in 0..30 {
+                let mut bytes = [
+                    b"weft".repeat(15)[..before].to_vec(),
+                    MARKER.to_vec(),
+                    vec![b'w'; after],
+                ]
+                .concat();
+                assert!(shows_marker(&bytes), "{before} {after}");
+                bytes[before + 7] ^= 1;
+                assert!(!shows_marker(&bytes), "{before} {after}");
+            }
+        }
+        assert!(!shows_marker(&MARKER[1..]) && !shows_marker(&[]));
+    }
 
     #[test]
     fn frames_are_known_by_their_number() {

@@ -3,7 +3,7 @@
 use crate::container::Container;
 use crate::router::Options;
 use crate::world::Event;
-use crate::{Disk, NatId, Port, Router, Traffic, World};
+use crate::{Disk, NatId, Port, Random, Router, Traffic, World};
 use crypto::{Identity, Secret, SecretId};
 use mesh::{Instant, LinkId, Mac, PeerId, PeerName, Vni};
 use std::collections::BTreeMap;
@@ -64,10 +64,26 @@ impl Host {
 }
 
 impl World {
+    /// From now on identities are made with [`crypto::fake`]: handshakes and sealed packets cost next to nothing, and
+    /// protect nothing. Everything else stays as it is.
+    pub fn fake_crypto(&mut self) {
+        self.fake_crypto = true;
+    }
+
+    /// An identity for a host of this world.
+    #[must_use]
+    pub fn new_identity(&self, random: &mut Random) -> Identity {
+        if self.fake_crypto {
+            crypto::fake::identity(random)
+        } else {
+            Identity::generate(random)
+        }
+    }
+
     /// A host with an identity of its own and the world's secret. Nothing runs on it.
     pub fn add_host(&mut self) -> HostId {
         let number = self.hosts.len();
-        let identity = Identity::generate(&mut self.random.fork("identity", number as u64));
+        let identity = self.new_identity(&mut self.random.fork("identity", number as u64));
         let disk = Disk::new(identity, self.keyring.clone());
         self.add_host_with(disk, Options::default())
     }
@@ -149,7 +165,15 @@ impl World {
         (place.wake, place.wakings) = (None, 0);
         let random = self.random.fork("router", host.0 as u64).fork("run", place.run);
         let (disk, options) = (place.disk.clone(), place.options.clone());
-        place.router = Some(Router::launch(now, name, place.address, disk, &options, &random));
+        place.router = Some(Router::launch(
+            now,
+            name,
+            place.address,
+            disk,
+            &options,
+            &random,
+            &self.verdicts,
+        ));
         self.note("launch", [host.0, 0], &[]);
         self.with_router(host, |_| ());
     }

@@ -43,6 +43,7 @@
 //! | `tape` | recordings of routers, and their replay |
 //! | `disk` | what outlives it |
 //! | `container` | those who send frames |
+//! | `verdicts` | signatures, each verified once for all routers |
 //! | `settled` | who knows all there is to know |
 //! | `big/` | worlds of ten thousand routers, of cores alone |
 //! | `page` | a run as one HTML file |
@@ -74,6 +75,7 @@ pub mod swarm;
 mod tape;
 mod trace;
 mod traffic;
+mod verdicts;
 mod ways;
 mod window;
 mod world;

@@ -44,12 +44,11 @@ impl World {
             };
             return self.clock.plan(now + HANDSHAKE_TIME, event);
         };
-        let number = self.next_connection;
-        self.next_connection += 1;
+        let number = self.connections.next_number();
         let exporter = self.random.fork("exporter", number).bytes();
         let addresses = (self.hosts[from.0].address, remote);
         let connection = Connection::new(now, (from, run), to, addresses, exporter, (target, expect));
-        self.connections.insert(number, connection);
+        self.connections.push(connection);
         self.clock
             .plan(now + HANDSHAKE_TIME, Event::HandshakeDue { number, end: 0 });
         self.clock.plan(now + IDLE, Event::IdleDue { number, end: 0 });
@@ -108,7 +107,7 @@ impl World {
                 end.waiting.clear();
             }
         }
-        self.connections.retain(|_, connection| !connection.is_over());
+        self.connections.drop_over();
     }
 
     /// A host has moved: connections that others made to it lead nowhere, its own move along.
@@ -125,7 +124,7 @@ impl World {
 
     /// A process ends cleanly: all its connections are closed.
     pub(crate) fn close_all(&mut self, host: HostId) {
-        let of_host = self.connections.iter().flat_map(|(&number, connection)| {
+        let of_host = self.connections.iter().flat_map(|(number, connection)| {
             let ends = connection.ends.iter().enumerate();
             ends.filter(move |(_, end)| end.host == host)
                 .map(move |(end, _)| (number, end))
@@ -137,13 +136,13 @@ impl World {
 
     /// A packet arrives.
     pub(crate) fn packet(&mut self, number: Number, end: usize, packet: Packet) {
-        let (now, host) = match self.connections.get(&number) {
+        let (now, host) = match self.connections.get(number) {
             Some(connection) => (self.clock.now(), connection.ends[end].host),
             None => return,
         };
         let run = self.hosts[host.0].run;
         let running = self.hosts[host.0].router.is_some();
-        let Some(connection) = self.connections.get_mut(&number) else {
+        let Some(connection) = self.connections.get_mut(number) else {
             return;
         };
         let there = &mut connection.ends[end];
@@ -173,7 +172,7 @@ impl World {
         let now = self.clock.now();
         let Some(there) = self
             .connections
-            .get_mut(&number)
+            .get_mut(number)
             .map(|connection| &mut connection.ends[end])
         else {
             return;
@@ -199,7 +198,7 @@ impl World {
 
     /// The time for the handshake is over.
     pub(crate) fn handshake_due(&mut self, number: Number, end: usize) {
-        let Some(connection) = self.connections.get(&number) else {
+        let Some(connection) = self.connections.get(number) else {
             return;
         };
         let there = &connection.ends[end];
@@ -215,7 +214,7 @@ impl World {
 
     /// Perhaps nothing came for too long.
     pub(crate) fn idle_due(&mut self, number: Number, end: usize) {
-        let Some(connection) = self.connections.get(&number) else {
+        let Some(connection) = self.connections.get(number) else {
             return;
         };
         let due = connection.ends[end].heard + IDLE;
@@ -232,7 +231,7 @@ impl World {
             return;
         };
         let (own, peer) = (self.id(from), self.id(to));
-        let Some(connection) = self.connections.get_mut(&number) else {
+        let Some(connection) = self.connections.get_mut(number) else {
             return;
         };
         if peer == own {
@@ -280,7 +279,7 @@ impl World {
             return;
         };
         let (own, peer) = (self.id(near), self.id(far));
-        let Some(connection) = self.connections.get_mut(&number) else {
+        let Some(connection) = self.connections.get_mut(number) else {
             return;
         };
         let Some(router) = &self.hosts[near.0].router else {
@@ -317,7 +316,7 @@ impl World {
     }
 
     fn up(&mut self, number: Number, end: usize, peer: PeerId, proof: &LinkProof) {
-        let Some(connection) = self.connections.get(&number) else {
+        let Some(connection) = self.connections.get(number) else {
             return;
         };
         let (near, address) = (connection.ends[end].host, connection.ends[end].remote);
@@ -333,7 +332,7 @@ impl World {
             return;
         };
         self.hosts[near.0].links.insert(id, (number, end));
-        if let Some(connection) = self.connections.get_mut(&number) {
+        if let Some(connection) = self.connections.get_mut(number) {
             connection.ends[end].stage = Stage::Up(id);
         }
         self.count_more(near, far, Class::Handshake, SETTLING.0, SETTLING.1);
@@ -372,7 +371,7 @@ impl World {
             return;
         };
         let (wire, leads) = (self.network.wire(from, to), self.leads(number, end));
-        let Some(connection) = self.connections.get(&number) else {
+        let Some(connection) = self.connections.get(number) else {
             return;
         };
         let passes =
@@ -397,7 +396,7 @@ impl World {
     /// This end is over; its router learns it. `own`: the dial reached the router itself.
     fn finish(&mut self, number: Number, end: usize, reason: String, own: Option<bool>) {
         let now = self.clock.now();
-        let Some(connection) = self.connections.get_mut(&number) else {
+        let Some(connection) = self.connections.get_mut(number) else {
             return;
         };
         let there = &mut connection.ends[end];
@@ -434,7 +433,7 @@ impl World {
             }
             _ => {}
         }
-        let Some(connection) = self.connections.get_mut(&number) else {
+        let Some(connection) = self.connections.get_mut(number) else {
             return;
         };
         let other = &mut connection.ends[1 - end];
@@ -443,19 +442,19 @@ impl World {
             other.stage = Stage::Closed;
         }
         if connection.is_over() {
-            self.connections.remove(&number);
+            self.connections.remove(number);
         }
     }
 
     /// The host of this end and that of the other.
     pub(crate) fn parties(&self, number: Number, end: usize) -> Option<(HostId, HostId)> {
-        let ends = &self.connections.get(&number)?.ends;
+        let ends = &self.connections.get(number)?.ends;
         Some((ends[end].host, ends[1 - end].host))
     }
 
     /// True while a process is at this end that knows the connection, or may learn of it.
     pub(crate) fn is_there(&self, number: Number, end: usize) -> bool {
-        self.connections.get(&number).is_some_and(|connection| {
+        self.connections.get(number).is_some_and(|connection| {
             let end = &connection.ends[end];
             let host = &self.hosts[end.host.0];
             !connection.severed

@@ -104,6 +104,9 @@ pub(crate) struct Lane {
     free: Instant,
 }
 
+/// What wires with a rate remember, for each direction.
+pub(crate) type Lanes = BTreeMap<(HostId, HostId), Lane>;
+
 /// What became of a packet that passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Passage {
@@ -118,7 +121,8 @@ pub(crate) struct Passage {
 pub struct Network {
     usual: Wire,
     profile: Option<Profile>,
-    wires: BTreeMap<(HostId, HostId), Wire>,
+    /// Those that are not as usual, by sender, then by receiver.
+    wires: Vec<Vec<Option<Wire>>>,
     /// The group of each host while there is a partition; those beyond the end are in group 0.
     groups: Vec<u32>,
     /// Pairs that no partition parts, the lower one first.
@@ -129,14 +133,22 @@ impl Network {
     /// The wire from one host to another.
     #[must_use]
     pub fn wire(&self, from: HostId, to: HostId) -> Wire {
-        let own = if self.wires.is_empty() {
-            None
-        } else {
-            self.wires.get(&(from, to))
-        };
-        let mut wire = own.copied().unwrap_or_else(|| self.usual_between(from, to));
+        let mut wire = self
+            .own(from, to)
+            .copied()
+            .unwrap_or_else(|| self.usual_between(from, to));
         wire.blocked |= self.parts(from, to);
         wire
+    }
+
+    fn own(&self, from: HostId, to: HostId) -> Option<&Wire> {
+        self.wires.get(from.0)?.get(to.0)?.as_ref()
+    }
+
+    /// Whether nothing passes from one host to another.
+    pub(crate) fn is_blocked(&self, from: HostId, to: HostId) -> bool {
+        let own = self.own(from, to).unwrap_or(&self.usual);
+        own.blocked || self.parts(from, to)
     }
 
     fn usual_between(&self, from: HostId, to: HostId) -> Wire {
@@ -166,7 +178,14 @@ impl Network {
     /// Changes one direction.
     pub fn change(&mut self, from: HostId, to: HostId, change: impl FnOnce(&mut Wire)) {
         let usual = self.usual_between(from, to);
-        change(self.wires.entry((from, to)).or_insert(usual));
+        if self.wires.len() <= from.0 {
+            self.wires.resize_with(from.0 + 1, Vec::new);
+        }
+        let wires = &mut self.wires[from.0];
+        if wires.len() <= to.0 {
+            wires.resize(to.0 + 1, None);
+        }
+        change(wires[to.0].get_or_insert(usual));
     }
 
     /// Changes both directions between two hosts.
@@ -215,7 +234,7 @@ impl Network {
     pub fn heal_all(&mut self) {
         self.reunite();
         self.usual.heal();
-        self.wires.values_mut().for_each(Wire::heal);
+        self.wires.iter_mut().flatten().flatten().for_each(Wire::heal);
     }
 
     /// Makes every wire as the usual ones again, and those faultless.
@@ -231,7 +250,7 @@ impl Network {
         (from, to): (HostId, HostId),
         bytes: usize,
         now: Instant,
-        lane: &mut Lane,
+        lanes: &mut Lanes,
         random: &mut Random,
     ) -> Option<Passage> {
         let wire = self.wire(from, to);
@@ -239,7 +258,7 @@ impl Network {
             return None;
         }
         let left = match wire.rate {
-            Some(rate) => lane.pass(rate, bytes, now)?,
+            Some(rate) => lanes.entry((from, to)).or_default().pass(rate, bytes, now)?,
             None => now,
         };
         let mut at = left + wire.latency + wire.jitter.draw(random);
@@ -282,8 +301,8 @@ mod tests {
     const B: HostId = HostId(1);
 
     fn carry(network: &Network, from: HostId, to: HostId, bytes: usize) -> Option<Duration> {
-        let (mut lane, mut random) = (Lane::default(), Random::new(1));
-        let passage = network.carry((from, to), bytes, Instant(0), &mut lane, &mut random);
+        let (mut lanes, mut random) = (Lanes::new(), Random::new(1));
+        let passage = network.carry((from, to), bytes, Instant(0), &mut lanes, &mut random);
         passage.map(|passage| Duration::from_micros(passage.at.0))
     }
 
@@ -320,9 +339,9 @@ mod tests {
             queue: 3000,
         };
         network.change(A, B, |wire| wire.rate = Some(rate));
-        let (mut lane, mut random) = (Lane::default(), Random::new(1));
+        let (mut lanes, mut random) = (Lanes::new(), Random::new(1));
         let mut send = |now| {
-            let passage = network.carry((A, B), 1000, Instant(now), &mut lane, &mut random);
+            let passage = network.carry((A, B), 1000, Instant(now), &mut lanes, &mut random);
             passage.map(|passage| passage.at.0)
         };
         // A byte takes a microsecond; the latency is a thousand.
@@ -338,10 +357,10 @@ mod tests {
             (wire.loss, wire.duplicate, wire.reorder) = (0.2, 0.1, 0.3);
             wire.jitter = Jitter::Uniform(Duration::from_millis(2));
         });
-        let (mut lane, mut random) = (Lane::default(), Random::new(1));
+        let (mut lanes, mut random) = (Lanes::new(), Random::new(1));
         let mut passages = Vec::new();
         for _ in 0..10_000 {
-            passages.extend(network.carry((A, B), 100, Instant(0), &mut lane, &mut random));
+            passages.extend(network.carry((A, B), 100, Instant(0), &mut lanes, &mut random));
         }
         let twice = passages.iter().filter(|passage| passage.again.is_some()).count();
         let mean = passages.iter().map(|passage| passage.at.0).sum::<u64>() / passages.len() as u64;

@@ -43,7 +43,7 @@ impl Profile {
                 (least, most, (square / 2.0).sqrt())
             }
         };
-        let span = most.saturating_sub(least).as_micros() as f64;
+        let span = most.saturating_sub(least).as_micros() as u64 as f64;
         least + Duration::from_micros((span * share) as u64)
     }
 

@@ -5,6 +5,7 @@
 
 use crate::shore::{News, Shore};
 use crate::tape::{Recording, Tape};
+use crate::verdicts::Verdicts;
 use crate::{Disk, Port, Random};
 use crypto::{Cipher, Keyring};
 use mesh::{Drops, Input, Instant, LinkId, Mesh, Output, Packet, PeerId, Vni};
@@ -107,6 +108,7 @@ pub struct Router {
     pub log: VecDeque<(Instant, Line)>,
     said: usize,
     link_changes: usize,
+    changes: u64,
     id: PeerId,
     /// The world's time at its launch.
     started: Instant,
@@ -116,6 +118,11 @@ pub struct Router {
     next_link: u64,
     scratch: Scratch,
     acts: Vec<Act>,
+    /// Empty between two inputs; its room is used again.
+    news: Vec<News>,
+    /// When each core wants to be woken, by its own time, as of its last input; outer `None`: to be asked.
+    mesh_due: Option<Option<Instant>>,
+    sleeve_due: Option<Option<Instant>>,
     tape: Option<Tape>,
 }
 
@@ -142,6 +149,7 @@ impl Router {
         mut disk: Disk,
         options: &Options,
         random: &Random,
+        verdicts: &Arc<Verdicts>,
     ) -> Self {
         disk.epoch = disk.epoch.max(1) + 1;
         let id = PeerId(disk.identity.public());
@@ -165,10 +173,10 @@ impl Router {
         };
         let keys = Box::new(random.fork("keys", 0));
         let sleeve = Sleeve::new(config, plane.clone(), keys, Instant(0));
-        let signer = KeySigner {
+        let signer = verdicts.shared(KeySigner {
             identity: disk.identity.clone(),
             keyring: keyring.clone(),
-        };
+        });
         let data_key = disk.identity.data_public();
         let mut config = mesh::Config::new(id, name, data_key, disk.epoch, Arc::new(signer));
         config.instance = random.fork("instance", 0).next_u64();
@@ -190,6 +198,7 @@ impl Router {
             log: VecDeque::new(),
             said: 0,
             link_changes: 0,
+            changes: 0,
             id,
             started: now,
             now,
@@ -198,6 +207,9 @@ impl Router {
             next_link: 0,
             scratch: Scratch::default(),
             acts: Vec::new(),
+            news: Vec::new(),
+            mesh_due: None,
+            sleeve_due: None,
             tape,
         };
         router.feed_sleeve(sleeve::Input::MaxMtu(MAX_MTU));
@@ -222,8 +234,7 @@ impl Router {
     /// Its data route's hops to another router.
     #[must_use]
     pub fn hops(&self, peer: &PeerId) -> Option<Vec<PeerId>> {
-        let mut routes = self.mesh.routes().into_iter();
-        routes.find(|(to, _)| to == peer).map(|(_, route)| route.path)
+        self.mesh.route(peer).map(|route| route.path)
     }
 
     /// Whether control messages reach another router.
@@ -238,6 +249,13 @@ impl Router {
         self.said
     }
 
+    /// Counts whatever may have changed what its core says of links, routes and other routers. While it stays the same,
+    /// and the digest of the records does, so do they.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// Links that came or went in this run.
     #[must_use]
     pub fn link_changes(&self) -> usize {
@@ -250,10 +268,21 @@ impl Router {
     }
 
     /// When, in the world's time, it wants to be woken.
-    pub(crate) fn next_timer(&self) -> Option<Instant> {
-        let mesh = self.mesh.poll_timeout().map(|(at, _)| at);
-        let earliest = mesh.into_iter().chain(self.sleeve.poll_timeout()).min()?;
+    pub(crate) fn next_timer(&mut self) -> Option<Instant> {
+        let due = [self.mesh_due(), self.sleeve_due()];
+        let earliest = due.into_iter().flatten().min()?;
         Some(Instant(self.started.0.saturating_add(earliest.0)))
+    }
+
+    fn mesh_due(&mut self) -> Option<Instant> {
+        let mesh = &self.mesh;
+        let find = || mesh.poll_timeout().map(|(at, _)| at);
+        *self.mesh_due.get_or_insert_with(find)
+    }
+
+    fn sleeve_due(&mut self) -> Option<Instant> {
+        let sleeve = &self.sleeve;
+        *self.sleeve_due.get_or_insert_with(|| sleeve.poll_timeout())
     }
 
     /// What it wants done since the last call.
@@ -261,10 +290,23 @@ impl Router {
         std::mem::take(&mut self.acts)
     }
 
-    /// Its timers are due.
+    /// What was taken is done: there is room for more.
+    pub(crate) fn give_back(&mut self, mut done: Vec<Act>) {
+        if self.acts.is_empty() {
+            done.clear();
+            self.acts = done;
+        }
+    }
+
+    /// Timers are due: those of one core, or of both.
     pub(crate) fn timers(&mut self) {
-        self.feed(Input::Tick);
-        self.feed_sleeve(sleeve::Input::Tick);
+        let now = self.time();
+        if self.mesh_due().is_some_and(|at| at <= now) {
+            self.feed(Input::Tick);
+        }
+        if self.sleeve_due().is_some_and(|at| at <= now) {
+            self.feed_sleeve(sleeve::Input::Tick);
+        }
         self.drain();
     }
 
@@ -319,7 +361,7 @@ impl Router {
     /// A datagram came to the data port.
     pub(crate) fn datagram(&mut self, from: SocketAddr, mut bytes: Vec<u8>) {
         let now = self.time();
-        let mut shore = Shore::default();
+        let mut shore = self.shore();
         self.plane
             .inbound(now, from, &mut bytes, &mut self.scratch, &mut shore);
         self.take_from(shore);
@@ -328,15 +370,24 @@ impl Router {
     /// A container sent a frame that is not for this host alone.
     pub(crate) fn frame(&mut self, vni: Vni, frame: &[u8]) {
         let now = self.time();
-        let mut shore = Shore::default();
+        let mut shore = self.shore();
         self.plane
             .outbound(now, frame, vni, &mut self.scratch, &mut shore);
         self.take_from(shore);
     }
 
+    /// Where the data half adds its acts to those that wait.
+    fn shore(&mut self) -> Shore {
+        Shore {
+            acts: std::mem::take(&mut self.acts),
+            news: std::mem::take(&mut self.news),
+        }
+    }
+
     fn take_from(&mut self, shore: Shore) {
-        self.acts.extend(shore.acts);
-        for news in shore.news {
+        let mut all = shore.news;
+        self.acts = shore.acts;
+        for news in all.drain(..) {
             match news {
                 News::Message(input) | News::Need(input) | News::Group(input) => self.feed_sleeve(input),
                 News::Alive(peer) => {
@@ -346,6 +397,7 @@ impl Router {
             }
             self.drain();
         }
+        self.news = all;
     }
 
     /// Its host's addresses.
@@ -391,14 +443,19 @@ impl Router {
 
     fn feed(&mut self, input: Input) {
         let now = self.time();
+        // What these bring is often seen at once, but told only when paths are next computed.
+        let is_quiet = matches!(input, Input::Message { .. } | Input::Alive { .. } | Input::Tick);
+        self.changes += u64::from(!is_quiet);
         let input = match &mut self.tape {
             Some(tape) => tape.input(now, input),
             None => input,
         };
+        self.mesh_due = None;
         self.mesh.handle_input(now, input);
     }
 
     fn feed_sleeve(&mut self, input: sleeve::Input) {
+        self.sleeve_due = None;
         self.sleeve.handle_input(self.time(), input);
     }
 
@@ -420,6 +477,11 @@ impl Router {
     }
 
     fn mesh_output(&mut self, output: Output) {
+        let is_quiet = matches!(
+            output,
+            Output::Send { .. } | Output::Deliver { .. } | Output::Probe { .. } | Output::Dial { .. }
+        );
+        self.changes += u64::from(!is_quiet);
         match output {
             Output::Dial { target, expect } => self.acts.push(Act::Dial { target, expect }),
             Output::Probe { peer, address } => self.acts.push(Act::Probe { peer, address }),

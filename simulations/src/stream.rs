@@ -23,7 +23,7 @@ struct Burst {
 impl World {
     /// Puts a message on the stream.
     pub(crate) fn transmit(&mut self, number: Number, end: usize, packet: Packet) {
-        let Some(connection) = self.connections.get_mut(&number) else {
+        let Some(connection) = self.connections.get_mut(number) else {
             return;
         };
         if !connection.ends[end].is_closed() {
@@ -34,7 +34,7 @@ impl World {
 
     /// A retransmission is due, or the next round trip of a long message.
     pub(crate) fn retry(&mut self, number: Number, end: usize) {
-        if let Some(connection) = self.connections.get_mut(&number) {
+        if let Some(connection) = self.connections.get_mut(number) {
             connection.ends[end].retrying = false;
             self.pump(number, end);
         }
@@ -45,10 +45,17 @@ impl World {
         let Some((from, to)) = self.parties(number, end) else {
             return;
         };
-        let (now, round_trip) = (self.now(), self.network.round_trip(from, to));
+        let now = self.now();
         while let Some(packet) = self.next_waiting(number, end) {
-            let burst = self.burst(number, end, &packet, round_trip);
-            let connection = self.connections.get_mut(&number);
+            let burst = self.burst(number, end, &packet);
+            let is_whole = burst.as_ref().is_some_and(|burst| burst.left == 0);
+            // Most messages pass at once, and need none.
+            let round_trip = if is_whole {
+                Duration::ZERO
+            } else {
+                self.network.round_trip(from, to)
+            };
+            let connection = self.connections.get_mut(number);
             let (Some(burst), Some(connection)) = (burst, connection) else {
                 return;
             };
@@ -83,21 +90,26 @@ impl World {
 
     /// The message that is sent next; `None` while one waits to be sent again.
     fn next_waiting(&mut self, number: Number, end: usize) -> Option<Packet> {
-        let near = &mut self.connections.get_mut(&number)?.ends[end];
+        let near = &mut self.connections.get_mut(number)?.ends[end];
         (!near.retrying).then(|| near.waiting.pop_front()).flatten()
     }
 
     /// Sends as much of a message as may be sent now.
-    fn burst(&mut self, number: Number, end: usize, packet: &Packet, round_trip: Duration) -> Option<Burst> {
+    fn burst(&mut self, number: Number, end: usize, packet: &Packet) -> Option<Burst> {
         let (now, is_there) = (self.now(), self.is_there(number, 1 - end));
-        let near = &mut self.connections.get_mut(&number)?.ends[end];
+        let connection = self.connections.get_mut(number)?;
+        let other = connection.ends[1 - end].host;
+        let near = &mut connection.ends[end];
         let total = packet.packets();
         let left = if near.left == 0 { total } else { near.left };
         let count = match total {
             1 => 1,
             // A probe, until something passes (RFC 9002, section 6.2.4).
             _ if near.is_backing_off() => 1,
-            _ => left.min(near.window.room(now, round_trip)),
+            _ => {
+                let (from, to) = (near.host, other);
+                left.min(near.window.room(now, self.network.round_trip(from, to)))
+            }
         };
         let (mut passed, mut at) = (0, near.last_arrival);
         for nth in (left - count..left).rev() {
@@ -110,7 +122,7 @@ impl World {
         }
         let lost = count - passed;
         if total > 1 {
-            let near = &mut self.connections.get_mut(&number)?.ends[end];
+            let near = &mut self.connections.get_mut(number)?.ends[end];
             near.window.sent(count, lost);
         }
         Some(Burst {

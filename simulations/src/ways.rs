@@ -106,20 +106,20 @@ impl World {
         (class, messages): (Class, u64),
     ) -> Option<Passage> {
         let (from, to, remote) = {
-            let ends = &self.connections.get(&number)?.ends;
+            let ends = &self.connections.get(number)?.ends;
             (ends[end].host, ends[1 - end].host, ends[end].remote)
         };
         if self.nats.is_empty() {
             return self.carry(from, to, size, (class, messages));
         }
         let way = self.way(from, remote).filter(|way| way.host == to);
-        let connection = self.connections.get(&number)?;
+        let connection = self.connections.get(number)?;
         let Some(way) = way.filter(|way| connection.takes_from(end, way.seen)) else {
             self.hosts[from.0].traffic.send(class, messages, 1, size as u64);
             return None;
         };
         let passage = self.carry(from, to, size, (class, messages))?;
-        if let Some(connection) = self.connections.get_mut(&number).filter(|_| end == 0) {
+        if let Some(connection) = self.connections.get_mut(number).filter(|_| end == 0) {
             connection.ends[1].remote = way.seen;
         }
         Some(passage)
@@ -127,7 +127,7 @@ impl World {
 
     /// Whether a packet of this end would come to the other.
     pub(crate) fn leads(&mut self, number: Number, end: usize) -> bool {
-        let Some(connection) = self.connections.get(&number) else {
+        let Some(connection) = self.connections.get(number) else {
             return false;
         };
         let (from, to) = (connection.ends[end].host, connection.ends[1 - end].host);
@@ -136,7 +136,7 @@ impl World {
             return true;
         }
         let way = self.way(from, remote).filter(|way| way.host == to);
-        let connection = self.connections.get(&number);
+        let connection = self.connections.get(number);
         way.zip(connection)
             .is_some_and(|(way, connection)| connection.takes_from(end, way.seen))
     }

@@ -3,15 +3,16 @@
 //! Routers are woken by events and answer with acts; acts become events again. Nothing else happens.
 
 use crate::clock::Clock;
-use crate::connection::{CloseCode, Connection, Packet};
+use crate::connection::{CloseCode, Connections, Packet};
 use crate::hosts::Host;
 use crate::links::Number;
 use crate::nat::Nat;
-use crate::network::{Lane, Passage};
+use crate::network::{Lanes, Passage};
 use crate::nonces::Nonces;
 use crate::probe::Probe;
 use crate::router::Act;
 use crate::trace::Trace;
+use crate::verdicts::Verdicts;
 use crate::ways::Way;
 use crate::{Class, HostId, Network, Random, Router, TraceHash, Violation};
 use crypto::{Keyring, Secret};
@@ -19,6 +20,7 @@ use mesh::{DropReason, Input, Instant, LinkId, PeerId};
 use sleeve::wire::size;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Wakings of one router at one instant after which it counts as spinning.
@@ -107,19 +109,22 @@ pub struct World {
     pub(crate) random: Random,
     /// What becomes of packets.
     pub(crate) chance: Random,
-    lanes: BTreeMap<(HostId, HostId), Lane>,
+    lanes: Lanes,
     pub(crate) clock: Clock<Event>,
     pub(crate) hosts: Vec<Host>,
     pub(crate) addresses: BTreeMap<SocketAddr, HostId>,
     pub(crate) nats: Vec<Nat>,
-    pub(crate) connections: BTreeMap<Number, Connection>,
-    pub(crate) next_connection: Number,
+    pub(crate) connections: Connections,
     /// What all routers begin with unless told otherwise.
     pub(crate) keyring: Keyring,
     pub(crate) violations: Vec<Violation>,
     /// Keepalives and answers sent so far.
     pub(crate) lossy_count: u64,
     pub(crate) nonces: Nonces,
+    /// Whether new identities are fake ones.
+    pub(crate) fake_crypto: bool,
+    /// What routers found of signatures.
+    pub(crate) verdicts: Arc<Verdicts>,
     trace: Trace,
     captured: Option<Vec<Captured>>,
 }
@@ -135,17 +140,18 @@ impl World {
             network: Network::default(),
             seed,
             chance: random.fork("network", 0),
-            lanes: BTreeMap::new(),
+            lanes: Lanes::new(),
             clock: Clock::new(),
             hosts: Vec::new(),
             addresses: BTreeMap::new(),
             nats: Vec::new(),
-            connections: BTreeMap::new(),
-            next_connection: 0,
+            connections: Connections::default(),
             keyring: Keyring::new(vec![secret]).expect("one secret makes a keyring"),
             violations: Vec::new(),
             lossy_count: 0,
             nonces: Nonces::default(),
+            fake_crypto: false,
+            verdicts: Arc::default(),
             trace: Trace::default(),
             captured: None,
             random,
@@ -224,7 +230,7 @@ impl World {
             | Event::Retry { number, end }
             | Event::Closed { number, end, .. }
             | Event::HandshakeDue { number, end }
-            | Event::IdleDue { number, end } => self.connections.get(number)?.ends[*end].host,
+            | Event::IdleDue { number, end } => self.connections.get(*number)?.ends[*end].host,
         };
         let place = &mut self.hosts[host.0];
         if place.paused <= self.clock.now() {
@@ -336,8 +342,12 @@ impl World {
         };
         router.set_now(now);
         work(router);
-        for act in router.take_acts() {
+        let mut acts = router.take_acts();
+        for act in acts.drain(..) {
             self.act(host, act);
+        }
+        if let Some(router) = &mut self.hosts[host.0].router {
+            router.give_back(acts);
         }
         self.plan_wake(host);
     }
@@ -349,7 +359,7 @@ impl World {
     fn plan_wake(&mut self, host: HostId) {
         let now = self.clock.now();
         let place = &mut self.hosts[host.0];
-        let Some(next) = place.router.as_ref().and_then(Router::next_timer) else {
+        let Some(next) = place.router.as_mut().and_then(Router::next_timer) else {
             return;
         };
         let next = if place.wakings >= MAX_WAKINGS {
@@ -384,11 +394,12 @@ impl World {
 
     fn send_datagram(&mut self, host: HostId, to: SocketAddr, bytes: Vec<u8>) {
         self.look_for_clear_text(host, &bytes);
-        self.look_for_nonce(host, &bytes);
+        let way = self.way(host, to);
+        self.look_for_nonce(host, to, way.as_ref().map(|way| way.host), &bytes);
         let Some(Way {
             host: to_host,
             seen: from,
-        }) = self.way(host, to)
+        }) = way
         else {
             return;
         };
@@ -420,9 +431,9 @@ impl World {
         size: usize,
         (class, messages): (Class, u64),
     ) -> Option<Passage> {
-        let lane = self.lanes.entry((from, to)).or_default();
         let now = self.clock.now();
-        let passage = self.network.carry((from, to), size, now, lane, &mut self.chance);
+        let (lanes, chance) = (&mut self.lanes, &mut self.chance);
+        let passage = self.network.carry((from, to), size, now, lanes, chance);
         self.hosts[from.0].traffic.send(class, messages, 1, size as u64);
         if passage.is_some() {
             self.hosts[to.0].traffic.receive(class, messages, 1, size as u64);
@@ -445,6 +456,13 @@ impl World {
     #[must_use]
     pub fn id(&self, host: HostId) -> PeerId {
         self.hosts[host.0].id()
+    }
+
+    /// What tells one sight of a host's router from the next: its run, its changes, the digest of its records.
+    pub(crate) fn mark(&self, host: HostId) -> Option<(u64, u64, u64)> {
+        let place = &self.hosts[host.0];
+        let router = place.router.as_ref()?;
+        Some((place.run, router.changes(), router.mesh.digest()))
     }
 
     /// The router that runs on a host.

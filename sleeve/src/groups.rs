@@ -216,7 +216,10 @@ impl Network {
         let cipher = cx.config.ciphers.first().copied();
         let cipher = cipher.unwrap_or_else(Cipher::preferred);
         let secret = GroupSecret::generate(&mut *cx.rng);
-        let seal = GroupSeal::new(cx.rng.next_u32(), SealKey::new(cipher, secret.bytes()));
+        let seal = GroupSeal::new(
+            cx.rng.next_u32(),
+            SealKey::behind(cx.config.identity.suite(), cipher, secret.bytes()),
+        );
         let members = self.reached.iter().map(|peer| (*peer, Delivery::new(now)));
         self.keys.push(Key {
             secret,

@@ -237,7 +237,7 @@ impl Sleeve {
         if !self.cx.plane.is_member(vni) {
             return;
         }
-        let open = OpenKey::new(cipher, key.secret.bytes());
+        let open = OpenKey::behind(self.cx.config.identity.suite(), cipher, key.secret.bytes());
         if !self.cx.plane.take_key(vni, *from, key.id, open) {
             return self.cx.drop(DropReason::Overflow);
         }

@@ -117,9 +117,15 @@ impl Router {
 
     fn timers(&mut self) {
         self.in_a_row = 0;
-        self.feed(Input::Tick);
-        self.feed_sleeve(sleeve::Input::Tick);
-        self.pings.expire(self.shore.clock.now());
+        let now = self.shore.clock.now();
+        // Each core for itself: the other would look at all it has, and find nothing to do.
+        if self.mesh.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            self.feed(Input::Tick);
+        }
+        if self.sleeve.poll_timeout().is_some_and(|at| at <= now) {
+            self.feed_sleeve(sleeve::Input::Tick);
+        }
+        self.pings.expire(now);
         self.recording.flush();
     }
 

@@ -11,6 +11,7 @@ fn public(private: &[u8; 32]) -> [u8; 32] {
 
 fn setup<'a>(private: &'a [u8; 32], remote: Option<&'a [u8; 32]>) -> Setup<'a> {
     Setup {
+        suite: Suite::REAL,
         protocol: IK,
         private,
         remote,
@@ -125,7 +126,7 @@ proptest! {
     fn any_bytes(message in prop::collection::vec(any::<u8>(), 0..300), xx: bool) {
         let protocol = if xx { XX } else { IK };
         let psk = (if xx { 0 } else { 2 }, &[9; 32]);
-        let setup = Setup { protocol, private: &[1; 32], remote: None, psk, prologue: b"" };
+        let setup = Setup { suite: Suite::REAL, protocol, private: &[1; 32], remote: None, psk, prologue: b"" };
         prop_assert!(Handshake::responder(&setup).unwrap().read(&message).is_err());
     }
 }

@@ -5,11 +5,10 @@
 //! tree, and hands a frame to the same children that the source expects.
 
 use crate::graph::slab::Slab;
-use crate::graph::spt::{Place, Spt, Work};
+use crate::graph::spt::{Bits, Place, Spt, Work};
 use crate::graph::view::Broadcast;
 use crate::graph::{Known, told_of};
 use crate::{Number, PeerId};
-use std::collections::BTreeSet;
 
 /// The shortest path tree of one source, over the links that carry data.
 #[derive(Debug)]
@@ -61,10 +60,11 @@ impl BroadcastTree {
     /// way to any.
     pub(crate) fn mtu(&self, known: &impl Known, members: &[Number]) -> Option<u16> {
         let mut narrowest = None;
-        let mut looked_at = BTreeSet::new();
+        let mut looked_at = Bits::default();
+        looked_at.grow(known.numbers());
         for &member in members {
             let mut at = member;
-            while let Some(parent) = self.parent(at).filter(|_| looked_at.insert(at)) {
+            while let Some(parent) = self.parent(at).filter(|_| looked_at.set(at)) {
                 let (there, back) = (told_of(known, parent, at)?, told_of(known, at, parent)?);
                 let mtu = there.mtu.min(back.mtu);
                 narrowest = Some(narrowest.map_or(mtu, |narrowest: u16| narrowest.min(mtu)));
@@ -80,8 +80,13 @@ impl BroadcastTree {
         let children = members
             .iter()
             .filter_map(|member| self.child_towards(of, *member));
-        let children: BTreeSet<PeerId> = children.filter_map(|child| known.id(child).copied()).collect();
-        children.into_iter().collect()
+        let mut children: Vec<Number> = children.collect();
+        children.sort_unstable();
+        children.dedup();
+        let ids = children.into_iter().filter_map(|child| known.id(child).copied());
+        let mut ids: Vec<PeerId> = ids.collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// The child of `of` on the way to `member`; `None` if the way does not lead over `of`.

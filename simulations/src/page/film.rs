@@ -42,6 +42,11 @@ impl Film {
         self.standing = now;
     }
 
+    /// At this moment all is as it was at the last look.
+    pub fn pass(&mut self, at_ms: u64) {
+        self.last_ms = self.last_ms.max(at_ms);
+    }
+
     /// When it was last looked at.
     #[must_use]
     pub fn last_ms(&self) -> u64 {

@@ -62,6 +62,9 @@ pub struct Scenario {
     /// When it ends. Default: when everything in it is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
+    /// What stands behind handshakes and sealed packets.
+    #[serde(default, skip_serializing_if = "Crypto::is_real")]
+    pub crypto: Crypto,
     /// Who can exchange packets.
     #[serde(default)]
     pub topology: Topology,
@@ -95,6 +98,24 @@ pub struct Scenario {
     /// What is looked at when all is over.
     #[serde(default)]
     pub rest: Rest,
+}
+
+/// What stands behind handshakes and sealed packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Crypto {
+    /// X25519 and the ciphers of the daemon.
+    #[default]
+    Real,
+    /// [`crypto::fake`]: the same lengths and refusals for a fraction of the time.
+    Fake,
+}
+
+impl Crypto {
+    #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+    fn is_real(&self) -> bool {
+        *self == Self::Real
+    }
 }
 
 /// How many routers: a number, or one to begin with and the range in which the scenario makes sense.

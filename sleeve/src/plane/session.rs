@@ -2,7 +2,7 @@
 
 use crate::wire::{self, DataHeader};
 use crypto::replay::ReplayWindow;
-use crypto::{Cipher, OpenKey, SealKey};
+use crypto::{Cipher, OpenKey, SealKey, Suite};
 use mesh::{DropReason, Instant, SecretId};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +20,8 @@ pub(crate) struct SessionParts<'a> {
     pub index: u32,
     /// The other end's receiver index.
     pub their_index: u32,
+    /// What stands behind the keys: this router's own.
+    pub suite: Suite,
     pub cipher: Cipher,
     pub secret: SecretId,
     pub initiator: bool,
@@ -68,6 +70,8 @@ impl std::fmt::Debug for Session {
 impl Session {
     pub(crate) fn new(parts: &SessionParts<'_>) -> Self {
         let cipher = parts.cipher;
+        let seal = |key| SealKey::behind(parts.suite, cipher, key);
+        let open = |key| OpenKey::behind(parts.suite, cipher, key);
         Self {
             index: parts.index,
             their_index: parts.their_index,
@@ -75,10 +79,10 @@ impl Session {
             secret: parts.secret,
             initiator: parts.initiator,
             born: parts.born,
-            seal: SealKey::new(cipher, parts.send.data),
-            open: OpenKey::new(cipher, parts.receive.data),
-            relay_seal: SealKey::new(cipher, parts.send.relay),
-            relay_open: OpenKey::new(cipher, parts.receive.relay),
+            seal: seal(parts.send.data),
+            open: open(parts.receive.data),
+            relay_seal: seal(parts.send.relay),
+            relay_open: open(parts.receive.relay),
             sealed: AtomicU64::new(0),
             relay_sealed: AtomicU64::new(0),
             window: Mutex::default(),

@@ -160,6 +160,7 @@ impl Sessions {
         let parts = SessionParts {
             index,
             their_index: keys.their_index,
+            suite: cx.config.identity.suite(),
             cipher: keys.cipher,
             secret: SecretId(keys.secret.0),
             initiator,

@@ -8,7 +8,7 @@ mod handshake;
 
 use crate::context::Context;
 use crate::message::{Keepalive, Message};
-use crate::plane::{REJECT_AFTER, Session};
+use crate::plane::{Peer, REJECT_AFTER, Session};
 use crate::{How, Via};
 use crypto::session::SessionInitiator;
 use mesh::{Instant, PeerId};
@@ -238,25 +238,21 @@ impl Sessions {
 
     /// When [`Self::tick`] is to be called.
     pub(crate) fn deadline(&self, cx: &Context, now: Instant) -> Option<Instant> {
-        let session = self.session(cx, now);
+        let peer = cx.plane.known(&self.peer);
+        let peer = peer.as_deref();
+        let session = peer.and_then(|peer| peer.sending(now));
+        let session = session.as_deref();
         // Under way already, or to be asked for by traffic once it is over.
-        let renewal = session
-            .as_ref()
-            .filter(|_| self.pending.is_none())
-            .map(|session| renewal(session));
-        let renewal = renewal.filter(|_| self.is_wanted(cx, now));
-        let end = cx
-            .plane
-            .known(&self.peer)
-            .and_then(|peer| peer.oldest())
-            .map(|born| born + REJECT_AFTER);
+        let renewal = session.filter(|_| self.pending.is_none()).map(renewal);
+        let renewal = renewal.filter(|_| self.is_wanted_with(peer, now));
+        let end = peer.and_then(Peer::oldest).map(|born| born + REJECT_AFTER);
         [
             self.pending.as_ref().map(Pending::retry_at),
             self.unconfirmed.as_ref().map(|unconfirmed| unconfirmed.at),
             self.start_at,
             self.close_at,
             renewal,
-            self.watch_at(cx, now),
+            self.watch_at(peer, session),
             end,
         ]
         .into_iter()
@@ -270,11 +266,15 @@ impl Sessions {
 
     /// Worth a session: a neighbour, or there was traffic or a direct path lately.
     fn is_wanted(&self, cx: &Context, now: Instant) -> bool {
-        let used = |peer: std::sync::Arc<crate::plane::Peer>| {
+        self.is_wanted_with(cx.plane.known(&self.peer).as_deref(), now)
+    }
+
+    fn is_wanted_with(&self, peer: Option<&Peer>, now: Instant) -> bool {
+        let used = |peer: &Peer| {
             let traffic = peer.traffic();
             peer.direct.load().is_some() || (traffic > Instant(0) && now.since(traffic) < REJECT_AFTER)
         };
-        self.neighbor.is_some() || now < self.wanted_until || cx.plane.known(&self.peer).is_some_and(used)
+        self.neighbor.is_some() || now < self.wanted_until || peer.is_some_and(used)
     }
 
     /// Starts the renewal of the session if it is old or used up.
@@ -290,12 +290,16 @@ impl Sessions {
 
     /// Sees to it that the other end still has the session, as long as there is traffic or a link.
     fn watch(&mut self, cx: &mut Context, now: Instant) {
-        if self.watch_at(cx, now).is_none_or(|at| now < at) {
-            return;
-        }
-        let Some(session) = self.session(cx, now) else {
+        let peer = cx.plane.known(&self.peer);
+        let Some(session) = peer.as_ref().and_then(|peer| peer.sending(now)) else {
             return;
         };
+        if self
+            .watch_at(peer.as_deref(), Some(&session))
+            .is_none_or(|at| now < at)
+        {
+            return;
+        }
         if now.since(last_heard(&session)) >= LOST_AFTER {
             self.asked = None;
             return self.initiate(cx, now);
@@ -305,12 +309,12 @@ impl Sessions {
     }
 
     /// When [`Self::watch`] has something to do.
-    fn watch_at(&self, cx: &Context, now: Instant) -> Option<Instant> {
+    fn watch_at(&self, peer: Option<&Peer>, session: Option<&Session>) -> Option<Instant> {
         if self.pending.is_some() || self.theirs.is_none() {
             return None;
         }
-        let heard = last_heard(&*self.session(cx, now)?);
-        let traffic = cx.plane.known(&self.peer)?.traffic();
+        let heard = last_heard(session?);
+        let traffic = peer?.traffic();
         let step = if self.asked.is_some_and(|asked| heard < asked) {
             LOST_AFTER
         } else {

@@ -236,7 +236,7 @@ impl Stage {
                 let keyring = self.world.disk(host(router)).keyring;
                 self.fresh += 1;
                 let mut random = self.world.fork("fresh identity", self.fresh);
-                let identity = crypto::Identity::generate(&mut random);
+                let identity = self.world.new_identity(&mut random);
                 self.world.set_disk(host(router), Disk::new(identity, keyring));
             }
         }

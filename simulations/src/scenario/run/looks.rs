@@ -155,7 +155,7 @@ impl Look<'_> {
     }
 
     fn converged(&self, of: &Select) -> Vec<String> {
-        let settled = self.stage.settled();
+        let settled = self.stage.sight.settled();
         let members = self.stage.truth.members();
         let wanted = self.select(of).into_iter().filter(|host| members.contains(host));
         let unsettled = wanted.filter(|host| !settled.alike.contains(host));

@@ -16,6 +16,7 @@
 //! | `acts`, `lie` | what is done |
 //! | `traffic` | frames sent, and whether each came, once |
 //! | `truth` | what the routers should know: who can reach whom |
+//! | `sight` | what routers know, looked at again only where something changed |
 //! | `looks` | whether an expectation holds now |
 //! | `settle` | how long routers took after each event |
 //! | `rest` | what must hold at rest |
@@ -27,6 +28,7 @@ mod looks;
 mod report;
 mod rest;
 mod settle;
+mod sight;
 mod stage;
 mod traffic;
 mod truth;
@@ -125,6 +127,10 @@ struct Run<'a> {
     waiting: Vec<Waiting>,
     settling: Settling,
     film: Film,
+    /// The sight that was filmed last.
+    filmed: Option<u64>,
+    /// The sight in which nothing was wrong at rest.
+    right: Option<u64>,
     failures: Vec<FailureReport>,
     look_every: Duration,
     read_logs: Vec<usize>,
@@ -150,6 +156,8 @@ impl<'a> Run<'a> {
             waiting: waiting.collect(),
             settling: Settling::new(),
             film: Film::default(),
+            filmed: None,
+            right: None,
             failures: Vec::new(),
             look_every: LOOK_EVERY * rarer.min(20),
             read_logs: Vec::new(),
@@ -213,11 +221,16 @@ impl<'a> Run<'a> {
     /// Looks at everything that is looked at now and then.
     fn look(&mut self, watch: &mut dyn Watch) {
         let now = self.now();
-        self.stage.refresh_truth();
-        let settled = self.stage.settled();
-        self.settling.look(now, self.stage.truth.members(), &settled);
-        let states = settle::states(&self.stage, &settled);
-        self.film.look(now.0 / 1000, &states, self.stage.links());
+        self.stage.refresh();
+        let Stage { truth, sight, .. } = &self.stage;
+        let version = sight.version();
+        self.settling.look(now, truth.members(), version, sight.settled());
+        if self.filmed.replace(version) == Some(version) {
+            self.film.pass(now.0 / 1000);
+        } else {
+            self.film
+                .look(now.0 / 1000, sight.states(), sight.links().iter().copied());
+        }
         if let Some(twice) = self.streams.collect(&mut self.stage) {
             self.fail("no frame comes twice", vec![twice]);
         }
@@ -304,8 +317,9 @@ impl<'a> Run<'a> {
 
     fn outcome(mut self, before: Cost) -> Outcome {
         let now = self.now();
+        self.stage.refresh();
         let total = self.stage.total_traffic();
-        let events = self.settling.finish(now, total, &self.stage);
+        let events = self.settling.finish(total);
         let figures = Figures {
             frames_sent: self.streams.sent(),
             frames_lost: self.streams.lost(),

@@ -1,25 +1,18 @@
 //! How long routers took after each event until they knew the mesh as it then was.
 
 use super::report::{Converged, EventReport};
-use super::stage::Stage;
-use crate::{HostId, RouterState, Traffic};
+use super::sight::Settled;
+use crate::{HostId, Traffic};
 use mesh::Instant;
-use std::collections::{BTreeMap, BTreeSet};
-
-/// The routers that know the mesh as it is.
-#[derive(Debug, Default)]
-pub(super) struct Settled {
-    /// They reach just those that they can.
-    pub(super) reaching: BTreeSet<HostId>,
-    /// And they hold the same records as most of them.
-    pub(super) alike: BTreeSet<HostId>,
-}
+use std::collections::BTreeMap;
 
 /// Events so far, the last one still being measured.
 #[derive(Debug, Default)]
 pub(super) struct Settling {
     done: Vec<EventReport>,
     current: Option<Current>,
+    /// The sight that was last looked at since the current event; `None`: none was.
+    seen: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -45,6 +38,7 @@ impl Settling {
             return;
         }
         self.close(traffic);
+        self.seen = None;
         self.current = Some(Current {
             at,
             what,
@@ -56,7 +50,11 @@ impl Settling {
     /// Of these routers some reach just those they should, and some of these also hold what the others hold. Those
     /// that are gone when the next event comes don't count. Records that change later, while everybody is reached,
     /// are no new convergence.
-    pub(super) fn look(&mut self, now: Instant, members: &[HostId], settled: &Settled) {
+    pub(super) fn look(&mut self, now: Instant, members: &[HostId], sight: u64, settled: &Settled) {
+        // The same sight says nothing new of the same event.
+        if self.seen.replace(sight) == Some(sight) {
+            return;
+        }
         let Some(current) = &mut self.current else { return };
         current.routers.retain(|host, _| members.contains(host));
         for host in members {
@@ -88,18 +86,8 @@ impl Settling {
     }
 
     /// What was measured.
-    pub(super) fn finish(&mut self, _now: Instant, traffic: Traffic, _stage: &Stage) -> Vec<EventReport> {
+    pub(super) fn finish(&mut self, traffic: Traffic) -> Vec<EventReport> {
         self.close(traffic);
         std::mem::take(&mut self.done)
     }
-}
-
-/// How each host's router is doing, in the order of their numbers.
-pub(super) fn states(stage: &Stage, settled: &Settled) -> Vec<RouterState> {
-    let state = |host: HostId| match stage.world.router(host) {
-        None => RouterState::Down,
-        Some(_) if settled.alike.contains(&host) => RouterState::Settled,
-        Some(_) => RouterState::Unsettled,
-    };
-    stage.world.hosts().map(state).collect()
 }

@@ -1,9 +1,10 @@
 //! A scenario's hosts, ground, wires and secrets in a world.
 
+use super::sight::Sight;
 use super::truth::Truth;
 use super::{Settings, host};
 use crate::scenario::{
-    Class as WireClass, Ground, MAIN_SECRET, Profile, RouterOptions, Scenario, ScenarioError, Select,
+    Class as WireClass, Crypto, Ground, MAIN_SECRET, Profile, RouterOptions, Scenario, ScenarioError, Select,
 };
 use crate::{ContainerId, Disk, HostId, Jitter, Options, Rate, Traffic, Wire, World};
 use crypto::{Keyring, Secret};
@@ -31,6 +32,7 @@ pub(super) struct Stage {
     pub(super) fresh: u64,
     wires: Wires,
     pub(super) truth: Truth,
+    pub(super) sight: Sight,
     violations: usize,
 }
 
@@ -52,6 +54,9 @@ impl Stage {
             return Err(wrong("peers", what));
         }
         let mut world = World::new(seed);
+        if scenario.crypto == Crypto::Fake {
+            world.fake_crypto();
+        }
         let random = world.fork("scenario", 0);
         let groups = scenario.resolved_groups(peers, &mut random.fork("groups", 0));
         let groups = groups.map_err(|what| wrong("groups", what))?;
@@ -60,6 +65,7 @@ impl Stage {
         let mut stage = Self {
             wires: Wires::new(scenario, random.fork("wires", 0).bytes()),
             truth: Truth::default(),
+            sight: Sight::default(),
             options: Vec::new(),
             dials: Vec::new(),
             first_disks: Vec::new(),

@@ -1,18 +1,26 @@
 //! What routers should know: who can reach whom, as the network is now.
 
-use super::settle::Settled;
 use super::stage::Stage;
 use crate::HostId;
+use mesh::PeerId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Who is joined with whom, directly or over others.
 #[derive(Debug, Default)]
 pub(super) struct Truth {
     is_current: bool,
+    /// Counts how often it was found anew.
+    version: u64,
     paused: BTreeSet<HostId>,
     members: Vec<HostId>,
-    /// The group of each member of the mesh: those that can reach one another over links that can be made.
-    group: BTreeMap<HostId, usize>,
+    /// The group of each host that is a member of the mesh: those that can reach one another over links that can be
+    /// made.
+    group: Vec<Option<usize>>,
+    groups: Vec<Vec<HostId>>,
+    /// The identity on each host's disk.
+    ids: Vec<PeerId>,
+    /// Hosts with the same identity: clones, disks that were put elsewhere.
+    twins: Vec<(HostId, HostId)>,
 }
 
 impl Truth {
@@ -21,9 +29,19 @@ impl Truth {
         self.is_current = false;
     }
 
+    /// Another number, another truth.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The group of a member.
+    pub(super) fn group(&self, host: HostId) -> Option<usize> {
+        self.group.get(host.0).copied().flatten()
+    }
+
     /// Whether two members can reach each other.
     pub(super) fn joins(&self, a: HostId, b: HostId) -> bool {
-        matches!((self.group.get(&a), self.group.get(&b)), (Some(a), Some(b)) if a == b)
+        self.group(a).is_some() && self.group(a) == self.group(b)
     }
 
     /// The members of the mesh that run.
@@ -32,12 +50,21 @@ impl Truth {
     }
 
     /// Groups of members that can reach one another.
-    pub(super) fn groups(&self) -> Vec<Vec<HostId>> {
-        let mut groups: BTreeMap<usize, Vec<HostId>> = BTreeMap::new();
-        for (host, group) in &self.group {
-            groups.entry(*group).or_default().push(*host);
-        }
-        groups.into_values().collect()
+    pub(super) fn groups(&self) -> &[Vec<HostId>] {
+        &self.groups
+    }
+
+    /// All hosts, each with the identity on its disk.
+    pub(super) fn ids(&self) -> impl Iterator<Item = (HostId, &PeerId)> {
+        let ids = self.ids.iter().enumerate();
+        ids.map(|(host, id)| (HostId(host), id))
+    }
+
+    /// A host that is not in the group, but whose identity is.
+    pub(super) fn is_twin(&self, host: HostId, group: usize) -> bool {
+        let is_inside = |host| self.group(host) == Some(group);
+        let mut twins = self.twins.iter();
+        !is_inside(host) && twins.any(|(one, other)| *one == host && is_inside(*other))
     }
 }
 
@@ -50,31 +77,34 @@ impl Stage {
         if self.truth.is_current && paused == self.truth.paused && members == self.truth.members {
             return;
         }
-        let mut group = BTreeMap::new();
+        let ids: Vec<_> = self.world.hosts().map(|host| self.world.id(host)).collect();
+        let mut group = vec![None; ids.len()];
+        let mut groups = Vec::new();
         let mut left: BTreeSet<_> = members.iter().copied().collect();
-        let mut number = 0;
         while let Some(first) = left.pop_first() {
             let mut front = vec![first];
-            group.insert(first, number);
+            let mut inside = vec![first];
             while let Some(host) = front.pop() {
-                let near: Vec<_> = left
-                    .iter()
-                    .copied()
-                    .filter(|other| self.can_link(host, *other))
-                    .collect();
-                for other in near {
+                let near = left.iter().copied().filter(|other| self.can_link(host, *other));
+                for other in near.collect::<Vec<_>>() {
                     left.remove(&other);
-                    group.insert(other, number);
+                    inside.push(other);
                     front.push(other);
                 }
             }
-            number += 1;
+            inside.sort_unstable();
+            inside.iter().for_each(|host| group[host.0] = Some(groups.len()));
+            groups.push(inside);
         }
         self.truth = Truth {
             is_current: true,
+            version: self.truth.version + 1,
             paused,
             members,
             group,
+            groups,
+            twins: twins(&ids),
+            ids,
         };
     }
 
@@ -82,80 +112,31 @@ impl Stage {
     /// translators are not counted on.
     fn can_link(&self, a: HostId, b: HostId) -> bool {
         let network = &self.world.network;
-        if network.wire(a, b).blocked || network.wire(b, a).blocked {
+        if network.is_blocked(a, b) || network.is_blocked(b, a) {
             return false;
         }
         if !self.world.is_open(a, b) && !self.world.is_open(b, a) {
             return false;
         }
-        let keyring = |host| self.world.router(host).map(|router| router.disk.keyring.ids());
+        let keyring = |host| self.world.router(host).map(|router| &router.disk.keyring);
         match (keyring(a), keyring(b)) {
-            (Some(a), Some(b)) => a.iter().any(|id| b.contains(id)),
+            (Some(a), Some(b)) => a.secrets().any(|secret| b.get(&secret.id()).is_some()),
             _ => false,
         }
     }
+}
 
-    /// The members that know the mesh as it is: each reaches exactly those that it can, and holds the same records.
-    pub(super) fn settled(&self) -> Settled {
-        let mut settled = Settled::default();
-        let ids: BTreeMap<_, _> = self
-            .world
-            .hosts()
-            .map(|host| (host, self.world.id(host)))
-            .collect();
-        for group in self.truth.groups() {
-            let inside: BTreeSet<_> = group.iter().copied().collect();
-            let right = group.iter().copied().filter(|host| {
-                let router = self.world.router(*host);
-                router.is_some_and(|router| {
-                    ids.iter().all(|(other, id)| {
-                        let expected = inside.contains(other) || *id == router.id();
-                        self.is_outsider(other.0)
-                            || self.is_twin(*other, &inside)
-                            || router.reaches(id) == expected
-                    })
-                })
-            });
-            let digests: Vec<_> = right
-                .filter_map(|host| Some((host, self.world.router(host)?.mesh.digest())))
-                .collect();
-            settled.reaching.extend(digests.iter().map(|(host, _)| *host));
-            let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
-            for (_, digest) in &digests {
-                *counts.entry(*digest).or_default() += 1;
-            }
-            let common = counts.iter().max_by_key(|(digest, count)| (**count, **digest));
-            let Some((&common, _)) = common else { continue };
-            let alike = digests.iter().filter(|(_, digest)| *digest == common);
-            settled.alike.extend(alike.map(|(host, _)| *host));
-        }
-        settled
+/// Pairs of hosts with the same identity, each both ways.
+fn twins(ids: &[PeerId]) -> Vec<(HostId, HostId)> {
+    let mut by_id: BTreeMap<PeerId, Vec<HostId>> = BTreeMap::new();
+    for (host, id) in ids.iter().enumerate() {
+        by_id.entry(*id).or_default().push(HostId(host));
     }
-
-    /// A host that is not in the group, but whose identity is: a clone, or a disk that was put elsewhere.
-    fn is_twin(&self, host: HostId, inside: &BTreeSet<HostId>) -> bool {
-        let id = self.world.id(host);
-        !inside.contains(&host) && inside.iter().any(|other| self.world.id(*other) == id)
-    }
-
-    /// All links that stand, the lower number first.
-    pub(super) fn links(&self) -> Vec<(u32, u32)> {
-        let by_id: BTreeMap<_, _> = self
-            .world
-            .hosts()
-            .map(|host| (self.world.id(host), host))
-            .collect();
-        let mut links = BTreeSet::new();
-        for host in self.world.running() {
-            let Some(router) = self.world.router(host) else {
-                continue;
-            };
-            for link in router.mesh.links() {
-                if let (mesh::LinkStatus::Established, Some(other)) = (link.state, by_id.get(&link.peer)) {
-                    links.insert((host.0.min(other.0) as u32, host.0.max(other.0) as u32));
-                }
-            }
-        }
-        links.into_iter().collect()
-    }
+    let same = by_id.into_values().filter(|hosts| hosts.len() > 1);
+    let pairs = same.flat_map(|hosts| {
+        let others = hosts.clone();
+        let with = move |one: HostId| others.clone().into_iter().map(move |other| (one, other));
+        hosts.into_iter().flat_map(with)
+    });
+    pairs.filter(|(one, other)| one != other).collect()
 }

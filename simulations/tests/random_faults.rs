@@ -1,0 +1,26 @@
+//! Seeds of `weft simulate swarm` that failed once, and why.
+//!
+//! Too slow for a debug build, where they are left to `.ci/run`.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
+use simulations::scenario::{Settings, run};
+use simulations::swarm::draw;
+
+/// - 3: a relay that repaired a path sent a datagram back through its source, which was taken for a nonce used again.
+/// - 63: a link that came and went at rest while broadcasts were under way.
+const SEEDS: [u64; 2] = [3, 63];
+
+#[test]
+fn seeds_that_failed_once() {
+    if cfg!(debug_assertions) {
+        println!("skipped in a debug build");
+        return;
+    }
+    for seed in SEEDS {
+        let scenario = draw(seed).unwrap();
+        let peers = scenario.peers.default;
+        let outcome = run(&scenario, Settings { peers, seed }, &mut ()).unwrap();
+        assert!(outcome.report.ok, "{}", outcome.report.table());
+    }
+}
