@@ -46,6 +46,8 @@ pub(crate) struct Host {
     pub(crate) wakings: u32,
     /// The process stands still until then.
     pub(crate) paused: Instant,
+    /// When its last router ended.
+    ended: Instant,
     /// Addresses it has had.
     moves: u32,
     pub(crate) traffic: Traffic,
@@ -96,6 +98,7 @@ impl World {
             woken: Instant(0),
             wakings: 0,
             paused: Instant(0),
+            ended: Instant(0),
             moves: 0,
             traffic: Traffic::default(),
             nat: None,
@@ -149,7 +152,9 @@ impl World {
         (place.wake, place.wakings) = (None, 0);
         let random = self.random.fork("router", host.0 as u64).fork("run", place.run);
         let (disk, options) = (place.disk.clone(), place.options.clone());
-        place.router = Some(Router::launch(now, name, place.address, disk, &options, &random));
+        let ledger = self.seen.ledger.clone();
+        let router = Router::launch(now, name, place.address, disk, &options, &random, ledger);
+        place.router = Some(router);
         self.note("launch", [host.0, 0], &[]);
         self.with_router(host, |_| ());
     }
@@ -159,6 +164,7 @@ impl World {
         let place = &mut self.hosts[host.0];
         if let Some(router) = place.router.take() {
             place.disk = router.disk;
+            place.ended = self.clock.now();
             self.note("end", [host.0, 0], &[]);
             self.abandon(host);
         }
@@ -205,6 +211,13 @@ impl World {
             [host.0, 0],
             &by.to_le_bytes(),
         );
+    }
+
+    /// How long no router has run on this host; `None`: one runs.
+    #[must_use]
+    pub fn dead_for(&self, host: HostId) -> Option<Duration> {
+        let place = &self.hosts[host.0];
+        place.router.is_none().then(|| self.now().since(place.ended))
     }
 
     /// Whether its process stands still.

@@ -337,6 +337,7 @@ impl World {
             connection.ends[end].stage = Stage::Up(id);
         }
         self.count_more(near, far, Class::Handshake, SETTLING.0, SETTLING.1);
+        self.look_at_secret(near, far, proof.secret);
         self.with_router(near, |router| router.link_up(id, link));
     }
 

@@ -54,7 +54,7 @@ impl World {
         };
         if !self.nonces.take(host, &header, sealed) {
             let at = self.now();
-            self.violations.push(Violation::NonceTwice { host, at });
+            self.violated(Violation::NonceTwice { host, at });
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Like the cores it is sans-IO: what it wants done comes out as [`Act`]s, which the world carries out. Its clock
 //! starts at zero when it is launched, as a daemon's does.
 
+use crate::invariants::{Ledger, Witness};
 use crate::shore::{News, Shore};
 use crate::tape::{Recording, Tape};
 use crate::{Disk, Port, Random};
@@ -142,6 +143,7 @@ impl Router {
         mut disk: Disk,
         options: &Options,
         random: &Random,
+        ledger: Ledger,
     ) -> Self {
         disk.epoch = disk.epoch.max(1) + 1;
         let id = PeerId(disk.identity.public());
@@ -169,6 +171,7 @@ impl Router {
             identity: disk.identity.clone(),
             keyring: keyring.clone(),
         };
+        let signer = Witness::new(signer, ledger);
         let data_key = disk.identity.data_public();
         let mut config = mesh::Config::new(id, name, data_key, disk.epoch, Arc::new(signer));
         config.instance = random.fork("instance", 0).next_u64();
@@ -180,7 +183,8 @@ impl Router {
         let seed = random.fork("core", 0).bytes();
         let recording = options.recording.as_ref();
         let tape = recording.and_then(|recording| Tape::start(recording, &mut config, seed, Instant(0)));
-        let mesh = Mesh::new(config, seed, Instant(0));
+        let mut mesh = Mesh::new(config, seed, Instant(0));
+        mesh.watch_records();
         let mut router = Self {
             mesh,
             sleeve,

@@ -5,6 +5,7 @@
 use crate::clock::Clock;
 use crate::connection::{CloseCode, Connection, Packet};
 use crate::hosts::Host;
+use crate::invariants::Seen;
 use crate::links::Number;
 use crate::nat::Nat;
 use crate::network::{Lane, Passage};
@@ -120,6 +121,7 @@ pub struct World {
     /// Keepalives and answers sent so far.
     pub(crate) lossy_count: u64,
     pub(crate) nonces: Nonces,
+    pub(crate) seen: Seen,
     trace: Trace,
     captured: Option<Vec<Captured>>,
 }
@@ -146,6 +148,7 @@ impl World {
             violations: Vec::new(),
             lossy_count: 0,
             nonces: Nonces::default(),
+            seen: Seen::default(),
             trace: Trace::default(),
             captured: None,
             random,
@@ -319,7 +322,7 @@ impl World {
         place.wakings = if place.woken == now { place.wakings + 1 } else { 0 };
         place.woken = now;
         if place.wakings == MAX_WAKINGS {
-            self.violations.push(Violation::Spins { host, at: now });
+            self.violated(Violation::Spins { host, at: now });
         }
         self.with_router(host, Router::timers);
     }
@@ -336,7 +339,9 @@ impl World {
         };
         router.set_now(now);
         work(router);
-        for act in router.take_acts() {
+        let acts = router.take_acts();
+        self.look_at_records(host);
+        for act in acts {
             self.act(host, act);
         }
         self.plan_wake(host);
