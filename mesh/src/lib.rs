@@ -74,9 +74,9 @@ mod repair;
 mod route;
 mod routed;
 mod schedule;
+mod sizes;
 mod spread;
 mod status;
-mod sizes;
 mod store;
 #[cfg(test)]
 mod testing;

@@ -220,6 +220,11 @@ impl World {
         place.router.is_none().then(|| self.now().since(place.ended))
     }
 
+    #[cfg(test)]
+    pub(crate) fn set_ended(&mut self, host: HostId, at: Instant) {
+        self.hosts[host.0].ended = at;
+    }
+
     /// Whether its process stands still.
     #[must_use]
     pub fn is_paused(&self, host: HostId) -> bool {

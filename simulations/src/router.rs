@@ -10,7 +10,7 @@ use crate::{Disk, Port, Random};
 use crypto::{Cipher, Keyring};
 use mesh::{Drops, Input, Instant, LinkId, Mesh, Output, Packet, PeerId, Vni};
 use rand_core::RngCore;
-use sleeve::{KeySigner, Plane, PlaneConfig, Scratch, Sleeve};
+use sleeve::{Plane, PlaneConfig, Scratch, Sleeve};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -167,11 +167,8 @@ impl Router {
         };
         let keys = Box::new(random.fork("keys", 0));
         let sleeve = Sleeve::new(config, plane.clone(), keys, Instant(0));
-        let signer = KeySigner {
-            identity: disk.identity.clone(),
-            keyring: keyring.clone(),
-        };
-        let signer = Witness::new(signer, ledger);
+        let (identity, secrets) = (disk.identity.clone(), keyring.clone());
+        let signer = Witness::of(identity, secrets, ledger);
         let data_key = disk.identity.data_public();
         let mut config = mesh::Config::new(id, name, data_key, disk.epoch, Arc::new(signer));
         config.instance = random.fork("instance", 0).next_u64();

@@ -16,6 +16,8 @@
 mod records;
 mod secrets;
 mod sizes;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use records::{Ledger, Witness};
 

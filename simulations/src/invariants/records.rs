@@ -6,10 +6,11 @@
 
 use super::Violation;
 use crate::{HostId, World};
+use crypto::{Identity, Keyring};
 use mesh::{Admission, PeerId, SecretId, Signer, Stamp};
 use sleeve::KeySigner;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// The kind of a record in which a router says who it is.
 const INFO: u8 = 1;
@@ -40,13 +41,26 @@ impl Ledger {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sign(&self, stamp: Stamp) {
+    pub(super) fn sign(&self, stamp: Stamp) {
         let mut signed = self.lock();
         let number = signed.keys.len();
         let key = signed.keys.entry((stamp.origin, stamp.kind, stamp.subkey));
         let versions = Vec::new();
         let key = key.or_insert(Key { number, versions });
         key.versions.push(stamp.version);
+    }
+
+    /// The number of a key, and the place of its last version, counted from one.
+    #[cfg(test)]
+    pub(super) fn last(&self, key: (PeerId, u8, u64)) -> (usize, u32) {
+        let signed = self.lock();
+        let key = &signed.keys[&key];
+        (key.number, key.versions.len() as u32)
+    }
+
+    #[cfg(test)]
+    pub(super) fn forget_secrets(&self, origin: PeerId) {
+        self.lock().secrets.insert(origin, BTreeSet::new());
     }
 
     /// Identities that ever said who they are.
@@ -62,7 +76,8 @@ pub(crate) struct Witness {
 }
 
 impl Witness {
-    pub(crate) fn new(signer: KeySigner, ledger: Ledger) -> Self {
+    pub(crate) fn of(identity: Arc<Identity>, keyring: Arc<RwLock<Keyring>>, ledger: Ledger) -> Self {
+        let signer = KeySigner { identity, keyring };
         Self { signer, ledger }
     }
 }
@@ -104,7 +119,7 @@ pub(super) struct Latest(BTreeMap<HostId, (u64, Vec<u32>)>);
 
 impl Latest {
     /// The last version of a key at a host: its place in the ledger, counted from one; zero: none.
-    fn of(&mut self, host: HostId, run: u64, key: usize) -> &mut u32 {
+    pub(super) fn of(&mut self, host: HostId, run: u64, key: usize) -> &mut u32 {
         let (known, latest) = self.0.entry(host).or_default();
         if *known != run {
             (*known, *latest) = (run, Vec::new());
@@ -132,7 +147,8 @@ impl World {
         for stamp in taken {
             let Stamp { origin, kind, .. } = stamp;
             let key = signed.keys.get(&(origin, kind, stamp.subkey));
-            let place = key.and_then(|key| key.versions.iter().rposition(|version| *version == stamp.version));
+            let place =
+                key.and_then(|key| key.versions.iter().rposition(|version| *version == stamp.version));
             let (Some(key), Some(place)) = (key, place) else {
                 found.push(Violation::Forged { host, at, origin });
                 continue;
@@ -151,7 +167,8 @@ impl World {
             }
             *latest = u32::try_from(place + 1).unwrap_or(u32::MAX);
             let had = signed.secrets.get(&origin);
-            let knows = |had: &BTreeSet<SecretId>| keyring.ids().iter().any(|id| had.contains(&SecretId(id.0)));
+            let knows =
+                |had: &BTreeSet<SecretId>| keyring.ids().iter().any(|id| had.contains(&SecretId(id.0)));
             if kind == INFO && !had.is_some_and(knows) {
                 found.push(Violation::Stranger { host, at, origin });
             }

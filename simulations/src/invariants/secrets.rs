@@ -19,6 +19,13 @@ const CROSSING: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Sessions(BTreeMap<(HostId, u64, PeerId), Instant>);
 
+#[cfg(test)]
+impl Sessions {
+    pub(super) fn note(&mut self, whose: (HostId, u64, PeerId), born: Instant) {
+        self.0.insert(whose, born);
+    }
+}
+
 /// Since when a link or session is seen that is one no more.
 #[derive(Debug, Default)]
 pub(super) struct Apart(BTreeMap<(HostId, PeerId, &'static str), Instant>);

@@ -85,9 +85,7 @@ mod tests {
     fn some_pieces_are_nearly_real() {
         let mut random = Random::new(1);
         let real = vec![vec![7; 100]];
-        let pieces: Vec<_> = (0..1000)
-            .map(|_| piece(&mut random, &real, usize::MAX))
-            .collect();
+        let pieces: Vec<_> = (0..1000).map(|_| piece(&mut random, &real, usize::MAX)).collect();
         let near = |piece: &&Vec<u8>| piece.iter().filter(|byte| **byte == 7).count() >= 96;
         assert!((400..700).contains(&pieces.iter().filter(near).count()));
         assert!(pieces.iter().all(|piece| *piece != real[0]));

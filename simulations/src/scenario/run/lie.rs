@@ -7,7 +7,6 @@ use crate::invariants::Witness;
 use crate::scenario::LieKind;
 use crypto::{Identity, Keyring};
 use mesh::{Forged, Packet, PeerId, PeerInfo, Signer};
-use sleeve::KeySigner;
 use std::sync::{Arc, RwLock};
 
 /// Lies are told in so many portions.
@@ -121,6 +120,6 @@ impl Stage {
     /// What a liar signs is genuine all the same.
     fn signer(&self, identity: Arc<Identity>, keyring: Keyring) -> Witness {
         let keyring = Arc::new(RwLock::new(keyring));
-        Witness::new(KeySigner { identity, keyring }, self.world.ledger())
+        Witness::of(identity, keyring, self.world.ledger())
     }
 }

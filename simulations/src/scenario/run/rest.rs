@@ -454,4 +454,37 @@ mod tests {
         let costs = cheapest(a, &edges, delay);
         assert_eq!((costs[&b], costs[&c]), (3000, 7000));
     }
+
+    fn stage() -> Stage {
+        let text = "name = \"x\"\nabout = \"x\"\npeers = 3\n";
+        let scenario = crate::scenario::Scenario::parse(text).unwrap();
+        let settings = crate::scenario::Settings { peers: 3, seed: 1 };
+        let mut stage = Stage::new(&scenario, settings).unwrap();
+        (0..3).for_each(|router| stage.launch(router));
+        stage.refresh_truth();
+        stage
+    }
+
+    #[test]
+    fn missing_links_are_noticed() {
+        let mut stage = stage();
+        assert_eq!(stage.miscounted().len(), 3);
+        stage.world.run(Duration::from_secs(5));
+        assert_eq!(stage.badly_linked(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_dead_who_are_known_for_too_long_are_noticed() {
+        let mut stage = stage();
+        stage.world.run(Duration::from_secs(700));
+        stage.world.crash(HostId(2));
+        stage.refresh_truth();
+        stage.world.run(Duration::from_secs(10));
+        assert_eq!(stage.ghosts(), Vec::<String>::new());
+        stage.world.set_ended(HostId(2), mesh::Instant(0));
+        assert_eq!(
+            stage.ghosts(),
+            ["router 0 still knows 2", "router 1 still knows 2"]
+        );
+    }
 }
