@@ -353,6 +353,7 @@ impl Router {
     pub(crate) fn set_addresses(&mut self, addresses: Vec<SocketAddr>) {
         self.feed(Input::Addresses(addresses.clone()));
         self.feed_sleeve(sleeve::Input::Addresses(addresses));
+        self.drain();
     }
 
     /// Attaches a container's port, now and after every restart with this disk.
