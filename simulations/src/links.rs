@@ -321,6 +321,12 @@ impl World {
             return;
         };
         let (near, address) = (connection.ends[end].host, connection.ends[end].remote);
+        let router = self.hosts[near.0].router.as_ref();
+        if router.is_some_and(|router| router.disk.keyring.get(&proof.secret).is_none()) {
+            // It was retired while the handshake went on.
+            let theirs = proof.secret;
+            return self.refuse_link(number, end, LinkError::UnknownSecret { theirs });
+        }
         let far = connection.ends[1 - end].host;
         let target = connection.target.clone();
         let link = NewLink {
