@@ -333,6 +333,7 @@ impl<'a> Run<'a> {
             frames_sent: self.streams.sent(),
             frames_lost: self.streams.lost(),
             frames_twice: self.streams.twice(),
+            frames_unwell_converging: self.streams.unwell_in(&converging(&events, now)),
             messages_per_router: self.stage.per_router(total.all_sent().messages),
             bytes_per_router: self.stage.per_router(total.control_bytes() / 2),
             // What panicked is in no state to be asked for anything.
@@ -369,6 +370,19 @@ impl Waiting {
             self.churn_before = Some(stage.churn());
         }
     }
+}
+
+/// From each event until all knew the mesh as it then was, or to the next event.
+fn converging(events: &[EventReport], end: Instant) -> Vec<(Instant, Instant)> {
+    let starts = events.iter().map(|event| Instant(event.at_ms * 1000));
+    let ends = starts.clone().skip(1).chain([end]);
+    let spans = events.iter().zip(starts.zip(ends));
+    spans
+        .map(|(event, (start, end))| {
+            let took = event.converged_ms.max.map(Duration::from_millis);
+            (start, took.map_or(end, |took| start + took))
+        })
+        .collect()
 }
 
 /// What a panic said.
