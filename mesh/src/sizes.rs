@@ -23,7 +23,6 @@ impl Size {
 
 impl Mesh {
     /// All that grows with what others say, when an input has been handled and its outputs are drained.
-    #[must_use]
     pub fn sizes(&self) -> impl Iterator<Item = Size> {
         let links = self.links.iter().count();
         let parts = [
