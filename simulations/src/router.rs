@@ -167,8 +167,7 @@ impl Router {
         };
         let keys = Box::new(random.fork("keys", 0));
         let sleeve = Sleeve::new(config, plane.clone(), keys, Instant(0));
-        let (identity, secrets) = (disk.identity.clone(), keyring.clone());
-        let signer = Witness::of(identity, secrets, ledger);
+        let signer = Witness::of(id, disk.signer(&keyring), ledger);
         let data_key = disk.identity.data_public();
         let mut config = mesh::Config::new(id, name, data_key, disk.epoch, Arc::new(signer));
         config.instance = random.fork("instance", 0).next_u64();

@@ -6,11 +6,9 @@
 
 use super::Violation;
 use crate::{HostId, World};
-use crypto::{Identity, Keyring};
 use mesh::{Admission, PeerId, SecretId, Signer, Stamp};
-use sleeve::KeySigner;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The kind of a record in which a router says who it is.
 const INFO: u8 = 1;
@@ -71,14 +69,15 @@ impl Ledger {
 
 /// Signs for a router, and has it noted.
 pub(crate) struct Witness {
-    signer: KeySigner,
+    own: PeerId,
+    signer: Box<dyn Signer>,
     ledger: Ledger,
 }
 
 impl Witness {
-    pub(crate) fn of(identity: Arc<Identity>, keyring: Arc<RwLock<Keyring>>, ledger: Ledger) -> Self {
-        let signer = KeySigner { identity, keyring };
-        Self { signer, ledger }
+    pub(crate) fn of(own: PeerId, signer: impl Signer + 'static, ledger: Ledger) -> Self {
+        let signer = Box::new(signer);
+        Self { own, signer, ledger }
     }
 }
 
@@ -93,9 +92,8 @@ impl Signer for Witness {
 
     fn admissions(&self) -> Vec<Admission> {
         let admissions = self.signer.admissions();
-        let own = PeerId(self.signer.identity.public());
         let mut signed = self.ledger.lock();
-        let secrets = signed.secrets.entry(own).or_default();
+        let secrets = signed.secrets.entry(self.own).or_default();
         secrets.extend(admissions.iter().map(|admission| admission.secret));
         admissions
     }

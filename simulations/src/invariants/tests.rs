@@ -168,9 +168,12 @@ fn a_witness_signs_as_the_router_does() {
     let mut random = world.fork("test", 0);
     let identity = Arc::new(crypto::Identity::generate(&mut random));
     let keyring = Arc::new(RwLock::new(Keyring::new(vec![world.main_secret()]).unwrap()));
-    let witness = Witness::of(identity.clone(), keyring.clone(), world.ledger());
+    let signer = || KeySigner {
+        identity: identity.clone(),
+        keyring: keyring.clone(),
+    };
     let origin = PeerId(identity.public());
-    let plain = KeySigner { identity, keyring };
+    let (plain, witness) = (signer(), Witness::of(origin, signer(), world.ledger()));
     assert_eq!(plain.sign(b"x"), witness.sign(b"x"));
     assert_eq!(plain.admissions(), witness.admissions());
     assert_eq!(plain.hash(b"x"), witness.hash(b"x"));

@@ -7,6 +7,7 @@ use crate::invariants::Witness;
 use crate::scenario::LieKind;
 use crypto::{Identity, Keyring};
 use mesh::{Forged, Packet, PeerId, PeerInfo, Signer};
+use sleeve::KeySigner;
 use std::sync::{Arc, RwLock};
 
 /// Lies are told in so many portions.
@@ -120,6 +121,7 @@ impl Stage {
     /// What a liar signs is genuine all the same.
     fn signer(&self, identity: Arc<Identity>, keyring: Keyring) -> Witness {
         let keyring = Arc::new(RwLock::new(keyring));
-        Witness::of(identity, keyring, self.world.ledger())
+        let id = PeerId(identity.public());
+        Witness::of(id, KeySigner { identity, keyring }, self.world.ledger())
     }
 }
