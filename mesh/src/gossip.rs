@@ -167,6 +167,14 @@ impl Mesh {
             self.close_all(now, &peer, "its secret is no longer valid");
             self.forget_origin(now, &peer);
         }
+        if self.own.has_retired() {
+            // Who has a link, but never said who it is, may have known only the one that is gone.
+            let silent = self.links.iter().map(|link| link.peer);
+            let silent: Vec<PeerId> = silent.filter(|peer| self.store.info(peer).is_none()).collect();
+            for peer in silent {
+                self.close_all(now, &peer, "it never showed that it knows a secret that is valid");
+            }
+        }
     }
 
     /// Shows a new neighbour who we are, so that it takes in what we say next.

@@ -28,7 +28,7 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `mesh`, `event`, `config`, `status` | the core's face: inputs, outputs, settings, views |
+//! | `mesh`, `event`, `config`, `status`, `sizes` | the core's face: inputs, outputs, settings, views |
 //! | `id`, `time`, `drops`, `bucket`, `outbox` | small things used everywhere |
 //! | `wire`, `packet` | messages between neighbours |
 //! | `link/`, `neighbor` | links: greeting, keepalives, rivals; what the core does when they change |
@@ -74,6 +74,7 @@ mod repair;
 mod route;
 mod routed;
 mod schedule;
+mod sizes;
 mod spread;
 mod status;
 mod store;
@@ -96,8 +97,9 @@ pub use graph::Trial;
 pub use id::{InvalidName, LinkId, LinkLabel, Mac, PeerId, PeerName, SecretId, ShortId, Vni};
 pub use mesh::Mesh;
 pub use packet::Packet;
-pub use record::{Admission, PeerInfo, Signer};
+pub use record::{Admission, PeerInfo, Signer, Stamp};
 pub use route::{DirectPath, LABEL_REST, Labels, MAX_LABELS, RELAY_COST_US, Route};
+pub use sizes::Size;
 pub use status::{Knowledge, LinkStatus, LinkView, PeerView, TargetState, TargetView};
 pub use time::Instant;
 pub use topology::{Adjacency, Delay, Topology};

@@ -31,6 +31,11 @@ impl Outbox {
         self.queue.pop_front()
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Sends a message on the ordered stream of a link.
     pub(crate) fn send(&mut self, link: LinkId, message: Message) {
         self.carry(link, Packet::new(message));

@@ -114,6 +114,15 @@ impl Own {
         self.info.clone()
     }
 
+    /// True if a secret that the last `PeerInfo` shows is not valid any more.
+    pub(crate) fn has_retired(&self) -> bool {
+        let valid = self.signer.admissions();
+        self.info
+            .admissions
+            .iter()
+            .any(|admission| !valid.contains(admission))
+    }
+
     /// Everywhere others may dial: what the driver says, then what neighbours observed.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         let mut all: Vec<SocketAddr> = Vec::new();

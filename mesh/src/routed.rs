@@ -6,7 +6,7 @@
 use crate::bucket::Bucket;
 use crate::outbox::Outbox;
 use crate::wire::{Blob, Message, Routed};
-use crate::{DropReason, Instant, LinkId, MAX_PAYLOAD, Output, PeerId};
+use crate::{DropReason, Instant, LinkId, MAX_PAYLOAD, Output, PeerId, Size};
 use std::collections::BTreeMap;
 
 /// Longest path.
@@ -23,6 +23,11 @@ const MAX_BUCKETS: usize = 8192;
 pub(crate) struct Limits(BTreeMap<(PeerId, PeerId), Bucket>);
 
 impl Limits {
+    /// Origins that are watched.
+    pub(crate) fn size(&self) -> Size {
+        Size::new("origins whose rate is watched", self.0.len(), MAX_BUCKETS)
+    }
+
     fn allow(&mut self, now: Instant, neighbor: PeerId, origin: PeerId) -> bool {
         if self.0.len() >= MAX_BUCKETS && !self.0.contains_key(&(neighbor, origin)) {
             self.0.retain(|_, bucket| !bucket.is_full(now));

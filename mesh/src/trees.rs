@@ -17,7 +17,7 @@ use crate::graph::Known;
 use crate::graph::spt::Work;
 use crate::graph::told::Links;
 use crate::route::BroadcastTree;
-use crate::{Instant, Number, PeerId, Registry, Topology, Vni};
+use crate::{Instant, Number, PeerId, Registry, Size, Topology, Vni};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -88,6 +88,11 @@ impl Trees {
             used: BTreeMap::new(),
             seen: None,
         }
+    }
+
+    /// Others' trees.
+    pub(crate) fn size(&self) -> Size {
+        Size::new("trees of others", self.used.len(), MAX_TREES_USED)
     }
 
     /// True if the membership of a network that has, had or is to have trees may have changed since they were

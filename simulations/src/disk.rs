@@ -2,8 +2,9 @@
 
 use crypto::{Identity, Keyring};
 use mesh::{Mac, Vni};
+use sleeve::KeySigner;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 /// A router's state directory. A copy of it is a backup; put back later it is an old disk, put into another host
 /// it is a clone.
@@ -42,6 +43,14 @@ impl Disk {
             epoch: 0,
             targets: Vec::new(),
             ports: Vec::new(),
+        }
+    }
+
+    /// What signs by its identity and judges by these secrets.
+    pub(crate) fn signer(&self, keyring: &Arc<RwLock<Keyring>>) -> KeySigner {
+        KeySigner {
+            identity: Arc::clone(&self.identity),
+            keyring: Arc::clone(keyring),
         }
     }
 }

@@ -46,6 +46,8 @@ pub(crate) struct Host {
     pub(crate) wakings: u32,
     /// The process stands still until then.
     pub(crate) paused: Instant,
+    /// When its last router ended.
+    ended: Instant,
     /// Addresses it has had.
     moves: u32,
     pub(crate) traffic: Traffic,
@@ -112,6 +114,7 @@ impl World {
             woken: Instant(0),
             wakings: 0,
             paused: Instant(0),
+            ended: Instant(0),
             moves: 0,
             traffic: Traffic::default(),
             nat: None,
@@ -165,6 +168,7 @@ impl World {
         (place.wake, place.wakings) = (None, 0);
         let random = self.random.fork("router", host.0 as u64).fork("run", place.run);
         let (disk, options) = (place.disk.clone(), place.options.clone());
+        let ledger = self.seen.ledger.clone();
         place.router = Some(Router::launch(
             now,
             name,
@@ -172,7 +176,7 @@ impl World {
             disk,
             &options,
             &random,
-            &self.verdicts,
+            (&self.verdicts, ledger),
         ));
         self.note("launch", [host.0, 0], &[]);
         self.with_router(host, |_| ());
@@ -183,6 +187,7 @@ impl World {
         let place = &mut self.hosts[host.0];
         if let Some(router) = place.router.take() {
             place.disk = router.disk;
+            place.ended = self.clock.now();
             self.note("end", [host.0, 0], &[]);
             self.abandon(host);
         }
@@ -229,6 +234,18 @@ impl World {
             [host.0, 0],
             &by.to_le_bytes(),
         );
+    }
+
+    /// How long no router has run on this host; `None`: one runs.
+    #[must_use]
+    pub fn dead_for(&self, host: HostId) -> Option<Duration> {
+        let place = &self.hosts[host.0];
+        place.router.is_none().then(|| self.now().since(place.ended))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_ended(&mut self, host: HostId, at: Instant) {
+        self.hosts[host.0].ended = at;
     }
 
     /// Whether its process stands still.

@@ -47,7 +47,7 @@
 //! | `settled` | who knows all there is to know |
 //! | `big/` | worlds of ten thousand routers, of cores alone |
 //! | `page` | a run as one HTML file |
-//! | `invariants`, `nonces`, `expect` | what must hold always, and what at rest |
+//! | `invariants/`, `nonces`, `expect` | what must hold always, and what at rest |
 
 mod big;
 mod clock;
@@ -86,7 +86,7 @@ pub use cost::Cost;
 pub use disk::{Disk, Port};
 pub use expect::Failure;
 pub use hosts::{ContainerId, HostId};
-pub use invariants::Violation;
+pub use invariants::{LOOK_EVERY, Violation};
 pub use nat::{NatId, NatKind, NatOptions};
 pub use network::{Jitter, Network, Rate, Wire};
 pub use page::{Film, LinkLife, Page, PageEvent, PageFailure, State as RouterState};

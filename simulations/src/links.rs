@@ -320,6 +320,12 @@ impl World {
             return;
         };
         let (near, address) = (connection.ends[end].host, connection.ends[end].remote);
+        let router = self.hosts[near.0].router.as_ref();
+        if router.is_some_and(|router| router.disk.keyring.get(&proof.secret).is_none()) {
+            // It was retired while the handshake went on.
+            let theirs = proof.secret;
+            return self.refuse_link(number, end, LinkError::UnknownSecret { theirs });
+        }
         let far = connection.ends[1 - end].host;
         let target = connection.target.clone();
         let link = NewLink {
@@ -336,6 +342,7 @@ impl World {
             connection.ends[end].stage = Stage::Up(id);
         }
         self.count_more(near, far, Class::Handshake, SETTLING.0, SETTLING.1);
+        self.look_at_secret(near, far, proof.secret);
         self.with_router(near, |router| router.link_up(id, link));
     }
 

@@ -79,7 +79,7 @@ impl World {
         };
         if !self.nonces.take(host, to, &header, sealed) {
             let at = self.now();
-            self.violations.push(Violation::NonceTwice { host, at });
+            self.violated(Violation::NonceTwice { host, at });
         }
     }
 

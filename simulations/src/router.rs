@@ -3,6 +3,7 @@
 //! Like the cores it is sans-IO: what it wants done comes out as [`Act`]s, which the world carries out. Its clock
 //! starts at zero when it is launched, as a daemon's does.
 
+use crate::invariants::{Ledger, Witness};
 use crate::shore::{News, Shore};
 use crate::tape::{Recording, Tape};
 use crate::verdicts::Verdicts;
@@ -10,7 +11,7 @@ use crate::{Disk, Port, Random};
 use crypto::{Cipher, Keyring};
 use mesh::{Drops, Input, Instant, LinkId, Mesh, Output, Packet, PeerId, Vni};
 use rand_core::RngCore;
-use sleeve::{KeySigner, Plane, PlaneConfig, Scratch, Sleeve};
+use sleeve::{Plane, PlaneConfig, Scratch, Sleeve};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -149,7 +150,7 @@ impl Router {
         mut disk: Disk,
         options: &Options,
         random: &Random,
-        verdicts: &Arc<Verdicts>,
+        (verdicts, ledger): (&Arc<Verdicts>, Ledger),
     ) -> Self {
         disk.epoch = disk.epoch.max(1) + 1;
         let id = PeerId(disk.identity.public());
@@ -173,10 +174,7 @@ impl Router {
         };
         let keys = Box::new(random.fork("keys", 0));
         let sleeve = Sleeve::new(config, plane.clone(), keys, Instant(0));
-        let signer = verdicts.shared(KeySigner {
-            identity: disk.identity.clone(),
-            keyring: keyring.clone(),
-        });
+        let signer = Witness::of(id, verdicts.shared(disk.signer(&keyring)), ledger);
         let data_key = disk.identity.data_public();
         let mut config = mesh::Config::new(id, name, data_key, disk.epoch, Arc::new(signer));
         config.instance = random.fork("instance", 0).next_u64();
@@ -188,7 +186,8 @@ impl Router {
         let seed = random.fork("core", 0).bytes();
         let recording = options.recording.as_ref();
         let tape = recording.and_then(|recording| Tape::start(recording, &mut config, seed, Instant(0)));
-        let mesh = Mesh::new(config, seed, Instant(0));
+        let mut mesh = Mesh::new(config, seed, Instant(0));
+        mesh.watch_records();
         let mut router = Self {
             mesh,
             sleeve,
@@ -404,6 +403,7 @@ impl Router {
     pub(crate) fn set_addresses(&mut self, addresses: Vec<SocketAddr>) {
         self.feed(Input::Addresses(addresses.clone()));
         self.feed_sleeve(sleeve::Input::Addresses(addresses));
+        self.drain();
     }
 
     /// Attaches a container's port, now and after every restart with this disk.

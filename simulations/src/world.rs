@@ -5,6 +5,7 @@
 use crate::clock::Clock;
 use crate::connection::{CloseCode, Connections, Packet};
 use crate::hosts::Host;
+use crate::invariants::Seen;
 use crate::links::Number;
 use crate::nat::Nat;
 use crate::network::{Lanes, Passage};
@@ -125,6 +126,7 @@ pub struct World {
     pub(crate) fake_crypto: bool,
     /// What routers found of signatures.
     pub(crate) verdicts: Arc<Verdicts>,
+    pub(crate) seen: Seen,
     trace: Trace,
     captured: Option<Vec<Captured>>,
 }
@@ -152,6 +154,7 @@ impl World {
             nonces: Nonces::default(),
             fake_crypto: false,
             verdicts: Arc::default(),
+            seen: Seen::default(),
             trace: Trace::default(),
             captured: None,
             random,
@@ -325,7 +328,7 @@ impl World {
         place.wakings = if place.woken == now { place.wakings + 1 } else { 0 };
         place.woken = now;
         if place.wakings == MAX_WAKINGS {
-            self.violations.push(Violation::Spins { host, at: now });
+            self.violated(Violation::Spins { host, at: now });
         }
         self.with_router(host, Router::timers);
     }
@@ -343,6 +346,7 @@ impl World {
         router.set_now(now);
         work(router);
         let mut acts = router.take_acts();
+        self.look_at_records(host);
         for act in acts.drain(..) {
             self.act(host, act);
         }

@@ -5,6 +5,7 @@ use super::handshake::{Proven, closed};
 use super::{CloseCode, Event};
 use crate::net::canonical;
 use bytes::Bytes;
+use crypto::secret::SecretId;
 use mesh::{LinkId, MAX_MESSAGE, PeerId};
 use quinn::{Connection, RecvStream, SendStream};
 use std::net::SocketAddr;
@@ -28,6 +29,8 @@ pub(crate) struct LinkHandle {
     pub(crate) address: SocketAddr,
     /// The data key that the other end proved to hold.
     pub(crate) data_public: [u8; 32],
+    /// The secret that it proved to know.
+    pub(crate) secret: SecretId,
     connection: Connection,
     messages: mpsc::UnboundedSender<Vec<u8>>,
     backlog: Arc<AtomicUsize>,
@@ -76,6 +79,7 @@ pub(crate) fn start(
         peer,
         address: canonical(connection.remote_address()),
         data_public: proven.proof.data_public,
+        secret: proven.proof.secret,
         connection,
         messages,
         backlog,

@@ -2,12 +2,13 @@
 
 use super::{Kept, PortOutcome, Router};
 use crate::control::Command;
+use crate::link::{CloseCode, LinkHandle};
 use crate::{data, link};
 use fastpath::watch::Watcher;
 use fastpath::{Tap, names, underlay};
 use mesh::{DropReason, Input};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
@@ -136,6 +137,9 @@ impl Router {
                 direction,
                 target,
             } => {
+                if self.is_retired(&handle) {
+                    return self.refuse_retired(handle, target);
+                }
                 let (link, peer, address) = (handle.id, handle.peer, handle.address);
                 self.links.insert(link, handle);
                 self.know_linked();
@@ -174,6 +178,22 @@ impl Router {
                 self.learn_addresses();
             }
             link::Event::Refused { reason, detail } => self.refused(reason, &detail),
+        }
+    }
+
+    /// True if the secret by which a link came up was retired while its handshake went on.
+    fn is_retired(&self, handle: &LinkHandle) -> bool {
+        let keyring = self.keyring.read().unwrap_or_else(PoisonError::into_inner);
+        keyring.get(&handle.secret).is_none()
+    }
+
+    fn refuse_retired(&mut self, handle: LinkHandle, target: Option<String>) {
+        let error = "the secret was retired during the handshake";
+        handle.close(CloseCode::SecretRefused, error);
+        self.refused(DropReason::SecretRefused, &format!("{}: {error}", handle.address));
+        if let Some(target) = target {
+            let (error, own) = (error.to_owned(), false);
+            self.feed(Input::DialFailed { target, error, own });
         }
     }
 

@@ -1,10 +1,11 @@
-//! `weft simulate` as its users call it: the page it writes, in a real browser where one is installed.
+//! `weft simulate` as its users call it: what it prints, and the page it writes, in a real browser where one is installed.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[allow(unreachable_pub, reason = "shared with the simulator's tests")]
 #[path = "../../../simulations/tests/common/browser.rs"]
 mod browser;
+mod output;
 
 use serde_json::Value;
 use std::path::Path;

@@ -390,6 +390,21 @@ impl Connector {
         hold.is_none_or(|hold| !hold.is_surplus || now >= hold.since + SETTLED)
     }
 
+    /// Targets, whoever named them.
+    pub(crate) fn size(&self) -> crate::Size {
+        crate::Size::new("targets", self.targets.iter().count(), targets::MAX_TARGETS)
+    }
+
+    /// Links at rest, at least (if there are so many others) and at most.
+    pub(crate) fn link_bounds(&self) -> (usize, usize) {
+        let bounds = &self.bounds;
+        match self.mode {
+            Mode::Full => (bounds.bounded, bounds.hard),
+            Mode::Bounded => (bounds.enough, bounds.most),
+            Mode::Given => (0, usize::MAX),
+        }
+    }
+
     /// All targets, in the order of their texts.
     pub(crate) fn targets(&self) -> impl Iterator<Item = (&TargetId, &Target)> {
         self.targets.iter()

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Targets of any kind.
-const MAX_TARGETS: usize = 16_384;
+pub(super) const MAX_TARGETS: usize = 16_384;
 /// Routers that are not to be discovered.
 const MAX_FORGOTTEN: usize = 4096;
 /// Addresses of one router that are dialled at a time.

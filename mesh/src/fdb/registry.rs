@@ -7,7 +7,7 @@
 
 use super::local::{Full, Local};
 use super::{Fdb, FdbChange, MAX_CHUNK_ENTRIES, MAX_CHUNKS, MAX_ENTRY_ADDRESSES, MacsBody, is_unicast};
-use crate::{Mac, PeerId, Vni};
+use crate::{Mac, PeerId, Size, Vni};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -65,6 +65,11 @@ impl Registry {
             refused: 0,
             membership: 0,
         }
+    }
+
+    /// Claims of addresses.
+    pub(crate) fn size(&self) -> Size {
+        Size::new("claims of MAC addresses", self.entries, MAX_ENTRIES)
     }
 
     /// A port of this router appeared, or has other addresses now. Doing it twice changes nothing. Group addresses

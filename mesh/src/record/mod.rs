@@ -1,12 +1,16 @@
 //! Signed records: everything routers tell all others travels as one of these.
 //!
 //! A record is made and signed by its origin, kept and forwarded verbatim by everybody, and replaced only by a
-//! newer one of the same [`Key`]. [`signed`] is the envelope, [`body`] what known kinds carry inside.
+//! newer one of the same [`Key`]. [`signed`] is the envelope, [`body`] what known kinds carry inside,
+//! [`stamp`] what those see who watch.
 
 pub(crate) mod body;
 pub(crate) mod signed;
+mod stamp;
 
 pub(crate) use signed::{Key, Record, RecordError, Version};
+
+pub use stamp::Stamp;
 
 use crate::{PeerId, PeerName, SecretId};
 use serde::{Deserialize, Serialize};

@@ -13,7 +13,7 @@ use super::{MAX_LABELS, Route, first_mtu, route_over, tree_path};
 use crate::graph::search::search;
 use crate::graph::spt::{Bits, View};
 use crate::graph::{Graph, Known};
-use crate::{Instant, LinkLabel, Number, PeerId};
+use crate::{Instant, LinkLabel, Number, PeerId, Size};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -50,6 +50,11 @@ pub(crate) struct Detours {
 }
 
 impl Detours {
+    /// Ways that were told.
+    pub(crate) fn size(&self) -> Size {
+        Size::new("ways round neighbours", self.told.len(), MAX_DETOURS)
+    }
+
     /// Looks whether the changes that trees are being brought up to date with have to do with them.
     pub(crate) fn note(&mut self, now: Instant, graph: &Graph) {
         let Some(own) = graph.own() else { return };

@@ -113,7 +113,6 @@ impl Missing {
     }
 
     /// How many there are.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.marks.len()
     }

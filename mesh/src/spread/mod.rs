@@ -19,7 +19,7 @@ pub(crate) mod recent;
 mod repair;
 
 use crate::wire::{Marks, News};
-use crate::{Instant, LinkId, PeerId};
+use crate::{Instant, LinkId, PeerId, Size};
 use missing::Missing;
 use recent::{Had, Recent, Slot};
 use std::collections::{BTreeMap, VecDeque};
@@ -90,6 +90,15 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
+    /// Records and marks that are remembered.
+    pub(crate) fn sizes(&self) -> [Size; 2] {
+        let recent = usize::try_from(self.recent.end() - self.recent.first()).unwrap_or(usize::MAX);
+        [
+            Size::new("recent records", recent, recent::MAX_RECENT),
+            Size::new("missing records", self.missing.len(), missing::MAX_MISSING),
+        ]
+    }
+
     /// This link with a neighbour is used from now on.
     pub(crate) fn linked(&mut self, now: Instant, peer: PeerId, link: LinkId) {
         let slot = match self.neighbors.remove(&peer) {

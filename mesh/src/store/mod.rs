@@ -14,7 +14,7 @@ mod tests;
 pub(crate) use sums::Sums;
 
 use crate::record::{Key, Record, Version, kind};
-use crate::{Adjacency, DropReason, Instant, PeerId, PeerInfo, ShortId, Signer};
+use crate::{Adjacency, DropReason, Instant, PeerId, PeerInfo, ShortId, Signer, Size, Stamp};
 use slots::{Slot, Slots, slot};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,6 +78,8 @@ pub(crate) struct Store {
     floors: BTreeMap<PeerId, Floor>,
     bytes: usize,
     evicted: Vec<PeerId>,
+    /// What was taken in, for somebody who watches.
+    pub(crate) taken: Option<Vec<Stamp>>,
     next_collection: Instant,
     own: Option<PeerId>,
     sums: Sums,
@@ -99,7 +101,10 @@ impl Store {
             return verdict;
         }
         match self.make_room(&record) {
-            Ok(()) => Merged::New(self.insert(now, record)),
+            Ok(()) => {
+                self.taken.iter_mut().for_each(|taken| taken.push(record.stamp()));
+                Merged::New(self.insert(now, record))
+            }
             Err(full) => Merged::Refused(full),
         }
     }
@@ -256,6 +261,15 @@ impl Store {
             None => self.reached = self.reached.wrapping_sub(origin.marks()),
         }
         true
+    }
+
+    /// Routers, those remembered only by their versions, bytes of records.
+    pub(crate) fn sizes(&self) -> [Size; 3] {
+        [
+            Size::new("routers known", self.origins.len(), MAX_ORIGINS),
+            Size::new("routers remembered", self.floors.len(), MAX_ORIGINS),
+            Size::new("bytes of records", self.bytes, MAX_BYTES),
+        ]
     }
 
     /// The routers that had to make room for others since the last call.

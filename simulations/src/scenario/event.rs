@@ -183,6 +183,8 @@ pub enum LieKind {
     Flood,
     /// It makes up routers, each with keys of its own and the mesh's secret, and hands on their records.
     MintedOrigins,
+    /// Any bytes, and damaged copies of real messages and datagrams, over links and to data ports, there in anybody's name.
+    Garbage,
 }
 
 /// What a liar does.
@@ -246,6 +248,7 @@ impl fmt::Display for Action {
                     LieKind::ForgedRecords => "forged records",
                     LieKind::Flood => "messages in a flood",
                     LieKind::MintedOrigins => "minted origins",
+                    LieKind::Garbage => "pieces of garbage",
                 };
                 write!(f, "{} {kind} by {}", lie.count, lie.by)
             }

@@ -205,7 +205,13 @@ impl Stage {
                     self.world.launch(twin, &dial);
                 }
             }
-            Action::Lie(lie) => self.remember(&select(self, &lie.by)),
+            Action::Lie(lie) => {
+                self.remember(&select(self, &lie.by));
+                if lie.kind == LieKind::Garbage {
+                    // What passes from now on is there to be damaged.
+                    self.world.capture();
+                }
+            }
             Action::Attach(hosts) => {
                 for router in select(self, hosts) {
                     self.world.attach(host(router));

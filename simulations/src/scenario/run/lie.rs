@@ -3,6 +3,7 @@
 use super::host;
 use super::stage::Stage;
 use crate::HostId;
+use crate::invariants::Witness;
 use crate::scenario::LieKind;
 use crypto::{Identity, Keyring};
 use mesh::{Forged, Packet, PeerId, PeerInfo, Signer};
@@ -19,6 +20,9 @@ impl Stage {
     pub(super) fn lie(&mut self, liars: &[usize], kind: LieKind, count: usize, number: u64) {
         for &liar in liars {
             let liar = host(liar);
+            if kind == LieKind::Garbage {
+                self.garbage(liar, count, number);
+            }
             for packet in self.lies(liar, kind, count, number) {
                 self.world.speak(liar, &packet);
             }
@@ -39,7 +43,7 @@ impl Stage {
             return Vec::new();
         };
         let (id, epoch) = (router.id(), router.disk.epoch);
-        let signer = signer(router.disk.identity.clone(), router.disk.keyring.clone());
+        let signer = self.signer(router.disk.identity.clone(), router.disk.keyring.clone());
         let mut random = self.world.fork("lie", number).fork("by", liar.0 as u64);
         match kind {
             LieKind::FalseLinks => {
@@ -89,7 +93,7 @@ impl Stage {
                 let mut forged = Forged::default();
                 for _ in 0..count {
                     let identity = Arc::new(Identity::generate(&mut random));
-                    let minted = self::signer(identity.clone(), router.disk.keyring.clone());
+                    let minted = self.signer(identity.clone(), router.disk.keyring.clone());
                     let peer = PeerId(identity.public());
                     let Ok(name) = mesh::PeerName::try_from("minted".to_owned()) else {
                         continue;
@@ -110,11 +114,14 @@ impl Stage {
                 }
                 vec![forged.packet()]
             }
+            LieKind::Garbage => Vec::new(),
         }
     }
-}
 
-fn signer(identity: Arc<Identity>, keyring: Keyring) -> KeySigner {
-    let keyring = Arc::new(RwLock::new(keyring));
-    KeySigner { identity, keyring }
+    /// What a liar signs is genuine all the same.
+    fn signer(&self, identity: Arc<Identity>, keyring: Keyring) -> Witness {
+        let keyring = Arc::new(RwLock::new(keyring));
+        let id = PeerId(identity.public());
+        Witness::of(id, KeySigner { identity, keyring }, self.world.ledger())
+    }
 }

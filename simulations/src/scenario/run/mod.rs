@@ -13,7 +13,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `stage` | the scenario's hosts, ground and secrets in a world |
-//! | `acts`, `lie` | what is done |
+//! | `acts`, `lie`, `garbage` | what is done |
 //! | `traffic` | frames sent, and whether each came, once |
 //! | `truth` | what the routers should know: who can reach whom |
 //! | `sight` | what routers know, looked at again only where something changed |
@@ -23,6 +23,7 @@
 //! | `report` | what comes of it |
 
 mod acts;
+mod garbage;
 mod lie;
 mod looks;
 mod report;
@@ -41,7 +42,9 @@ use acts::Act;
 use mesh::Instant;
 use settle::Settling;
 use stage::Stage;
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 use traffic::Streams;
 
@@ -101,9 +104,15 @@ pub struct Outcome {
 pub fn run(scenario: &Scenario, settings: Settings, watch: &mut dyn Watch) -> Result<Outcome, ScenarioError> {
     let before = Cost::now();
     let mut run = Run::new(scenario, settings)?;
-    run.play(watch);
-    run.rest(watch);
-    Ok(run.outcome(before))
+    let played = catch_unwind(AssertUnwindSafe(|| {
+        run.play(watch);
+        run.rest(watch);
+        run.sizes();
+    }));
+    if let Err(panic) = &played {
+        run.fail("nothing makes a router panic", vec![panic_text(&**panic)]);
+    }
+    Ok(run.outcome(before, played.is_ok()))
 }
 
 /// An expectation, and how far it is.
@@ -234,13 +243,18 @@ impl<'a> Run<'a> {
         if let Some(twice) = self.streams.collect(&mut self.stage) {
             self.fail("no frame comes twice", vec![twice]);
         }
-        let violations: Vec<_> = self.stage.new_violations();
-        if !violations.is_empty() {
-            self.fail("what must never happen does not happen", violations);
-        }
+        self.violations();
         self.expectations(now, watch);
         if watch.listens() {
             self.tell(watch);
+        }
+    }
+
+    /// What happened since the last look that must never happen.
+    fn violations(&mut self) {
+        let violations = self.stage.new_violations();
+        if !violations.is_empty() {
+            self.fail("what must never happen does not happen", violations);
         }
     }
 
@@ -272,6 +286,15 @@ impl<'a> Run<'a> {
             true
         });
         self.waiting = waiting;
+    }
+
+    /// After all that, routers hold no more than those explain who are or were there.
+    fn sizes(&mut self) {
+        self.violations();
+        let grown = self.stage.world.grown();
+        if !grown.is_empty() {
+            self.fail("no table grows beyond what those explain who were there", grown);
+        }
     }
 
     fn fail(&mut self, expected: &str, mut seen: Vec<String>) {
@@ -315,7 +338,7 @@ impl<'a> Run<'a> {
         let _ = now;
     }
 
-    fn outcome(mut self, before: Cost) -> Outcome {
+    fn outcome(mut self, before: Cost, is_whole: bool) -> Outcome {
         let now = self.now();
         self.stage.refresh();
         let total = self.stage.total_traffic();
@@ -324,9 +347,11 @@ impl<'a> Run<'a> {
             frames_sent: self.streams.sent(),
             frames_lost: self.streams.lost(),
             frames_twice: self.streams.twice(),
+            frames_unwell_converging: self.streams.unwell_in(&converging(&events, now)),
             messages_per_router: self.stage.per_router(total.all_sent().messages),
             bytes_per_router: self.stage.per_router(total.control_bytes() / 2),
-            stretch: self.stage.stretch(),
+            // What panicked is in no state to be asked for anything.
+            stretch: is_whole.then(|| self.stage.stretch()).flatten(),
             virtual_time: now.since(Instant(0)),
             cost: Cost::now().since(before),
         };
@@ -359,6 +384,26 @@ impl Waiting {
             self.churn_before = Some(stage.churn());
         }
     }
+}
+
+/// From each event until all knew the mesh as it then was, or to the next event.
+fn converging(events: &[EventReport], end: Instant) -> Vec<(Instant, Instant)> {
+    let starts = events.iter().map(|event| Instant(event.at_ms * 1000));
+    let ends = starts.clone().skip(1).chain([end]);
+    let spans = events.iter().zip(starts.zip(ends));
+    spans
+        .map(|(event, (start, end))| {
+            let took = event.converged_ms.max.map(Duration::from_millis);
+            (start, took.map_or(end, |took| start + took))
+        })
+        .collect()
+}
+
+/// What a panic said.
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("panicked: {}", text.unwrap_or_default())
 }
 
 fn expected(text: &str, at: Time, within: Time, hold: Time, was_so: bool) -> String {

@@ -73,6 +73,8 @@ pub struct Figures {
     pub frames_lost: u64,
     /// Those that came more than once.
     pub frames_twice: u64,
+    /// Those that were lost or came twice and had been sent while routers converged.
+    pub frames_unwell_converging: u64,
     /// Control messages and packets sent, per router.
     pub messages_per_router: u64,
     /// Control bytes sent, per router.
@@ -147,11 +149,13 @@ impl Report {
                 frames_sent,
                 frames_lost,
                 frames_twice,
+                frames_unwell_converging: converging,
                 ..
             } = figures;
             let _ = writeln!(
                 text,
-                "frames       {frames_sent} sent, {frames_lost} lost, {frames_twice} twice"
+                "frames       {frames_sent} sent, {frames_lost} lost, {frames_twice} twice\n             \
+                 {converging} lost or twice while routers converged"
             );
         }
         if let Some((mean, most)) = figures.stretch {
@@ -243,7 +247,14 @@ mod tests {
             peers: 10_000,
             events: vec![event],
             failures: Vec::new(),
-            figures: Figures::default(),
+            figures: Figures {
+                frames_sent: 123_456_789,
+                frames_lost: 123_456_789,
+                frames_twice: 123_456_789,
+                messages_per_router: u64::MAX,
+                stretch: Some((1.0, 99.9)),
+                ..Figures::default()
+            },
         };
         for line in report.table().lines() {
             assert!(line.chars().count() <= 80, "{line}");

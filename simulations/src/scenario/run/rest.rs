@@ -5,7 +5,7 @@ use super::stage::Stage;
 use super::{Watch, host};
 use crate::scenario::RestCheck;
 use crate::{Class, HostId};
-use mesh::PeerId;
+use mesh::{LinkStatus, PeerId};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
@@ -33,6 +33,8 @@ const FRESH: Duration = Duration::from_secs(15);
 /// unless another is better by a fifth and 5 ms.
 const WORSE: (u64, u64) = (125, 2_000);
 const DIRECT_WORSE_US: u64 = 5_000;
+/// Who is gone for so long is forgotten: ten minutes after it was last reached, and what noticing that takes.
+const COLLECTED: Duration = Duration::from_secs(660);
 /// What each relay adds.
 const RELAY_US: u64 = mesh::RELAY_COST_US;
 
@@ -95,6 +97,7 @@ impl Run<'_> {
         if let Some(twice) = self.streams.collect(&mut self.stage) {
             self.fail("no frame comes twice", vec![twice]);
         }
+        self.violations();
     }
 
     /// What only looks, and what each saw; `first`: only the first that saw anything. Cheap ones come first.
@@ -279,11 +282,16 @@ impl Stage {
             .members()
             .iter()
             .flat_map(|a| gone.iter().map(move |b| (*a, *b)));
-        let reached =
-            pairs.filter(|(a, b)| !lives.contains(&self.world.id(*b)) && self.world.reaches(*a, *b));
-        reached
-            .map(|(a, b)| format!("router {} reaches {}", a.0, b.0))
-            .collect()
+        let dead = pairs.filter(|(_, b)| !lives.contains(&self.world.id(*b)));
+        let wrong = dead.filter_map(|(a, b)| {
+            if self.world.reaches(a, b) {
+                return Some(format!("router {} reaches {}", a.0, b.0));
+            }
+            let is_known = self.world.router(a)?.mesh.info(&self.world.id(b)).is_some();
+            let is_long_dead = self.world.dead_for(b)? > COLLECTED;
+            (is_known && is_long_dead).then(|| format!("router {} still knows {}", a.0, b.0))
+        });
+        wrong.collect()
     }
 
     fn pairs(&self) -> impl Iterator<Item = (HostId, HostId)> + '_ {
@@ -380,6 +388,30 @@ impl Stage {
         }
     }
 
+    /// Routers with fewer or more links than they shall have, given how many others they can link with.
+    fn miscounted(&self) -> Vec<String> {
+        let members = self.truth.members();
+        let mut seen = Vec::new();
+        for &host in members {
+            let Some(router) = self.world.router(host) else {
+                continue;
+            };
+            let (least, most) = router.mesh.link_bounds();
+            let others = members.iter().filter(|other| **other != host);
+            let others = others.filter(|other| self.can_link(host, **other)).count();
+            let links = router.mesh.links();
+            let count = links.iter().filter(|link| link.state == LinkStatus::Established);
+            let (count, least) = (count.count(), least.min(others));
+            if !(least..=most).contains(&count) {
+                seen.push(format!(
+                    "router {} has {count} links, not {least} to {most}",
+                    host.0
+                ));
+            }
+        }
+        seen
+    }
+
     fn one_sided(&self) -> Vec<String> {
         let mut seen = Vec::new();
         for &(a, b) in self.sight.links() {
@@ -393,7 +425,7 @@ impl Stage {
     }
 
     fn badly_linked(&self) -> Vec<String> {
-        let mut seen = Vec::new();
+        let mut seen = self.miscounted();
         let links = self.sight.links();
         for group in self.truth.groups().iter().filter(|group| group.len() > 1) {
             let mut reached = BTreeSet::from([group[0]]);
@@ -454,5 +486,38 @@ mod tests {
         let delay = |from: HostId, to: HostId| if from.0 + to.0 == 2 { 9000 } else { 3000 };
         let costs = cheapest(a, &edges, delay);
         assert_eq!((costs[&b], costs[&c]), (3000, 7000));
+    }
+
+    fn stage() -> Stage {
+        let text = "name = \"x\"\nabout = \"x\"\npeers = 3\n";
+        let scenario = crate::scenario::Scenario::parse(text).unwrap();
+        let settings = crate::scenario::Settings { peers: 3, seed: 1 };
+        let mut stage = Stage::new(&scenario, settings).unwrap();
+        (0..3).for_each(|router| stage.launch(router));
+        stage.refresh_truth();
+        stage
+    }
+
+    #[test]
+    fn missing_links_are_noticed() {
+        let mut stage = stage();
+        assert_eq!(stage.miscounted().len(), 3);
+        stage.world.run(Duration::from_secs(5));
+        assert_eq!(stage.badly_linked(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_dead_who_are_known_for_too_long_are_noticed() {
+        let mut stage = stage();
+        stage.world.run(Duration::from_secs(700));
+        stage.world.crash(HostId(2));
+        stage.refresh_truth();
+        stage.world.run(Duration::from_secs(10));
+        assert_eq!(stage.ghosts(), Vec::<String>::new());
+        stage.world.set_ended(HostId(2), mesh::Instant(0));
+        assert_eq!(
+            stage.ghosts(),
+            ["router 0 still knows 2", "router 1 still knows 2"]
+        );
     }
 }

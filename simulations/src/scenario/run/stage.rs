@@ -6,8 +6,9 @@ use super::{Settings, host};
 use crate::scenario::{
     Class as WireClass, Crypto, Ground, MAIN_SECRET, Profile, RouterOptions, Scenario, ScenarioError, Select,
 };
-use crate::{ContainerId, Disk, HostId, Jitter, Options, Rate, Traffic, Wire, World};
+use crate::{ContainerId, Disk, HostId, Jitter, LOOK_EVERY, Options, Rate, Traffic, Wire, World};
 use crypto::{Keyring, Secret};
+use mesh::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(super) struct Stage {
     pub(super) truth: Truth,
     pub(super) sight: Sight,
     violations: usize,
+    /// When to look for what is not looked at when it happens.
+    look_around: Instant,
 }
 
 /// Who is not one of the mesh's routers.
@@ -74,6 +77,7 @@ impl Stage {
             heard: BTreeMap::new(),
             fresh: 0,
             violations: 0,
+            look_around: Instant(0),
             world,
             ground,
             groups,
@@ -355,6 +359,10 @@ impl Stage {
 
     /// What happened since the last call that must never happen.
     pub(super) fn new_violations(&mut self) -> Vec<String> {
+        if self.world.now() >= self.look_around {
+            self.look_around = self.world.now() + LOOK_EVERY;
+            self.world.look_around();
+        }
         let all = self.world.violations();
         let new = all
             .iter()

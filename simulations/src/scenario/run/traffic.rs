@@ -249,6 +249,16 @@ impl Streams {
         self.all().filter(|count| *count == 0).count() as u64
     }
 
+    /// Those that were lost, or came more than once, and had been sent in one of these times.
+    pub(super) fn unwell_in(&self, times: &[(Instant, Instant)]) -> u64 {
+        let is_in = |sent: &&Sent| times.iter().any(|(from, to)| (*from..*to).contains(&sent.at));
+        let could = self.sent.values().filter(|sent| sent.could_come).filter(is_in);
+        could
+            .flat_map(|sent| &sent.to)
+            .filter(|(_, count)| *count != 1)
+            .count() as u64
+    }
+
     /// Those that came more than once.
     pub(super) fn twice(&self) -> u64 {
         self.twice

@@ -110,7 +110,7 @@ impl Stage {
 
     /// Whether packets pass between two both ways, one of them can be dialled, and they share a secret. Holes in
     /// translators are not counted on.
-    fn can_link(&self, a: HostId, b: HostId) -> bool {
+    pub(super) fn can_link(&self, a: HostId, b: HostId) -> bool {
         let network = &self.world.network;
         if network.is_blocked(a, b) || network.is_blocked(b, a) {
             return false;
