@@ -86,7 +86,7 @@ fn a_recording_holds_no_key_and_replays_to_the_same_outputs() -> Result<(), Fail
         assert_eq!(found(&recording, &keys), Vec::<String>::new());
         let replayed = replay(&recording[..], |_| ()).unwrap();
         println!("seed {seed}: {} bytes, {replayed:?}", recording.len());
-        assert!(replayed.is_complete && replayed.inputs > 300 && replayed.outputs > 200);
+        assert!(replayed.is_complete && replayed.inputs > 250 && replayed.outputs > 200);
         assert_eq!(
             (replayed.id, replayed.name.as_str()),
             (world.id(hosts[1]), "host-1")
