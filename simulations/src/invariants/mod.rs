@@ -30,6 +30,8 @@ use std::time::Duration;
 
 /// How often everything is looked at that is not looked at when it happens.
 pub const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Violations that are kept.
+const MAX_VIOLATIONS: usize = 1000;
 /// Addresses that a record tells at most, and the one that an operator gave. Behind a translator a router has some that
 /// others saw.
 const ADDRESSES: usize = 17;
@@ -218,14 +220,19 @@ impl Violation {
 }
 
 impl World {
-    /// Takes note of something that must never be. That it goes on, or happens again there, says nothing new.
+    /// Takes note of something that must never be.
     pub(crate) fn violated(&mut self, violation: Violation) {
-        let is_same = |other: &Violation| {
-            discriminant(other) == discriminant(&violation) && other.place().0 == violation.place().0
-        };
-        if !self.violations.iter().any(is_same) {
+        if self.violations.len() < MAX_VIOLATIONS {
             self.violations.push(violation);
         }
+    }
+
+    /// Whether the same was seen there before: that it goes on says nothing new.
+    fn is_known(&self, violation: &Violation) -> bool {
+        let mut same = self.violations.iter();
+        same.any(|other| {
+            discriminant(other) == discriminant(violation) && other.place().0 == violation.place().0
+        })
     }
 
     /// All that was signed.
@@ -242,7 +249,11 @@ impl World {
             look(self, &mut seen, &mut found);
         }
         self.seen = seen;
-        found.into_iter().for_each(|violation| self.violated(violation));
+        for violation in found {
+            if !self.is_known(&violation) {
+                self.violated(violation);
+            }
+        }
     }
 
     /// Payloads leave a host only encrypted, unless its operator trusts the underlay.

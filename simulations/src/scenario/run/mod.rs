@@ -19,11 +19,12 @@
 //! | `sight` | what routers know, looked at again only where something changed |
 //! | `looks` | whether an expectation holds now |
 //! | `settle` | how long routers took after each event |
-//! | `rest` | what must hold at rest |
+//! | `rest`, `joined` | what must hold at rest |
 //! | `report` | what comes of it |
 
 mod acts;
 mod garbage;
+mod joined;
 mod lie;
 mod looks;
 mod report;

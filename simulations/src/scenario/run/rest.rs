@@ -1,11 +1,11 @@
 //! What must hold when all is over: the network is whole, and everything must come right in time.
 
 use super::Run;
+use super::Watch;
 use super::stage::Stage;
-use super::{Watch, host};
 use crate::scenario::RestCheck;
 use crate::{Class, HostId};
-use mesh::{LinkStatus, PeerId};
+use mesh::PeerId;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
@@ -33,8 +33,6 @@ const FRESH: Duration = Duration::from_secs(15);
 /// unless another is better by a fifth and 5 ms.
 const WORSE: (u64, u64) = (125, 2_000);
 const DIRECT_WORSE_US: u64 = 5_000;
-/// Who is gone for so long is forgotten: ten minutes after it was last reached, and what noticing that takes.
-const COLLECTED: Duration = Duration::from_secs(660);
 /// What each relay adds.
 const RELAY_US: u64 = mesh::RELAY_COST_US;
 
@@ -270,30 +268,6 @@ impl Stage {
             .collect()
     }
 
-    fn ghosts(&self) -> Vec<String> {
-        let gone: Vec<_> = self
-            .world
-            .hosts()
-            .filter(|host| self.world.router(*host).is_none())
-            .collect();
-        let lives: BTreeSet<PeerId> = self.world.running().map(|host| self.world.id(host)).collect();
-        let pairs = self
-            .truth
-            .members()
-            .iter()
-            .flat_map(|a| gone.iter().map(move |b| (*a, *b)));
-        let dead = pairs.filter(|(_, b)| !lives.contains(&self.world.id(*b)));
-        let wrong = dead.filter_map(|(a, b)| {
-            if self.world.reaches(a, b) {
-                return Some(format!("router {} reaches {}", a.0, b.0));
-            }
-            let is_known = self.world.router(a)?.mesh.info(&self.world.id(b)).is_some();
-            let is_long_dead = self.world.dead_for(b)? > COLLECTED;
-            (is_known && is_long_dead).then(|| format!("router {} still knows {}", a.0, b.0))
-        });
-        wrong.collect()
-    }
-
     fn pairs(&self) -> impl Iterator<Item = (HostId, HostId)> + '_ {
         let groups = self.truth.groups().iter();
         groups.flat_map(|group| {
@@ -387,71 +361,6 @@ impl Stage {
             }
         }
     }
-
-    /// Routers with fewer or more links than they shall have, given how many others they can link with.
-    fn miscounted(&self) -> Vec<String> {
-        let members = self.truth.members();
-        let mut seen = Vec::new();
-        for &host in members {
-            let Some(router) = self.world.router(host) else {
-                continue;
-            };
-            let (least, most) = router.mesh.link_bounds();
-            let others = members.iter().filter(|other| **other != host);
-            let others = others.filter(|other| self.can_link(host, **other)).count();
-            let links = router.mesh.links();
-            let count = links.iter().filter(|link| link.state == LinkStatus::Established);
-            let (count, least) = (count.count(), least.min(others));
-            if !(least..=most).contains(&count) {
-                seen.push(format!(
-                    "router {} has {count} links, not {least} to {most}",
-                    host.0
-                ));
-            }
-        }
-        seen
-    }
-
-    fn one_sided(&self) -> Vec<String> {
-        let mut seen = Vec::new();
-        for &(a, b) in self.sight.links() {
-            let (a, b) = (host(a as usize), host(b as usize));
-            let claims = |a, b| self.world.links(a, b) > 0;
-            if claims(a, b) != claims(b, a) {
-                seen.push(format!("the link of {} and {} is known to one of them", a.0, b.0));
-            }
-        }
-        seen
-    }
-
-    fn badly_linked(&self) -> Vec<String> {
-        let mut seen = self.miscounted();
-        let links = self.sight.links();
-        for group in self.truth.groups().iter().filter(|group| group.len() > 1) {
-            let mut reached = BTreeSet::from([group[0]]);
-            let mut front = vec![group[0]];
-            while let Some(at) = front.pop() {
-                for (a, b) in links {
-                    let (a, b) = (host(*a as usize), host(*b as usize));
-                    let other = if a == at {
-                        b
-                    } else if b == at {
-                        a
-                    } else {
-                        continue;
-                    };
-                    if reached.insert(other) {
-                        front.push(other);
-                    }
-                }
-            }
-            let cut_off = group.iter().filter(|host| !reached.contains(host));
-            seen.extend(
-                cut_off.map(|host| format!("no links lead from router {} to {}", group[0].0, host.0)),
-            );
-        }
-        seen
-    }
 }
 
 /// The least cost from a host to each other, over these edges.
@@ -486,38 +395,5 @@ mod tests {
         let delay = |from: HostId, to: HostId| if from.0 + to.0 == 2 { 9000 } else { 3000 };
         let costs = cheapest(a, &edges, delay);
         assert_eq!((costs[&b], costs[&c]), (3000, 7000));
-    }
-
-    fn stage() -> Stage {
-        let text = "name = \"x\"\nabout = \"x\"\npeers = 3\n";
-        let scenario = crate::scenario::Scenario::parse(text).unwrap();
-        let settings = crate::scenario::Settings { peers: 3, seed: 1 };
-        let mut stage = Stage::new(&scenario, settings).unwrap();
-        (0..3).for_each(|router| stage.launch(router));
-        stage.refresh_truth();
-        stage
-    }
-
-    #[test]
-    fn missing_links_are_noticed() {
-        let mut stage = stage();
-        assert_eq!(stage.miscounted().len(), 3);
-        stage.world.run(Duration::from_secs(5));
-        assert_eq!(stage.badly_linked(), Vec::<String>::new());
-    }
-
-    #[test]
-    fn the_dead_who_are_known_for_too_long_are_noticed() {
-        let mut stage = stage();
-        stage.world.run(Duration::from_secs(700));
-        stage.world.crash(HostId(2));
-        stage.refresh_truth();
-        stage.world.run(Duration::from_secs(10));
-        assert_eq!(stage.ghosts(), Vec::<String>::new());
-        stage.world.set_ended(HostId(2), mesh::Instant(0));
-        assert_eq!(
-            stage.ghosts(),
-            ["router 0 still knows 2", "router 1 still knows 2"]
-        );
     }
 }
