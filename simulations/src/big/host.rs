@@ -117,7 +117,7 @@ impl Host {
                 }
             }
             What::Probe(sent) => self.with_reach(at, terms, planned, |host, reach| {
-                host.answer_probe(from, sent, reach)
+                host.answer_probe(from, sent, reach);
             }),
             What::Probed(sent) => {
                 self.traffic.receive(Class::Probe, 1, 1, PROBE.1);
