@@ -138,7 +138,7 @@ impl Router {
                 target,
             } => {
                 if self.is_retired(&handle) {
-                    return self.refuse_retired(handle, target);
+                    return self.refuse_retired(&handle, target);
                 }
                 let (link, peer, address) = (handle.id, handle.peer, handle.address);
                 self.links.insert(link, handle);
@@ -187,7 +187,7 @@ impl Router {
         keyring.get(&handle.secret).is_none()
     }
 
-    fn refuse_retired(&mut self, handle: LinkHandle, target: Option<String>) {
+    fn refuse_retired(&mut self, handle: &LinkHandle, target: Option<String>) {
         let error = "the secret was retired during the handshake";
         handle.close(CloseCode::SecretRefused, error);
         self.refused(DropReason::SecretRefused, &format!("{}: {error}", handle.address));
