@@ -125,14 +125,11 @@ impl Holds {
         self.total().saturating_sub(self.asked(now)) > bounds.enough
     }
 
-    /// Another router asks this one to leave. A near link stays, and a random one unless it `must` go.
+    /// Another router asks this one to leave. One that this router chose stays unless it `must` go: a router that many
+    /// find near would have more links than it can bear, and nobody to ask.
     pub(super) fn note_asked(&mut self, peer: &PeerId, must: bool) {
         if let Some(hold) = self.0.get_mut(peer) {
-            hold.must_go |= match hold.role {
-                Role::Near => false,
-                Role::Random => must,
-                Role::Other => true,
-            };
+            hold.must_go |= must || hold.role == Role::Other;
         }
     }
 

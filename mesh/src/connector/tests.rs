@@ -120,8 +120,8 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Whoever asks whom, and in what order: who leaves has enough left, near ones stay, both ends agree, and nobody
-    /// takes in more than it may.
+    /// Whoever asks whom, and in what order: who leaves has enough left and loses no near one that it may keep, both ends
+    /// agree, and nobody takes in more than it may.
     #[test]
     fn nobody_is_stranded(steps in prop::collection::vec(step(), 0..600), links in 4..40_usize) {
         let routers = (0..24).map(|_| Holds::default()).collect();
@@ -170,8 +170,9 @@ proptest! {
             }
             model.now = Instant(model.now.0 + 5_000_000);
         }
+        // Who finds no room anywhere gets by with fewer than enough, but nobody is in need.
         for holds in &model.routers {
-            prop_assert!(holds.0.len() >= model.bounds.enough, "{}", holds.0.len());
+            prop_assert!(holds.0.len() >= model.bounds.least, "{}", holds.0.len());
             prop_assert!(holds.total() <= model.bounds.most, "{}", holds.total());
         }
     }
