@@ -70,6 +70,9 @@ fn mean(times: &[Duration]) -> Duration {
     times.iter().sum::<Duration>() / times.len().max(1) as u32
 }
 
+/// Of so many tries without loss the quickest counts.
+const QUIET_TRIES: u64 = 3;
+
 #[tokio::test(flavor = "current_thread")]
 async fn messages_take_about_as_long_as_over_quinn() {
     let mut cases = Vec::new();
@@ -82,7 +85,11 @@ async fn messages_take_about_as_long_as_over_quinn() {
     // Those with loss all at once: what takes long is waiting. The others are over before, undisturbed.
     let mut running = Vec::new();
     for &(round_trip, loss, length) in cases.iter().filter(|(_, loss, _)| *loss == 0.0) {
-        let time = quinn::message(1, round_trip, loss, length).await;
+        // A busy machine makes it slower, never quicker.
+        let mut time = quinn::message(1, round_trip, loss, length).await;
+        for _ in 1..QUIET_TRIES {
+            time = time.min(quinn::message(1, round_trip, loss, length).await);
+        }
         running.push(vec![tokio::spawn(async move { time })]);
     }
     for &(round_trip, loss, length) in cases.iter().filter(|(_, loss, _)| *loss > 0.0) {
