@@ -134,6 +134,7 @@ mod tests {
     use crate::testing::{id, info_record};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
+    use std::collections::btree_map::Entry;
 
     fn origin(n: u8, bytes: u32) -> Origin {
         let mut records = Slots::default();
@@ -156,9 +157,9 @@ mod tests {
                 if !is_put {
                     let gone = origins.remove(&id(n)).map(|origin| origin.bytes);
                     prop_assert_eq!(gone, model.remove(&id(n)));
-                } else if !model.contains_key(&id(n)) {
+                } else if let Entry::Vacant(place) = model.entry(id(n)) {
                     origins.add(origin(n, at));
-                    model.insert(id(n), at);
+                    place.insert(at);
                 }
                 prop_assert_eq!(origins.len(), model.len());
                 for n in 0..30 {
