@@ -4,7 +4,8 @@
 //! drains [`Output`]s after each. Frames never pass here.
 
 use crate::{
-    Fdb, LinkId, LinkLabel, Mac, Packet, PeerId, PeerInfo, PeerName, Route, SecretId, ShortId, Tree, Vni,
+    Fdb, LinkId, LinkLabel, Mac, Name, NameChange, Packet, PeerId, PeerInfo, PeerName, Route, SecretId,
+    ShortId, Tree, Vni,
 };
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
@@ -133,6 +134,15 @@ pub enum Input {
         /// Its MAC address.
         mac: Mac,
     },
+    /// A name of something on this router's host has these addresses from now on; none: it is gone.
+    Name {
+        /// The network in which it has this meaning.
+        vni: Vni,
+        /// The name, without the domain.
+        name: Name,
+        /// Its addresses, at most [`MAX_NAME_ADDRESSES`](crate::MAX_NAME_ADDRESSES).
+        addresses: Vec<IpAddr>,
+    },
     /// Frames go along the tree of a source: this router got its key, is asked to pass them on, or some came. Its
     /// place in trees that nobody speaks of is not computed, and forgotten after
     /// [`TREE_KEPT`](crate::TREE_KEPT).
@@ -247,6 +257,8 @@ pub enum Output {
     },
     /// The forwarding table changed (only what lies behind other routers).
     Fdb(Fdb),
+    /// A name stands for something else now.
+    Name(NameChange),
     /// Store this epoch durably, then answer with `EpochPersisted`.
     PersistEpoch(u64),
     /// Store what the connector shall dial after a restart, to be handed back as it is in

@@ -15,7 +15,7 @@ use crate::spread::Spread;
 use crate::store::Store;
 use crate::topology::{Recorded, Told};
 use crate::{
-    Config, DirectPath, DropReason, Input, Instant, Labels, LinkId, LinkLabel, Output, Packet, PeerId,
+    Config, DirectPath, DropReason, Input, Instant, Labels, LinkId, LinkLabel, Names, Output, Packet, PeerId,
     Registry, TimerReason, Trees,
 };
 use rand::SeedableRng as _;
@@ -32,6 +32,7 @@ pub struct Mesh {
     pub(crate) store: Store,
     pub(crate) connector: Connector,
     pub(crate) registry: Registry,
+    pub(crate) names: Names,
     /// What all routers say of their links.
     pub(crate) told: Told<Recorded>,
     pub(crate) graph: Graph,
@@ -83,6 +84,7 @@ impl Mesh {
                 &config.targets,
             ),
             registry: Registry::new(config.id),
+            names: Names::new(config.id),
             told: Told::default(),
             graph: Graph::new(),
             routes: Routes::default(),
@@ -150,6 +152,7 @@ impl Mesh {
                 let change = self.registry.detach(vni, &mac);
                 self.ports_changed(now, change);
             }
+            Input::Name { vni, name, addresses } => self.name_changed(now, vni, name, addresses),
             Input::UseTree { vni, source } => self.use_tree(now, vni, source),
             Input::SecretsChanged => self.secrets_changed(now),
             Input::EpochPersisted(epoch) => self.epoch_persisted(now, epoch),

@@ -2,7 +2,7 @@
 
 use super::{Key, PeerInfo, Version, kind};
 use crate::topology::in_order;
-use crate::{Adjacency, MacsBody};
+use crate::{Adjacency, MacsBody, NamesBody};
 
 /// Addresses a router may list.
 pub(crate) const MAX_ADDRESSES: usize = 16;
@@ -22,6 +22,8 @@ pub(crate) enum Body {
     Links(Box<[Adjacency]>),
     /// Some of the MAC addresses behind it.
     Macs(Box<MacsBody>),
+    /// Some of the names of what runs on its host.
+    Names(Box<NamesBody>),
     /// A kind this version does not know.
     Other,
 }
@@ -36,6 +38,10 @@ impl Body {
             kind::MACS => {
                 let (macs, _) = postcard::take_from_bytes::<MacsBody>(body).ok()?;
                 Some(Self::Macs(Box::new(macs)))
+            }
+            kind::NAMES => {
+                let (names, _) = postcard::take_from_bytes::<NamesBody>(body).ok()?;
+                Some(Self::Names(Box::new(names)))
             }
             _ => Some(Self::Other),
         }

@@ -4,7 +4,7 @@
 //! them, and so that every router hashes and verifies the same thing.
 
 use super::body::Body;
-use crate::{Adjacency, MacsBody, PeerId, PeerInfo, Signer};
+use crate::{Adjacency, MacsBody, NamesBody, PeerId, PeerInfo, Signer};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -206,6 +206,14 @@ impl Record {
     pub(crate) fn macs(&self) -> Option<&MacsBody> {
         match self.body() {
             Some(Body::Macs(macs)) => Some(macs),
+            _ => None,
+        }
+    }
+
+    /// The names its origin publishes, if it is that kind of record.
+    pub(crate) fn names(&self) -> Option<&NamesBody> {
+        match self.body() {
+            Some(Body::Names(names)) => Some(names),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@ use super::Mark;
 use crate::fdb::MacsBody;
 use crate::record::{Key, Record, kind};
 use crate::wire::{Blob, Message};
-use crate::{Adjacency, Input, Output, Packet, PeerInfo};
+use crate::{Adjacency, Input, NamesBody, Output, Packet, PeerInfo};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -36,6 +36,7 @@ pub(super) fn input(input: &Input) -> (Input, Vec<[u8; 16]>) {
         | Input::Addresses(_)
         | Input::Attach { .. }
         | Input::Detach { .. }
+        | Input::Name { .. }
         | Input::UseTree { .. }
         | Input::SecretsChanged
         | Input::EpochPersisted(_)
@@ -68,6 +69,7 @@ pub(super) fn mark(output: &Output) -> Mark {
         Output::Tree { vni, source, tree } => ("Tree", encoded(&(vni, source, tree))),
         Output::Label { label, neighbor } => ("Label", encoded(&(label, neighbor))),
         Output::Fdb(change) => ("Fdb", encoded(change)),
+        Output::Name(change) => ("Name", encoded(change)),
         Output::PersistEpoch(epoch) => ("PersistEpoch", encoded(epoch)),
         Output::PersistTargets(targets) => ("PersistTargets", encoded(targets)),
         Output::Log(event) => ("Log", encoded(event)),
@@ -171,6 +173,7 @@ fn blank_body(body: &[u8], key: &Key, is_readable: bool) -> Vec<u8> {
         kind::PEER_INFO => reencoded(body, blank_info),
         kind::LINK_STATE => reencoded::<Vec<Adjacency>>(body, |links| links),
         kind::MACS => reencoded::<MacsBody>(body, |macs| macs),
+        kind::NAMES => reencoded::<NamesBody>(body, |names| names),
         // Whatever it is, this version does not look at it.
         _ => Vec::new(),
     };

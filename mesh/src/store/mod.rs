@@ -163,10 +163,10 @@ impl Store {
             .get(slot(record))
             .map_or(0, |old| old.bytes().len());
         let is_more = replaced == 0 && record.key.kind != kind::PEER_INFO;
-        let is_unknown = is_more && record.key.kind > kind::MACS;
+        let is_unknown = is_more && !kind::is_known(record.key.kind);
         let unknown = || {
             let records = origin.records.iter();
-            records.filter(|record| record.key.kind > kind::MACS).count()
+            records.filter(|record| !kind::is_known(record.key.kind)).count()
         };
         let full = (is_more && origin.records.len() >= MAX_ORIGIN_RECORDS)
             || (is_unknown && unknown() >= MAX_ORIGIN_UNKNOWN)
