@@ -101,7 +101,7 @@ impl Mesh {
     }
 
     /// A name of this router's host stands for something else now.
-    pub(crate) fn name_changed(&mut self, now: Instant, vni: Vni, name: Name, addresses: Vec<IpAddr>) {
+    pub(crate) fn name_changed(&mut self, now: Instant, vni: Vni, name: &Name, addresses: Vec<IpAddr>) {
         let Some((publish, changes)) = self.names.set(vni, name, addresses) else {
             return self.out.drop(DropReason::StoreFull);
         };

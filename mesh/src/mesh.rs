@@ -152,7 +152,7 @@ impl Mesh {
                 let change = self.registry.detach(vni, &mac);
                 self.ports_changed(now, change);
             }
-            Input::Name { vni, name, addresses } => self.name_changed(now, vni, name, addresses),
+            Input::Name { vni, name, addresses } => self.name_changed(now, vni, &name, addresses),
             Input::UseTree { vni, source } => self.use_tree(now, vni, source),
             Input::SecretsChanged => self.secrets_changed(now),
             Input::EpochPersisted(epoch) => self.epoch_persisted(now, epoch),

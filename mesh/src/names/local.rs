@@ -25,23 +25,23 @@ pub(super) struct Local {
 impl Local {
     /// Adds a name, changes its addresses or, if there are none, removes it. Returns the chunks to publish, in that
     /// order; `None` if the network has no room left: nothing changes then.
-    pub(super) fn set(&mut self, vni: Vni, name: Name, mut addresses: Vec<IpAddr>) -> Option<Vec<Publish>> {
+    pub(super) fn set(&mut self, vni: Vni, name: &Name, mut addresses: Vec<IpAddr>) -> Option<Vec<Publish>> {
         addresses.sort_unstable();
         addresses.dedup();
         addresses.truncate(MAX_NAME_ADDRESSES);
         let chunks = self.networks.entry(vni).or_default();
-        let old = chunks.iter().position(|chunk| chunk.contains_key(&name));
+        let old = chunks.iter().position(|chunk| chunk.contains_key(name));
         if addresses.is_empty() {
             let Some(old) = old else { return Some(Vec::new()) };
-            chunks[old].remove(&name);
+            chunks[old].remove(name);
             return Some(vec![body(vni, old, &chunks[old])]);
         }
-        if old.is_some_and(|old| chunks[old].get(&name) == Some(&addresses)) {
+        if old.is_some_and(|old| chunks[old].get(name) == Some(&addresses)) {
             return Some(Vec::new());
         }
-        let weight = weight(&name, &addresses);
+        let weight = weight(name, &addresses);
         let fits = |chunk: &Chunk| {
-            let others = chunk.iter().filter(|(other, _)| **other != name);
+            let others = chunk.iter().filter(|(other, _)| *other != name);
             others
                 .map(|(name, addresses)| self::weight(name, addresses))
                 .sum::<usize>()
@@ -61,7 +61,7 @@ impl Local {
         let mut changed = vec![new];
         // First where it is, then where it was: nobody shall miss it in between.
         if let Some(old) = old.filter(|old| *old != new) {
-            chunks[old].remove(&name);
+            chunks[old].remove(name);
             changed.push(old);
         }
         Some(

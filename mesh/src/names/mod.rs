@@ -97,7 +97,7 @@ impl Names {
     pub(crate) fn set(
         &mut self,
         vni: Vni,
-        name: Name,
+        name: &Name,
         addresses: Vec<IpAddr>,
     ) -> Option<(Vec<Publish>, Vec<NameChange>)> {
         if vni.0 > Vni::MAX {

@@ -68,7 +68,7 @@ proptest! {
             let addresses = |to: &[u8]| to.iter().map(|n| address(*n)).collect::<Vec<_>>();
             let changes = match step {
                 Step::Set(net, n, to) => {
-                    let (_, changes) = names.set(NETS[net], name(n), addresses(&to)).unwrap();
+                    let (_, changes) = names.set(NETS[net], &name(n), addresses(&to)).unwrap();
                     model.own.insert((net, n), to);
                     changes
                 }
@@ -117,7 +117,7 @@ proptest! {
             let Ok(name) = format!("{text}{n}").parse::<Name>() else { continue };
             let count = [0, 3, MAX_NAME_ADDRESSES][many];
             let addresses: Vec<IpAddr> = (0..count).map(|at| [1, n.into(), 0, 0, 0, 0, 0, at as u16].into()).collect();
-            for (subkey, body) in local.set(Vni(1), name.clone(), addresses.clone()).unwrap() {
+            for (subkey, body) in local.set(Vni(1), &name, addresses.clone()).unwrap() {
                 let key = Key { origin: id(1), kind: kind::NAMES, subkey };
                 let bytes = postcard::to_stdvec(&body).unwrap();
                 prop_assert!(Record::sign(&FakeSigner(id(1)), key, 1 << 61, 1 << 61, &bytes).is_some());
@@ -137,7 +137,7 @@ proptest! {
 fn there_is_an_end_to_what_a_host_names() {
     let mut local = Local::default();
     let addresses: Vec<IpAddr> = (0..256).map(|n| [1, 0, 0, 0, 0, 0, 0, n].into()).collect();
-    let mut set = |n: usize| local.set(Vni(1), format!("n{n}").parse().unwrap(), addresses.clone());
+    let mut set = |n: usize| local.set(Vni(1), &format!("n{n}").parse().unwrap(), addresses.clone());
     let room = (0..).take_while(|n| set(*n).is_some()).count();
     assert!((128..=256).contains(&room), "{room}");
     assert_eq!(local.bodies().count(), usize::from(MAX_CHUNKS));
