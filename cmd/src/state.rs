@@ -12,8 +12,10 @@ use rand_core::OsRng;
 use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -42,6 +44,8 @@ pub(crate) struct Memory {
     pub(crate) bridge: Option<String>,
     /// What to dial.
     pub(crate) targets: Vec<String>,
+    /// Names that the operator added.
+    pub(crate) names: BTreeMap<mesh::Name, BTreeSet<IpAddr>>,
 }
 
 /// A container's interface, so that it can be made again.
@@ -51,6 +55,9 @@ pub(crate) struct Attachment {
     pub(crate) port: fastpath::Attachment,
     /// The process it was given by, if any.
     pub(crate) pid: Option<u32>,
+    /// What it is called.
+    #[serde(default)]
+    pub(crate) names: Vec<mesh::Name>,
 }
 
 impl StateDir {
@@ -258,6 +265,10 @@ mod tests {
             retired: vec!["x".into()],
             bridge: None,
             targets: vec!["10.0.0.1:6783".into()],
+            names: BTreeMap::from([(
+                "web".parse().unwrap(),
+                BTreeSet::from(["10.0.0.1".parse().unwrap()]),
+            )]),
         };
         let public = {
             let dir = StateDir::open(&scratch.0).unwrap();

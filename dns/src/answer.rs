@@ -208,3 +208,14 @@ pub fn failure(bytes: &[u8], code: ResponseCode) -> Option<Vec<u8>> {
     response.metadata.response_code = code;
     response.to_vec().ok()
 }
+
+/// Whether these bytes answer that question: same number, same name, kind and class.
+#[must_use]
+pub fn is_answer(question: &[u8], answer: &[u8]) -> bool {
+    let (Ok(question), Ok(answer)) = (Message::from_vec(question), Message::from_vec(answer)) else {
+        return false;
+    };
+    answer.metadata.message_type == MessageType::Response
+        && answer.metadata.id == question.metadata.id
+        && answer.queries == question.queries
+}

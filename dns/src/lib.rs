@@ -17,7 +17,7 @@ mod answer;
 mod tests;
 mod zone;
 
-pub use answer::{Transport, Verdict, failure};
+pub use answer::{Transport, Verdict, failure, is_answer};
 pub use hickory_proto::op::ResponseCode;
 pub use zone::{BadDomain, Zone};
 

@@ -1,5 +1,7 @@
 //! Names: known everywhere soon, withdrawn when what they name is gone, and nobody else's business in between.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::{ms, secs, star};
@@ -15,7 +17,7 @@ fn address(n: u8) -> IpAddr {
 }
 
 fn name(world: &mut World, host: HostId, name: &str, addresses: &[u8]) {
-    let name: Name = name.parse().expect("a name");
+    let name: Name = name.parse().unwrap();
     let addresses = addresses.iter().map(|n| address(*n)).collect();
     world.input(
         host,
@@ -38,7 +40,7 @@ fn expect(
         .iter()
         .map(|(name, addresses)| {
             let addresses = addresses.iter().map(|n| address(*n)).collect();
-            ((NET, name.parse().expect("a name")), addresses)
+            ((NET, name.parse().unwrap()), addresses)
         })
         .collect();
     let hosts = hosts.to_vec();

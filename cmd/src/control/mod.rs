@@ -11,8 +11,9 @@ pub(crate) use client::{Client, NotRunning};
 pub(crate) use server::{SocketFile, serve};
 
 use crate::net::Cidr;
-use mesh::PeerId;
+use mesh::{Name, PeerId};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -30,7 +31,9 @@ pub(crate) enum Request {
     Attach {
         container: ContainerRef,
         addresses: Vec<Cidr>,
+        names: Vec<Name>,
     },
+    Dns(DnsRequest),
     Detach {
         container: ContainerRef,
     },
@@ -56,6 +59,22 @@ pub(crate) enum Request {
     Stop,
     /// Remove the interfaces, then stop.
     Reset,
+}
+
+/// What a verb asks of the names.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum DnsRequest {
+    /// A name, or an address.
+    Lookup(String),
+    List,
+    Add {
+        name: Name,
+        addresses: Vec<IpAddr>,
+    },
+    Remove {
+        name: Name,
+        addresses: Vec<IpAddr>,
+    },
 }
 
 /// A container's interface, as the router can find it.

@@ -12,7 +12,7 @@ use crate::state::Attachment;
 use fastpath::kernel::Report;
 use fastpath::plan::{Desired, Obstacle};
 use fastpath::{NetNsRef, names};
-use mesh::{Input, Mac, Vni};
+use mesh::{Input, Mac, Name, Vni};
 use rand_core::{OsRng, RngCore};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -22,6 +22,8 @@ use tracing::{info, warn};
 
 /// Most addresses of one interface.
 const MAX_ADDRESSES: usize = 64;
+/// Most names of one container.
+const MAX_NAMES: usize = 64;
 
 /// Where an answer goes.
 pub(crate) type Answer = oneshot::Sender<Result<Value, String>>;
@@ -98,6 +100,16 @@ impl Containers {
         }
     }
 
+    /// The names of each container that can be reached, and its addresses.
+    pub(super) fn named(&self) -> impl Iterator<Item = (&[Name], &[IpAddr])> {
+        let live = |attachment: &Attachment| self.live.get(&attachment.port.host_ifname);
+        let live = self
+            .attached
+            .iter()
+            .filter_map(move |attachment| Some((attachment, live(attachment)?)));
+        live.map(|(attachment, (_, addresses))| (attachment.names.as_slice(), addresses.as_slice()))
+    }
+
     fn position(&self, host: &str) -> Option<usize> {
         self.attached
             .iter()
@@ -130,8 +142,14 @@ impl Router {
     }
 
     /// `weft attach`.
-    pub(crate) fn attach(&mut self, container: &ContainerRef, addresses: &[Cidr], answer: Answer) {
-        match self.try_attach(container, addresses) {
+    pub(crate) fn attach(
+        &mut self,
+        container: &ContainerRef,
+        addresses: &[Cidr],
+        names: Vec<Name>,
+        answer: Answer,
+    ) {
+        match self.try_attach(container, addresses, names) {
             Ok((host, before)) => {
                 let asked = Asked::Attach { host, before, answer };
                 self.persist_attachments(Then::Containers(Change(asked)));
@@ -157,6 +175,7 @@ impl Router {
         &mut self,
         container: &ContainerRef,
         addresses: &[Cidr],
+        names: Vec<Name>,
     ) -> Result<(String, Option<Attachment>), String> {
         let wanted = self.usable(addresses)?;
         let netns = NetNsRef::at(&container.netns).map_err(|error| error.to_string())?;
@@ -174,8 +193,17 @@ impl Router {
             Attachment {
                 port,
                 pid: container.pid,
+                names: Vec::new(),
             }
         });
+        for name in names {
+            if !attachment.names.contains(&name) {
+                attachment.names.push(name);
+            }
+        }
+        if attachment.names.len() > MAX_NAMES {
+            return Err(format!("a container has at most {MAX_NAMES} names"));
+        }
         for address in wanted {
             if !attachment.port.addresses.contains(&address) {
                 attachment.port.addresses.push(address);
@@ -399,6 +427,7 @@ impl Router {
                 });
             }
         }
+        self.tell_names();
     }
 
     fn put(&mut self, host: &str, attachment: Option<Attachment>) {

@@ -31,7 +31,12 @@ impl Router {
 
     fn ask(&mut self, request: Request, answer: Answer) {
         let result = match request {
-            Request::Attach { container, addresses } => return self.attach(&container, &addresses, answer),
+            Request::Attach {
+                container,
+                addresses,
+                names,
+            } => return self.attach(&container, &addresses, names, answer),
+            Request::Dns(request) => self.dns(request),
             Request::Detach { container } => return self.detach(&container, answer),
             Request::Status => return self.status_when_counted(answer),
             Request::Reset => return self.reset(answer),
