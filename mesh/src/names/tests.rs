@@ -20,7 +20,7 @@ fn address(n: u8) -> IpAddr {
 #[derive(Debug, Clone)]
 enum Step {
     Set(usize, u8, Vec<u8>),
-    Learn(u8, usize, u64, Vec<(u8, Vec<u8>)>),
+    Learn(u8, usize, u64, Said),
     Forget(u8),
     Reached(u8, bool),
 }
@@ -37,10 +37,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Names by number, each with its addresses.
+type Said = Vec<(u8, Vec<u8>)>;
+
 /// What each router says, and whether it is there.
 #[derive(Default)]
 struct Model {
-    said: BTreeMap<(u8, usize, u64), Vec<(u8, Vec<u8>)>>,
+    said: BTreeMap<(u8, usize, u64), Said>,
     away: BTreeSet<u8>,
     own: BTreeMap<(usize, u8), Vec<u8>>,
 }
