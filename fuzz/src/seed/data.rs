@@ -6,7 +6,7 @@ use crate::ethernet::{OTHER, OWN};
 use crate::world::{VNI, World, address, mac, plain_frame};
 use mesh::{LinkLabel, Mac, ShortId};
 use sleeve::message::{Candidates, Keepalive, Message, Nonce, Probe, ProbeAck};
-use sleeve::wire::inner::{PARTIAL_CHECKSUM, frame_prefix, half_prefix};
+use sleeve::wire::inner::{PARTIAL_CHECKSUM, Prefix, half_prefix};
 use sleeve::wire::marks::Mark;
 use sleeve::wire::relay::RelayHeader;
 use sleeve::wire::{DataHeader, SEALED};
@@ -146,7 +146,7 @@ pub(super) fn frames() -> Vec<Seed> {
 }
 
 pub(super) fn datagrams() -> Vec<Seed> {
-    let frame = [&frame_prefix(VNI)[..], &plain_frame(0, 1)].concat();
+    let frame = [&Prefix::new(VNI, None)[..], &plain_frame(0, 1)].concat();
     let mut partial = frame.clone();
     partial[0] |= PARTIAL_CHECKSUM;
     partial.splice(4..4, [0, 14, 0, 6]);
@@ -179,8 +179,8 @@ pub(super) fn datagrams() -> Vec<Seed> {
     assert!(marked.write(&mut in_parts, |_| Some([8; 16])));
     let waiting = [[0, 1, 0, 10], [1, 1, 1, 10], [0, 1, 1, 10], [0, 2, 1, 250]];
     let waiting = waiting.map(|head| [&head[..], b"part"].concat());
-    let spoofed = [&frame_prefix(VNI)[..], &plain_frame(1, 0)].concat();
-    let foreign = [&frame_prefix(mesh::Vni(9))[..], &plain_frame(0, 1)].concat();
+    let spoofed = [&Prefix::new(VNI, None)[..], &plain_frame(1, 0)].concat();
+    let foreign = [&Prefix::new(mesh::Vni(9), None)[..], &plain_frame(0, 1)].concat();
     let mut seeds = vec![
         ("data_header", "sealed", sealed.clone()),
         ("relay_header", "two_labels", relayed.clone()),

@@ -87,7 +87,7 @@ impl Plane {
         stamp(header, &hop.session, |header, tag| {
             header.write_step(datagram, tag)
         })?;
-        sink.datagram(hop.direct.address, datagram);
+        scratch.outbox.push(hop.direct.address, datagram, sink);
         Ok(())
     }
 }
