@@ -35,6 +35,24 @@ pub(crate) fn tun_attach(file: &impl AsFd, name: &str, flags: TunFlags) -> io::R
     }
 }
 
+/// Says what the reader of a TAP queue sees to itself: flags of TUNSETOFFLOAD.
+pub(crate) fn tun_offload(file: &impl AsFd, flags: u32) -> io::Result<()> {
+    // SAFETY: TUNSETOFFLOAD takes its argument as a number and touches no memory of ours; the descriptor is open for
+    // the whole call.
+    let result = unsafe {
+        libc::ioctl(
+            file.as_fd().as_raw_fd(),
+            libc::TUNSETOFFLOAD,
+            libc::c_ulong::from(flags),
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
 fn interface_name(name: &str) -> io::Result<[libc::c_char; NAME_SIZE]> {
     let bytes = name.as_bytes();
     if bytes.is_empty() || bytes.len() >= NAME_SIZE || bytes.contains(&0) {

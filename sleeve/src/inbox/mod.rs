@@ -14,7 +14,7 @@
 
 mod flow;
 
-use crate::offload::{Offload, Partial, Transport};
+use crate::offload::{Offload, Partial, Protocol, Transport};
 use crate::plane::Sink;
 use flow::Flow;
 use mesh::Vni;
@@ -28,8 +28,19 @@ pub struct Inbox {
     flows: [Flow; FLOWS],
     /// The next to give up for another.
     next: usize,
-    /// Whether frames wait for others.
-    gathers: bool,
+    gathers: Gathers,
+}
+
+/// What is put together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Gathers {
+    /// Nothing: each frame goes on at once, its checksum completed.
+    #[default]
+    Nothing,
+    /// TCP packets. Checksums may be left to the sink.
+    Tcp,
+    /// UDP datagrams as well.
+    TcpAndUdp,
 }
 
 impl Default for Inbox {
@@ -37,7 +48,7 @@ impl Default for Inbox {
         Self {
             flows: std::array::from_fn(|_| Flow::default()),
             next: 0,
-            gathers: false,
+            gathers: Gathers::Nothing,
         }
     }
 }
@@ -56,9 +67,12 @@ impl<'a> Arrived<'a> {
         vni: Vni,
         frame: &'a mut [u8],
         partial: Option<Partial>,
-        gathers: bool,
+        gathers: Gathers,
     ) -> Option<Self> {
-        let transport = if gathers { Transport::parse(frame) } else { None };
+        let transport = match gathers {
+            Gathers::Nothing => None,
+            _ => Transport::parse(frame),
+        };
         let known = partial.is_some() && partial == transport.map(|transport| transport.partial());
         let partial = match partial {
             Some(partial) if !known => {
@@ -77,14 +91,14 @@ impl<'a> Arrived<'a> {
 }
 
 impl Inbox {
-    /// Whether frames are put together and checksums left to the sink.
-    pub fn set_gathers(&mut self, gathers: bool) {
+    /// Sets what is put together from now on.
+    pub fn set_gathers(&mut self, gathers: Gathers) {
         self.gathers = gathers;
     }
 
-    /// Whether frames are put together.
+    /// What is put together.
     #[must_use]
-    pub fn gathers(&self) -> bool {
+    pub fn gathers(&self) -> Gathers {
         self.gathers
     }
 
@@ -114,7 +128,7 @@ impl Inbox {
             transport,
         } = arrived;
         match transport {
-            Some(transport) if flow::may_begin(frame, &transport) => {
+            Some(transport) if self.takes(transport.protocol) && flow::may_begin(frame, &transport) => {
                 let idle = self.flows.iter().position(Flow::is_idle);
                 let place = idle.unwrap_or(self.next);
                 self.next = (place + 1) % FLOWS;
@@ -131,6 +145,14 @@ impl Inbox {
                 };
                 give(vni, frame, &offload, transport.as_ref(), sink);
             }
+        }
+    }
+
+    fn takes(&self, protocol: Protocol) -> bool {
+        match self.gathers {
+            Gathers::Nothing => false,
+            Gathers::Tcp => protocol == Protocol::Tcp,
+            Gathers::TcpAndUdp => true,
         }
     }
 

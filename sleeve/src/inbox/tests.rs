@@ -43,7 +43,7 @@ impl Sink for Out {
 /// Gives frames, each with its checksum there or left to this end.
 fn through(frames: &[(Vec<u8>, bool)]) -> Out {
     let (mut inbox, mut out) = (Inbox::default(), Out::default());
-    inbox.set_gathers(true);
+    inbox.set_gathers(Gathers::TcpAndUdp);
     for (frame, partial) in frames {
         let mut frame = frame.clone();
         let transport = Transport::parse(&frame).filter(|_| *partial);
@@ -52,7 +52,7 @@ fn through(frames: &[(Vec<u8>, bool)]) -> Out {
             transport.write_partial_sum(&mut frame, length);
         }
         let partial = transport.map(|transport| transport.partial());
-        let arrived = Arrived::new(Vni(1), &mut frame, partial, true).unwrap();
+        let arrived = Arrived::new(Vni(1), &mut frame, partial, Gathers::TcpAndUdp).unwrap();
         if !inbox.join(&arrived, &mut out) {
             inbox.begin(arrived, &mut out);
         }
