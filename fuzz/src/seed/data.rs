@@ -110,6 +110,8 @@ pub(super) fn frames() -> Vec<Seed> {
         ("too_big_answers", "v4", with_mtu(600, udp4([1, 2], 700))),
         ("too_big_answers", "v6", with_mtu(1300, big6)),
         ("too_big_answers", "fits", with_mtu(1300, udp4([1, 2], 8))),
+        ("batched", "streams", join(&streams())),
+        ("batched", "as_it_is", join(&[as_it_is()])),
         ("outbound", "several", several),
         ("outbound", "sizes", sizes),
         (
@@ -262,4 +264,26 @@ fn messages() -> Vec<Seed> {
     let unknown = [&mac(9).0[..], &mac(0).0, &[0x88, 0xb5], &[0; 30]].concat();
     seeds.push(("outbound", "nowhere", join(&[unknown])));
     seeds
+}
+
+/// Two streams and datagrams over both IPs to both routers, one super-frame behind the other.
+fn streams() -> Vec<Vec<u8>> {
+    let kinds = [0u8, 1, 2, 3, 8, 9, 10, 11, 4, 5];
+    let rounds = (0..3).flat_map(|_| kinds);
+    rounds
+        .map(|kind| {
+            [
+                &[0, kind, 0, 0][..],
+                &1000u16.to_be_bytes(),
+                &9000u16.to_be_bytes(),
+            ]
+            .concat()
+        })
+        .collect()
+}
+
+/// A frame with its header, as a TAP gives it.
+fn as_it_is() -> Vec<u8> {
+    let header = sleeve::offload::Offload::default().header(0, false);
+    [&[1][..], &header, &plain_frame(0, 1)].concat()
 }
