@@ -269,12 +269,14 @@ fn messages() -> Vec<Seed> {
 /// Two streams and datagrams over both IPs to both routers, one super-frame behind the other.
 fn streams() -> Vec<Vec<u8>> {
     let kinds = [0u8, 1, 2, 3, 8, 9, 10, 11, 4, 5];
-    let rounds = (0..3).flat_map(|_| kinds);
+    let rounds = (0..4).flat_map(|round| kinds.map(|kind| (round, kind)));
     rounds
-        .map(|kind| {
+        .map(|(round, kind)| {
+            // Now and then PSH or FIN, and each segment full.
+            let flags = [0, 3, 0, 4][round];
             [
-                &[0, kind, 0, 0][..],
-                &1000u16.to_be_bytes(),
+                &[0, kind, flags, 0][..],
+                &999u16.to_be_bytes(),
                 &9000u16.to_be_bytes(),
             ]
             .concat()
