@@ -126,6 +126,8 @@ pub(crate) enum Verb {
     },
     /// Show it all on this machine: three hosts, a relay, an encrypted mesh.
     Demo,
+    /// Measure on this machine what routers carry, beside what its kernel does without them.
+    Bench(crate::bench::Bench),
     /// Run routers in virtual time, or replay what one was told.
     Simulate(Box<crate::simulate::Simulate>),
 }
