@@ -42,34 +42,49 @@ pub fn connect(left: End<'_>, right: End<'_>, mtu: u16) -> Result<(), KernelErro
 /// # Errors
 /// When the interface is not there, or the kernel does not know these features.
 pub fn carry_packets(at: End<'_>) -> Result<(), KernelError> {
-    const OFF: [&str; 5] = [
+    const OFF: &[&str] = &[
         "tx-udp-segmentation",
         "tx-tcp-segmentation",
         "tx-tcp-ecn-segmentation",
         "tx-tcp-mangleid-segmentation",
         "tx-tcp6-segmentation",
     ];
-    const ON: &str = "rx-gro";
+    switch_features(at, OFF, &["rx-gro"])
+}
+
+/// Takes from an interface all that it would leave to a device: super-frames, checksums.
+///
+/// # Errors
+/// When the interface is not there, or the kernel does not know these features.
+pub fn leave_nothing(at: End<'_>) -> Result<(), KernelError> {
+    const OFF: &[&str] = &[
+        "tx-checksum-ip-generic",
+        "tx-generic-segmentation",
+        "tx-udp-segmentation",
+        "tx-tcp-segmentation",
+        "tx-tcp6-segmentation",
+        "rx-gro",
+    ];
+    switch_features(at, OFF, &[])
+}
+
+fn switch_features(at: End<'_>, off: &[&str], on: &[&str]) -> Result<(), KernelError> {
     let set = || -> io::Result<()> {
         let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;
         let names = sys::feature_names(&socket, at.ifname)?;
+        // Of 32 features each: which are meant, and which of these shall be on.
         let mut blocks = vec![[0_u32; 2]; names.len().div_ceil(32)];
-        for (bit, name) in names.iter().enumerate() {
-            let (block, bit) = (&mut blocks[bit / 32], 1 << (bit % 32));
-            if OFF.contains(&name.as_str()) || name == ON {
-                block[0] |= bit;
-            }
-            if name == ON {
-                block[1] |= bit;
-            }
+        for (place, name) in names.iter().map(String::as_str).enumerate() {
+            let (block, bit) = (&mut blocks[place / 32], 1 << (place % 32));
+            let [on, off] = [on.contains(&name), off.contains(&name)];
+            block[0] |= if on || off { bit } else { 0 };
+            block[1] |= if on { bit } else { 0 };
         }
         sys::set_features(&socket, at.ifname, &blocks)
     };
     let doing = format!("set the features of {}", at.ifname);
-    at.netns
-        .run(set)?
-        .map_err(|error| NetlinkError::new(doing, error))?;
-    Ok(())
+    let done = at.netns.run(set)?;
+    Ok(done.map_err(|error| NetlinkError::new(doing, error))?)
 }
 
 /// Makes a VXLAN device (RFC 7348) between two fixed addresses and brings it up: what the kernel itself does, to
