@@ -14,7 +14,7 @@
 
 use super::peer::{Peer, due};
 use super::session::Session;
-use super::tables::read;
+use super::tables::{Found, read};
 use super::{Plane, Scratch, Sink};
 use crate::Via;
 use crate::inbox::{Arrived, Inbox};
@@ -92,18 +92,37 @@ impl Plane {
         }
         // Only lane 0 has keys.
         let found = if header.lane == 0 {
-            self.lookup(now, header.index)
+            self.lookup(now, header.index, &mut scratch.recent[0])
         } else {
             None
         };
-        let (session, peer) = found.ok_or(DropReason::UnknownSession)?;
-        let range = session.open(&header, datagram)?;
+        let found = found.ok_or(DropReason::UnknownSession)?;
+        let result = self.open_with(now, arrival, &header, &found, datagram, scratch, sink);
+        scratch.recent[0] = Some(found);
+        result
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the second half of a function, with what the first one found"
+    )]
+    fn open_with(
+        &self,
+        now: Instant,
+        arrival: Arrival,
+        header: &DataHeader,
+        Found { session, peer, .. }: &Found,
+        datagram: &mut [u8],
+        scratch: &mut Scratch,
+        sink: &mut dyn Sink,
+    ) -> Result<(), DropReason> {
+        let range = session.open(header, datagram)?;
         if header.relayed != arrival.source.is_some()
             || arrival.source.is_some_and(|source| source != peer.short)
         {
             return Err(DropReason::Malformed);
         }
-        self.news(now, arrival.via, &session, &peer, sink);
+        self.news(now, arrival.via, session, peer, sink);
         match inner::parse(&mut datagram[range]).ok_or(DropReason::Malformed)? {
             Inner::Frame { vni, partial, frame } => {
                 peer.touch(now);
@@ -127,14 +146,6 @@ impl Plane {
                 Ok(())
             }
         }
-    }
-
-    /// The session of that receiver index, if it may still be used.
-    pub(super) fn lookup(&self, now: Instant, index: u32) -> Option<(Arc<Session>, Arc<Peer>)> {
-        let sessions = read(&self.sessions);
-        let (session, peer) = sessions.get(&index)?;
-        let young = now.since(session.born) < super::session::REJECT_AFTER;
-        young.then(|| (Arc::clone(session), Arc::clone(peer)))
     }
 
     /// An authenticated packet came.

@@ -111,11 +111,14 @@ pub struct Scratch {
     cut: Vec<u8>,
     /// A group datagram before it is copied to each child.
     group: Vec<u8>,
+    /// The session that the last datagram was opened with, and the one that the last hop was checked with.
+    recent: [Option<tables::Found>; 2],
 }
 
 impl Scratch {
-    /// Gives all that was gathered to the sink. To be called before a thread waits.
+    /// Gives all that was gathered to the sink, and lets go of keys. To be called before a thread waits.
     pub fn flush(&mut self, sink: &mut dyn Sink) {
+        self.recent = [None, None];
         self.outbox.flush(sink);
         self.inbox.flush(sink);
     }
@@ -133,6 +136,8 @@ pub struct Plane {
     config: PlaneConfig,
     peers: RwLock<BTreeMap<PeerId, Arc<Peer>>>,
     sessions: RwLock<tables::Sessions>,
+    /// How often sessions were put in or taken out.
+    generation: AtomicU64,
     labels: RwLock<Vec<Option<Arc<Peer>>>>,
     /// Ways round neighbours.
     detours: RwLock<tables::Detours>,

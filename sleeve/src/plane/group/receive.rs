@@ -17,7 +17,7 @@ use super::send::hand_on;
 use super::{Branch, Open, TELL_EVERY, TELL_UNKNOWN_EVERY};
 use crate::Via;
 use crate::plane::peer::due;
-use crate::plane::tables::read;
+use crate::plane::tables::{Found, read};
 use crate::plane::{Plane, Scratch, Sink};
 use crate::wire::GroupHeader;
 use crate::wire::inner::{self, Inner};
@@ -36,7 +36,12 @@ impl Plane {
         sink: &mut dyn Sink,
     ) -> Result<(), DropReason> {
         let header = GroupHeader::parse(datagram).ok_or(DropReason::Truncated)?;
-        let (session, neighbor) = self.lookup(now, header.index).ok_or(DropReason::UnknownSession)?;
+        let found = self.lookup(now, header.index, &mut scratch.recent[1]);
+        let Found {
+            session,
+            peer: neighbor,
+            ..
+        } = found.ok_or(DropReason::UnknownSession)?;
         session.hop_check(header.hop_counter, |check| GroupHeader::check(datagram, check))?;
         self.news(now, Via::Direct(from), &session, &neighbor, sink);
         let (branch, key) = self.place(now, &header);
