@@ -70,6 +70,8 @@ impl UdpThread {
         let (plane, now) = (self.shore.plane.clone(), self.shore.clock.now());
         scratch.outbox.set_most(self.shore.most_in_run());
         scratch.inbox.set_gathers(self.shore.gathers());
+        // 64 or 128.
+        scratch.inbox.set_most(self.shore.socket.segments() as u16);
         for (buffer, meta) in buffers.iter_mut().zip(&meta).take(count) {
             let stride = meta.stride.max(1);
             let from = canonical(meta.addr);

@@ -96,6 +96,11 @@ impl SharedSocket {
         }
     }
 
+    /// The most datagrams that this kernel takes for one, from a socket or from a TAP.
+    pub(crate) fn segments(&self) -> usize {
+        self.segments
+    }
+
     /// Sends datagrams of `size` bytes each, of which the last may be shorter, in one call.
     pub(crate) fn send_run(&self, to: SocketAddr, bytes: &[u8], size: usize) -> io::Result<()> {
         let transmit = Transmit {

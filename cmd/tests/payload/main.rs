@@ -95,7 +95,13 @@ impl Ends {
     /// No router found anything in what it got that should not be there.
     fn nothing_was_odd(&self) {
         for host in &self.hosts {
-            // Not "send_failed": probes for a direct path may have nowhere to go.
+            // In a line, probes for a direct path have nowhere to go.
+            let fails = host.drops("send_failed");
+            assert!(
+                self.hosts.len() > 2 || fails == 0,
+                "{fails} sends or writes failed at {}",
+                host.name
+            );
             for reason in ["malformed", "unauthentic", "replayed", "garbage", "truncated"] {
                 assert_eq!(host.drops(reason), 0, "{reason} at {}", host.name);
             }

@@ -13,8 +13,9 @@ pub(crate) const MEBIBYTE: usize = 1 << 20;
 const BLOCK: usize = 128 << 10;
 /// Longest pause of a stream.
 const STALL: Duration = Duration::from_secs(20);
-/// Datagrams on their way at a time: far fewer than any queue takes, so that none may be lost.
-const WINDOW: u32 = 64;
+/// Datagrams on their way at a time: fewer than any queue takes, so that none may be lost, but more than a super-frame
+/// may have.
+const WINDOW: u32 = 400;
 /// The largest payload of a datagram; the larger ones go in fragments or in halves.
 const LARGEST: usize = 2000;
 
@@ -105,6 +106,7 @@ fn sockets(from: &Container, to: &Container, address: IpAddr) -> (UdpSocket, Udp
     let near = from.udp(if address.is_ipv4() { from.v4 } else { from.v6 }, 0);
     near.connect(far.local_addr().unwrap()).unwrap();
     far.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    rustix::net::sockopt::set_socket_recv_buffer_size_force(&far, 8 * MEBIBYTE).unwrap();
     (near, far)
 }
 

@@ -76,9 +76,10 @@ impl Flow {
         self.bytes.is_empty()
     }
 
-    /// Nothing more fits.
-    pub(super) fn is_full(&self) -> bool {
-        self.ended || self.bytes.len() - self.transport.network + self.size > MAX_PACKET
+    /// Nothing more fits, or there are `most` datagrams.
+    pub(super) fn is_full(&self, most: u16) -> bool {
+        let many = self.transport.protocol == Protocol::Udp && self.count >= most;
+        self.ended || many || self.bytes.len() - self.transport.network + self.size > MAX_PACKET
     }
 
     /// Starts with a frame that [may begin](may_begin).

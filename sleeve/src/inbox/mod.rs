@@ -29,7 +29,12 @@ pub struct Inbox {
     /// The next to give up for another.
     next: usize,
     gathers: Gathers,
+    /// Most datagrams in a super-frame of UDP.
+    most: u16,
 }
+
+/// Datagrams in a super-frame of UDP unless more are asked for: what every kernel takes that takes such at all.
+const USUAL: u16 = 64;
 
 /// What is put together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,6 +54,7 @@ impl Default for Inbox {
             flows: std::array::from_fn(|_| Flow::default()),
             next: 0,
             gathers: Gathers::Nothing,
+            most: USUAL,
         }
     }
 }
@@ -96,6 +102,11 @@ impl Inbox {
         self.gathers = gathers;
     }
 
+    /// Lets super-frames of UDP have up to `most` datagrams, at least one. Kernels refuse more than they send in a run.
+    pub fn set_most(&mut self, most: u16) {
+        self.most = most.max(1);
+    }
+
     /// What is put together.
     #[must_use]
     pub fn gathers(&self) -> Gathers {
@@ -113,7 +124,7 @@ impl Inbox {
             .find(|flow| flow.is_of(arrived.vni, arrived.frame, &transport));
         let Some(flow) = flow else { return false };
         let joined = flow.append(arrived.frame, arrived.partial.is_some(), &transport);
-        if !joined || flow.is_full() {
+        if !joined || flow.is_full(self.most) {
             flow.give(sink);
         }
         joined

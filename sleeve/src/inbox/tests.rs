@@ -103,6 +103,15 @@ fn datagrams_of_one_size_become_one_super_frame() {
 }
 
 #[test]
+fn kernels_refuse_more_datagrams_than_they_send() {
+    let frames: Vec<_> = (0..200)
+        .map(|n| (samples::udp_packet(true, (5, 6), n, &[n as u8; 64]), true))
+        .collect();
+    let out = through(&frames);
+    assert_eq!((out.given, out.frames.len()), (4, 200));
+}
+
+#[test]
 fn a_bad_checksum_arrives_bad() {
     let good = |n: u32| {
         (Tcp {
