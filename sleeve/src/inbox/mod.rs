@@ -2,7 +2,7 @@
 //! kernel handles one packet instead of forty.
 //!
 //! 1. *Read*: the headers ([`Transport`]). What is no TCP or UDP packet goes on at once, behind all that waits.
-//! 2. *Join*: of a few [flows](flow), the one it belongs to; appended to it if it goes on where that ends, with
+//! 2. *Join*: of a few flows (`flow`), the one it belongs to; appended to it if it goes on where that ends, with
 //!    the same headers. One copy. Its checksum must be right, or left to this end.
 //! 3. *Begin*: else it goes behind what is there of its flow, and may begin the next super-frame.
 //! 4. *Give*: a super-frame that can have no more is given away; others when the driver
