@@ -148,18 +148,18 @@ impl Sink for Shore {
     }
 
     fn datagrams(&mut self, to: SocketAddr, bytes: &[u8], size: usize) {
-        if bytes.len() <= size {
-            return self.send(to, bytes);
+        let all = || bytes.chunks(size.max(1));
+        if bytes.len() <= size || self.socket.most_in_run() == 1 {
+            return all().for_each(|datagram| self.send(to, datagram));
         }
-        // A network card that can't do it says so only now; then they go singly, and so do all later ones.
-        if self.socket.most_in_run() == 1
-            || self
-                .unless_full(|| self.socket.send_run(to, bytes, size))
-                .is_err()
-        {
-            for datagram in bytes.chunks(size) {
-                self.send(to, datagram);
+        let sent = self.unless_full(|| self.socket.send_run(to, bytes, size));
+        match sent.map_err(|error| error.kind()) {
+            Ok(()) => {}
+            Err(io::ErrorKind::WouldBlock) => {
+                all().for_each(|_| self.drops.count(DropReason::SendFailed));
             }
+            // A network card that can't do it says so only now; then they go singly, and so do all later ones.
+            Err(_) => all().for_each(|datagram| self.send(to, datagram)),
         }
     }
 
@@ -173,7 +173,18 @@ impl Sink for Shore {
     fn offloaded(&mut self, vni: Vni, frame: &mut [u8], offload: &Offload, transport: &Transport) {
         // Headers are far shorter than 2^16.
         let header = offload.header(transport.payload as u16, transport.six);
-        self.to_tap(vni, |tap| tap.write_with(&header, frame));
+        let mut refused = false;
+        self.to_tap(vni, |tap| match tap.write_with(&header, frame) {
+            // What some kernel does not take is not lost for that.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                refused = true;
+                Ok(0)
+            }
+            written => written,
+        });
+        if refused {
+            offload.undo(frame, |frame| self.frame(vni, frame));
+        }
     }
 
     fn control(&mut self, from: PeerId, via: Via, message: &[u8]) {

@@ -7,6 +7,7 @@
 use crate::offload::{Gso, Offload, Partial, Protocol, Transport};
 use crate::plane::Sink;
 use crate::wire::field;
+use crate::wire::inner::ETHERNET;
 use mesh::Vni;
 
 /// The longest IP packet.
@@ -68,7 +69,9 @@ pub(super) fn may_begin(frame: &[u8], transport: &Transport) -> bool {
         // Without a checksum it is to stay so.
         Protocol::Udp => frame[transport.transport + 6..transport.transport + 8] != [0, 0],
     };
-    plain && frame.len() > transport.payload && transport.header_is_intact(frame)
+    // Kernels put nothing together behind a VLAN tag, and do not all take it put together.
+    let untagged = transport.network == ETHERNET;
+    plain && untagged && frame.len() > transport.payload && transport.header_is_intact(frame)
 }
 
 impl Flow {
