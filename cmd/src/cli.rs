@@ -126,6 +126,8 @@ pub(crate) enum Verb {
     },
     /// Show it all on this machine: three hosts, a relay, an encrypted mesh.
     Demo,
+    /// Measure on this machine what routers carry, beside what its kernel does without them.
+    Bench(crate::bench::Bench),
     /// Run routers in virtual time, or replay what one was told.
     Simulate(Box<crate::simulate::Simulate>),
 }
@@ -203,6 +205,9 @@ pub(crate) struct Launch {
     /// Who answers what is not of that domain [default: the name servers in /etc/resolv.conf].
     #[arg(long, env = "WEFT_DNS_UPSTREAM", action = ArgAction::Append, value_delimiter = ',', num_args = 1, value_parser = parse_dns, value_name = "ADDR[:PORT]")]
     pub(crate) dns_upstream: Vec<SocketAddr>,
+    /// Carry one frame at a time, without segmentation and checksum offload: the slow and simple way.
+    #[arg(long, env = "WEFT_NO_OFFLOAD")]
+    pub(crate) no_offload: bool,
     /// Serve /status and /healthz over HTTP here.
     #[arg(long, env = "WEFT_HTTP", value_name = "ADDR", value_parser = parse_http)]
     pub(crate) http: Option<SocketAddr>,

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwapOption;
 use crypto::aead::Cipher;
 use crypto::identity::Identity;
+use fastpath::tap::Offloads;
 use fastpath::watch::Watcher;
 use fastpath::{Linux, underlay};
 use mesh::{Drops, Mesh, PeerId, PeerName};
@@ -138,7 +139,7 @@ fn assemble(
             epoch: memory.epoch,
             ciphers: ciphers(options.cipher),
             trusted,
-            max_mtu: 1500,
+            max_mtu: widest_mtu(&options.bridge),
             drops: drops.clone(),
         },
         plane.clone(),
@@ -159,6 +160,11 @@ fn assemble(
         plane,
         socket,
         tap,
+        offloads: if options.no_offload {
+            Offloads::None
+        } else {
+            Offloads::TcpAndUdp
+        },
         drops: drops.clone(),
         news,
         clock,
@@ -323,6 +329,13 @@ fn container_mtu(options: &Launch) -> u16 {
             .saturating_sub(OVERHEAD)
             .clamp(SMALLEST_MTU, 65_000)
     })
+}
+
+/// The largest packet that any path may carry: that of the widest interface.
+fn widest_mtu(bridge: &str) -> u16 {
+    let found = underlay::addresses(bridge).unwrap_or_default();
+    let widest = found.iter().map(|own| own.mtu).max().unwrap_or(1500);
+    u16::try_from(widest).unwrap_or(u16::MAX)
 }
 
 fn ciphers(choice: CipherChoice) -> Vec<Cipher> {

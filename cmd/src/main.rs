@@ -6,9 +6,10 @@
 //! - `recording`: what the control plane was told, written down on demand.
 //! - `nameserver`: what containers that ask for a name are answered.
 //! - `link`: QUIC between routers. `data`: the threads that carry frames.
-//! - `status`, `http`: what others see of it. `demo`: all of it on one machine. `simulate`: all of it in
-//!   memory.
+//! - `status`, `http`: what others see of it. `demo`: all of it on one machine. `bench`: how fast that
+//!   is. `simulate`: all of it in memory.
 
+mod bench;
 mod cli;
 mod control;
 mod data;

@@ -5,7 +5,7 @@ use crate::control::{Client, ContainerRef, DnsRequest, NotRunning, PingLine, Req
 use crate::net::{Cidr, normal_target};
 use crate::status::model::Status;
 use crate::status::table;
-use crate::{demo, launch, membership, simulate, state};
+use crate::{bench, demo, launch, membership, simulate, state};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::CommandFactory;
 use crypto::secret::Secret;
@@ -62,6 +62,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
             print(&String::from_utf8_lossy(&script))
         }
         Verb::Demo => demo::run(),
+        Verb::Bench(options) => bench::run(options, cli.json),
         Verb::Simulate(options) => simulate::run(cli, options),
     }
 }

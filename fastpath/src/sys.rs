@@ -35,6 +35,81 @@ pub(crate) fn tun_attach(file: &impl AsFd, name: &str, flags: TunFlags) -> io::R
     }
 }
 
+/// Says what the reader of a TAP queue sees to itself: flags of TUNSETOFFLOAD.
+pub(crate) fn tun_offload(file: &impl AsFd, flags: u32) -> io::Result<()> {
+    // SAFETY: TUNSETOFFLOAD takes its argument as a number and touches no memory of ours; the descriptor is open for
+    // the whole call.
+    let result = unsafe {
+        libc::ioctl(
+            file.as_fd().as_raw_fd(),
+            libc::TUNSETOFFLOAD,
+            libc::c_ulong::from(flags),
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// The names of the features of network devices, each at the place of its bit.
+pub(crate) fn feature_names(socket: &impl AsFd, ifname: &str) -> io::Result<Vec<String>> {
+    const SET_INFO: u32 = 0x37;
+    const STRINGS: u32 = 0x1b;
+    const FEATURES: u32 = 4;
+    const LENGTH: usize = 32;
+    // `struct ethtool_sset_info`, asking for one set, and room for its one answer.
+    let mut info = [SET_INFO, 0, 0, 0, 0];
+    let mask = (1_u64 << FEATURES).to_ne_bytes();
+    for (word, bytes) in info[2..4].iter_mut().zip(mask.as_chunks::<4>().0) {
+        *word = u32::from_ne_bytes(*bytes);
+    }
+    // SAFETY: the kernel writes one number for the one set behind the mask, for which there is room.
+    unsafe { ethtool(socket, ifname, &mut info) }?;
+    let count = info[4] as usize;
+    let mut strings = vec![0_u32; 3 + count * (LENGTH / 4)];
+    strings[..2].copy_from_slice(&[STRINGS, FEATURES]);
+    // SAFETY: the kernel writes as many names of 32 bytes as it has just said there are; their number is fixed when
+    // the kernel is compiled.
+    unsafe { ethtool(socket, ifname, &mut strings) }?;
+    let bytes: Vec<u8> = strings[3..].iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let name = |bytes: &[u8]| {
+        let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+        String::from_utf8_lossy(&bytes[..end]).into_owned()
+    };
+    Ok(bytes.chunks(LENGTH).map(name).collect())
+}
+
+/// Switches features on or off: for each 32 of them, which are meant, and which of these shall be on.
+pub(crate) fn set_features(socket: &impl AsFd, ifname: &str, blocks: &[[u32; 2]]) -> io::Result<()> {
+    const SET: u32 = 0x3b;
+    let mut request = vec![SET, blocks.len() as u32];
+    request.extend(blocks.iter().flatten());
+    // SAFETY: `struct ethtool_sfeatures` with as many blocks as it says; the kernel writes nothing.
+    unsafe { ethtool(socket, ifname, &mut request) }
+}
+
+/// # Safety
+/// `request` is laid out as its command wants it, and has room for what the kernel writes.
+unsafe fn ethtool(socket: &impl AsFd, ifname: &str, request: &mut [u32]) -> io::Result<()> {
+    let mut outer = libc::ifreq {
+        ifr_name: interface_name(ifname)?,
+        ifr_ifru: libc::__c_anonymous_ifr_ifru {
+            ifru_data: request.as_mut_ptr().cast(),
+        },
+    };
+    let socket = socket.as_fd().as_raw_fd();
+    // SAFETY: SIOCETHTOOL takes an `ifreq`, which lives until the call returns, as does what it points to; the rest
+    // is the caller's promise.
+    let result = unsafe { libc::ioctl(socket, libc::SIOCETHTOOL, &raw mut outer) };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
 fn interface_name(name: &str) -> io::Result<[libc::c_char; NAME_SIZE]> {
     let bytes = name.as_bytes();
     if bytes.is_empty() || bytes.len() >= NAME_SIZE || bytes.contains(&0) {

@@ -7,7 +7,7 @@
 use crate::netlink::{self, Socket};
 use crate::sys;
 use rustix::fs::{Mode, OFlags};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Why there is no TAP device.
@@ -32,11 +32,26 @@ pub enum TapError {
     Netlink(#[from] netlink::NetlinkError),
 }
 
-/// One queue of a TAP device: whole Ethernet frames without a prefix, in and out.
+/// Length of the header in front of frames, `struct virtio_net_hdr`.
+pub const HEADER: usize = 10;
+
+/// What the kernel leaves to the reader of a TAP, and takes from its writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offloads {
+    /// Nothing: whole frames without a prefix. Kernels that refuse all else, or somebody asked for it.
+    None,
+    /// A header (`struct virtio_net_hdr`, ten bytes) in front of each frame; checksums, and TCP packets of up to 64 KiB.
+    Tcp,
+    /// As [`Tcp`](Self::Tcp), and runs of UDP datagrams (Linux 6.2).
+    TcpAndUdp,
+}
+
+/// One queue of a TAP device: whole Ethernet frames, in and out.
 #[derive(Debug)]
 pub struct Tap {
     queue: OwnedFd,
     name: String,
+    offloads: Offloads,
 }
 
 impl Tap {
@@ -47,9 +62,36 @@ impl Tap {
     /// # Errors
     /// Without CAP_NET_ADMIN, without `/dev/net/tun`, or when the name is taken.
     pub fn create(name: &str, mtu: u16) -> Result<Self, TapError> {
+        Self::with_offloads(name, mtu, Offloads::None)
+    }
+
+    /// As [`create`](Self::create), with as much of `wanted` as the kernel grants ([`offloads`](Self::offloads)).
+    ///
+    /// # Errors
+    /// Those of [`create`](Self::create). That the kernel grants less is none.
+    pub fn with_offloads(name: &str, mtu: u16, wanted: Offloads) -> Result<Self, TapError> {
+        let (queue, offloads) = match wanted {
+            Offloads::None => (open_queue(name, libc::IFF_TUN_EXCL)?, Offloads::None),
+            _ => {
+                let queue = open_queue(name, libc::IFF_TUN_EXCL | libc::IFF_VNET_HDR)?;
+                let granted = |offloads| sys::tun_offload(&queue, flags(offloads)).is_ok();
+                let ladder = [Offloads::TcpAndUdp, Offloads::Tcp];
+                let steps = ladder
+                    .into_iter()
+                    .filter(|step| *step == wanted || *step == Offloads::Tcp);
+                match steps.into_iter().find(|&step| granted(step)) {
+                    Some(step) => (queue, step),
+                    None => {
+                        drop(queue);
+                        (open_queue(name, libc::IFF_TUN_EXCL)?, Offloads::None)
+                    }
+                }
+            }
+        };
         let tap = Self {
-            queue: open_queue(name, libc::IFF_TUN_EXCL)?,
+            queue,
             name: name.to_owned(),
+            offloads,
         };
         netlink::link::set_mtu(&mut Socket::open()?, name, mtu.into())?;
         Ok(tap)
@@ -61,6 +103,12 @@ impl Tap {
         &self.name
     }
 
+    /// What was granted. Unless it is [`Offloads::None`], a header stands in front of each frame, in and out.
+    #[must_use]
+    pub fn offloads(&self) -> Offloads {
+        self.offloads
+    }
+
     /// Makes reads and writes return [`io::ErrorKind::WouldBlock`] instead of waiting, or wait again.
     ///
     /// # Errors
@@ -69,7 +117,7 @@ impl Tap {
         Ok(rustix::io::ioctl_fionbio(&self.queue, nonblocking)?)
     }
 
-    /// Reads one frame; a frame longer than `buffer` is cut.
+    /// Reads one frame, behind its header if there are offloads; what is longer than `buffer` is cut.
     ///
     /// # Errors
     /// `WouldBlock` when there is none; `EBADFD` once somebody has deleted the device.
@@ -77,12 +125,21 @@ impl Tap {
         Ok(rustix::io::read(&self.queue, buffer)?)
     }
 
-    /// Writes one frame.
+    /// Writes one frame, of a TAP without offloads.
     ///
     /// # Errors
     /// `EINVAL` for a frame without a whole header; `EIO` while the device is down.
     pub fn write(&self, frame: &[u8]) -> io::Result<usize> {
         Ok(rustix::io::write(&self.queue, frame)?)
+    }
+
+    /// Writes one frame of a TAP with offloads, with its header in front of it.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write); `EINVAL` also for a header that does not fit the frame.
+    pub fn write_with(&self, header: &[u8; HEADER], frame: &[u8]) -> io::Result<usize> {
+        let parts = [IoSlice::new(header), IoSlice::new(frame)];
+        Ok(rustix::io::writev(&self.queue, &parts)?)
     }
 }
 
@@ -95,6 +152,17 @@ impl AsFd for Tap {
 impl AsRawFd for Tap {
     fn as_raw_fd(&self) -> RawFd {
         self.queue.as_raw_fd()
+    }
+}
+
+/// What is asked of the kernel, as in `linux/if_tun.h`: TUN_F_CSUM, TSO4, TSO6, TSO_ECN; USO4, USO6.
+fn flags(offloads: Offloads) -> u32 {
+    const TCP: u32 = 0x01 | 0x02 | 0x04 | 0x08;
+    const UDP: u32 = 0x20 | 0x40;
+    match offloads {
+        Offloads::None => 0,
+        Offloads::Tcp => TCP,
+        Offloads::TcpAndUdp => TCP | UDP,
     }
 }
 

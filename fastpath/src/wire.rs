@@ -4,9 +4,10 @@
 use crate::kernel::KernelError;
 use crate::netlink::{NetlinkError, Socket, address, link, or_exists, route};
 use crate::netns::NetNs;
+use crate::sys;
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -32,6 +33,70 @@ pub fn connect(left: End<'_>, right: End<'_>, mtu: u16) -> Result<(), KernelErro
     })?;
     inside(right.netns, |socket| link::raise(socket, right.ifname))?;
     inside(left.netns, |socket| link::raise(socket, left.ifname))
+}
+
+/// Makes the end of a wire behave as a network card on a cable: what crosses are packets of at most its MTU, which the
+/// receiving end may put together. Without this a wire inside one kernel carries super-frames whole, which flatters
+/// whatever is measured on it.
+///
+/// # Errors
+/// When the interface is not there, or the kernel does not know these features.
+pub fn carry_packets(at: End<'_>) -> Result<(), KernelError> {
+    const OFF: &[&str] = &[
+        "tx-udp-segmentation",
+        "tx-tcp-segmentation",
+        "tx-tcp-ecn-segmentation",
+        "tx-tcp-mangleid-segmentation",
+        "tx-tcp6-segmentation",
+    ];
+    switch_features(at, OFF, &["rx-gro"])
+}
+
+/// Takes from an interface all that it would leave to a device: super-frames, checksums.
+///
+/// # Errors
+/// When the interface is not there, or the kernel does not know these features.
+pub fn leave_nothing(at: End<'_>) -> Result<(), KernelError> {
+    const OFF: &[&str] = &[
+        "tx-checksum-ip-generic",
+        "tx-generic-segmentation",
+        "tx-udp-segmentation",
+        "tx-tcp-segmentation",
+        "tx-tcp6-segmentation",
+        "rx-gro",
+    ];
+    switch_features(at, OFF, &[])
+}
+
+fn switch_features(at: End<'_>, off: &[&str], on: &[&str]) -> Result<(), KernelError> {
+    let set = || -> io::Result<()> {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+        let names = sys::feature_names(&socket, at.ifname)?;
+        // Of 32 features each: which are meant, and which of these shall be on.
+        let mut blocks = vec![[0_u32; 2]; names.len().div_ceil(32)];
+        for (place, name) in names.iter().map(String::as_str).enumerate() {
+            let (block, bit) = (&mut blocks[place / 32], 1 << (place % 32));
+            let [on, off] = [on.contains(&name), off.contains(&name)];
+            block[0] |= if on || off { bit } else { 0 };
+            block[1] |= if on { bit } else { 0 };
+        }
+        sys::set_features(&socket, at.ifname, &blocks)
+    };
+    let doing = format!("set the features of {}", at.ifname);
+    let done = at.netns.run(set)?;
+    Ok(done.map_err(|error| NetlinkError::new(doing, error))?)
+}
+
+/// Makes a VXLAN device (RFC 7348) between two fixed addresses and brings it up: what the kernel itself does, to
+/// compare with. `port` is that of UDP.
+///
+/// # Errors
+/// When the name is taken, or without privileges.
+pub fn tunnel(at: End<'_>, id: u32, local: Ipv4Addr, remote: Ipv4Addr, port: u16) -> Result<(), KernelError> {
+    inside(at.netns, |socket| {
+        link::create_vxlan(socket, at.ifname, id, local, remote, port)?;
+        link::raise(socket, at.ifname)
+    })
 }
 
 /// Makes a switch (a bridge without an address of its own) in a namespace.

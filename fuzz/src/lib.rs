@@ -25,6 +25,7 @@
     reason = "to fail is how a target reports"
 )]
 
+pub mod batched;
 pub mod bytes;
 pub mod caught;
 pub mod crypto;
@@ -69,6 +70,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("datagram", sleeve::datagram),
     ("sealed_plaintext", sleeve::sealed_plaintext),
     ("outbound", sleeve::outbound),
+    ("batched", batched::batched),
     ("control_half", sleeve::control_half),
     ("readers", ethernet::readers),
     ("port_guard", ethernet::port_guard),

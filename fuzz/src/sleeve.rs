@@ -131,7 +131,7 @@ thread_local! {
     static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
 }
 
-fn in_world(f: impl FnOnce(&mut World)) {
+pub(crate) fn in_world(f: impl FnOnce(&mut World)) {
     WORLD.with_borrow_mut(|slot| {
         let mut world = slot.take().unwrap_or_default();
         f(&mut world);

@@ -7,6 +7,8 @@ use crate::caught::Caught;
 use crate::random::Random;
 use crypto::{Cipher, Identity, Keyring, Secret};
 use mesh::{Drops, Fdb, FdbChange, Instant, LinkLabel, Mac, PeerId, PeerInfo, Route, Vni};
+use sleeve::inbox::Gathers;
+use sleeve::offload::Offload;
 use sleeve::{Config, Input, Output, Plane, PlaneConfig, Scratch, Sleeve};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -64,6 +66,7 @@ pub struct World {
     /// What their control halves said to each other over the control plane: from whom, and what.
     pub spoken: Vec<(usize, Vec<u8>)>,
     scratch: Scratch,
+    batched: Scratch,
 }
 
 /// Something on its way between routers.
@@ -98,6 +101,7 @@ impl World {
             routers: routers.collect(),
             spoken: Vec::new(),
             scratch,
+            batched: Scratch::default(),
         };
         for n in 0..COUNT {
             world.introduce(n);
@@ -297,6 +301,46 @@ impl World {
                     .into_iter()
                     .map(|(address, bytes)| (to, address, bytes)),
             );
+        }
+        frames
+    }
+
+    /// As [`Self::send`], of several at once, as a TAP with offloads gives them; and gathered in runs.
+    pub fn send_batched(&mut self, n: usize, frames: &[(Offload, &[u8])]) -> Caught {
+        let mut caught = Caught::default();
+        let plane = &self.routers[n].plane;
+        for (offload, frame) in frames {
+            plane.outbound_batched(self.now, frame, *offload, VNI, &mut self.batched, &mut caught);
+        }
+        self.batched.flush(&mut caught);
+        caught
+    }
+
+    /// As [`Self::carry`], but each router gets all that came at once, and puts frames together.
+    pub fn carry_batched(
+        &mut self,
+        from: usize,
+        datagrams: Vec<(SocketAddr, Vec<u8>)>,
+    ) -> Vec<(usize, Vni, Vec<u8>)> {
+        let mut frames = Vec::new();
+        let mut moving = VecDeque::from([(from, datagrams)]);
+        self.batched.inbox.set_gathers(Gathers::TcpAndUdp);
+        while let Some((from, datagrams)) = moving.pop_front() {
+            for n in 0..COUNT {
+                let mut caught = Caught::default();
+                for (to, bytes) in &datagrams {
+                    if self.reached(from, *to) == Some(n) {
+                        let plane = &self.routers[n].plane;
+                        let (source, mut bytes) = (address(from), bytes.clone());
+                        plane.inbound_batched(self.now, source, &mut bytes, &mut self.batched, &mut caught);
+                    }
+                }
+                self.batched.flush(&mut caught);
+                frames.extend(caught.frames.into_iter().map(|(vni, frame)| (n, vni, frame)));
+                if !caught.datagrams.is_empty() {
+                    moving.push_back((n, caught.datagrams));
+                }
+            }
         }
         frames
     }

@@ -20,6 +20,7 @@ fn corpus() -> PathBuf {
 fn rounds(name: &str) -> usize {
     match name {
         "control_half" => 50,
+        "batched" => 600,
         "record_body" => 300,
         "recording" => 400,
         "link_message" | "greeting" | "link_handshake" | "session_handshake" => 400,

@@ -1,6 +1,6 @@
-//! The receive path allocates nothing once its buffers have grown.
+//! Packets take no allocation once buffers have grown, one at a time or many.
 #![allow(missing_docs, unreachable_pub, dead_code)]
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 #[path = "world/forest.rs"]
 mod forest;
@@ -8,10 +8,14 @@ mod forest;
 mod harness;
 #[path = "world/node.rs"]
 mod node;
+#[path = "world/packets.rs"]
+mod packets;
 
 use harness::*;
 use mesh::{PeerId, Vni};
+use sleeve::inbox::Gathers;
 use sleeve::io::memory::{Packet, Wire};
+use sleeve::offload::{Gso, Offload, Protocol, Transport};
 use sleeve::{Plane, Scratch, Sink, Via};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -67,6 +71,9 @@ impl Sink for Tally {
         self.datagrams += 1;
     }
     fn frame(&mut self, _: Vni, _: &[u8]) {
+        self.frames += 1;
+    }
+    fn offloaded(&mut self, _: Vni, _: &mut [u8], _: &Offload, _: &Transport) {
         self.frames += 1;
     }
     fn control(&mut self, _: PeerId, _: Via, _: &[u8]) {
@@ -213,4 +220,78 @@ fn no_allocation_per_group_datagram() {
     let (tally, allocations) = receive(world, &world.nodes[2].plane, packets);
     assert!(tally.datagrams >= 990, "{}", tally.datagrams);
     assert_eq!((tally.frames, allocations), (0, 0), "at a relay");
+}
+
+/// Super-frames out of a container, and the datagrams they became into the next router: neither allocates.
+#[test]
+fn no_allocation_per_super_frame() {
+    let mut world = World::new(3);
+    for (a, b) in [(0, 1), (1, 2)] {
+        world.link(a, b);
+    }
+    world.wire(0, 2, Some(Wire::cut()));
+    world.run(secs(5));
+    world.relayed(&[0, 1, 2], 1500);
+    world.passes(0, 2, 0, 100);
+    world.run(secs(1));
+    // A stream that repeats itself is ten super-frames; datagrams are as many as it takes; a relay makes none.
+    for (to, protocol, super_frames, datagrams) in [
+        (1, Protocol::Tcp, 10, 0),
+        (1, Protocol::Udp, 7, 0),
+        (2, Protocol::Tcp, 0, 400),
+    ] {
+        let gso = Gso { protocol, size: 1000 };
+        let frame = packets::packet(0, to, protocol, 7, &packets::noise(40_000));
+        let checksum = Transport::parse(&frame).map(|transport| transport.partial());
+        let offload = Offload {
+            checksum,
+            segments: Some(gso),
+        };
+        let (mut kept, mut tally, mut scratch) = (Kept::default(), Tally::default(), Scratch::default());
+        let plane = world.nodes[0].plane.clone();
+        for _ in 0..10 {
+            plane.outbound_batched(world.now, &frame, offload, VNI, &mut scratch, &mut kept);
+        }
+        scratch.flush(&mut kept);
+        let before = ALLOCATIONS.get();
+        for _ in 0..100 {
+            plane.outbound_batched(world.now, &frame, offload, VNI, &mut scratch, &mut tally);
+        }
+        scratch.flush(&mut tally);
+        assert_eq!(
+            (ALLOCATIONS.get() - before, tally.datagrams),
+            (0, 4000),
+            "out to {to}"
+        );
+
+        let (mut tally, mut scratch) = (Tally::default(), Scratch::default());
+        scratch.inbox.set_gathers(Gathers::TcpAndUdp);
+        let (plane, from) = (world.nodes[1].plane.clone(), world.nodes[0].address);
+        let (warm, mut before) = (kept.0.len() / 2, 0);
+        for (n, datagram) in kept.0.iter_mut().enumerate() {
+            if n == warm {
+                before = ALLOCATIONS.get();
+            }
+            plane.inbound_batched(world.now, from, datagram, &mut scratch, &mut tally);
+        }
+        scratch.flush(&mut tally);
+        assert_eq!(ALLOCATIONS.get() - before, 0, "in from 0 to {to}");
+        assert_eq!((tally.frames, tally.datagrams), (super_frames, datagrams));
+    }
+}
+
+/// Keeps datagrams.
+#[derive(Default)]
+struct Kept(Vec<Vec<u8>>);
+
+impl Sink for Kept {
+    fn datagram(&mut self, _: SocketAddr, bytes: &[u8]) {
+        self.0.push(bytes.to_vec());
+    }
+    fn frame(&mut self, _: Vni, _: &[u8]) {}
+    fn control(&mut self, _: PeerId, _: Via, _: &[u8]) {}
+    fn need(&mut self, _: PeerId) {}
+    fn alive(&mut self, _: PeerId) {}
+    fn group(&mut self, _: Vni) {}
+    fn tree(&mut self, _: Vni, _: mesh::ShortId) {}
 }

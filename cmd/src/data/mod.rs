@@ -16,15 +16,24 @@ pub(crate) use udp::UdpThread;
 
 use crate::link::SharedSocket;
 use arc_swap::ArcSwapOption;
-use fastpath::tap::Tap;
+use fastpath::tap::{Offloads, Tap};
 use mesh::{DropReason, Drops, Instant, PeerId, ShortId, Vni};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::{AsFd, OwnedFd};
+use sleeve::inbox::Gathers;
+use sleeve::offload::{Offload, Transport};
 use sleeve::{Plane, Sink, Via};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::mpsc;
+
+/// How long a full send buffer is waited for, and how often.
+const FULL_WAIT: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 5_000_000,
+};
+const FULL_TRIES: usize = 4;
 
 /// What the data threads tell the router.
 #[derive(Debug)]
@@ -65,6 +74,8 @@ pub(crate) struct Shore {
     pub(crate) plane: Arc<Plane>,
     pub(crate) socket: Arc<SharedSocket>,
     pub(crate) tap: Arc<ArcSwapOption<Tap>>,
+    /// What TAPs are asked for. With none, datagrams leave one by one as well.
+    pub(crate) offloads: Offloads,
     pub(crate) drops: Arc<Drops>,
     pub(crate) news: mpsc::Sender<Event>,
     pub(crate) clock: Clock,
@@ -72,6 +83,33 @@ pub(crate) struct Shore {
 }
 
 impl Shore {
+    /// How many datagrams leave in one run.
+    fn most_in_run(&self) -> usize {
+        match self.offloads {
+            Offloads::None => 1,
+            _ => self.socket.most_in_run(),
+        }
+    }
+
+    /// What the TAP takes put together.
+    fn gathers(&self) -> Gathers {
+        match self.tap.load().as_ref().map(|tap| tap.offloads()) {
+            None | Some(Offloads::None) => Gathers::Nothing,
+            Some(Offloads::Tcp) => Gathers::Tcp,
+            Some(Offloads::TcpAndUdp) => Gathers::TcpAndUdp,
+        }
+    }
+
+    fn to_tap(&self, vni: Vni, write: impl FnOnce(&Tap) -> io::Result<usize>) {
+        if vni != Vni::DEFAULT {
+            self.drops.count(DropReason::UnknownDestination);
+            return;
+        }
+        if self.tap.load().as_ref().is_none_or(|tap| write(tap).is_err()) {
+            self.drops.count(DropReason::SendFailed);
+        }
+    }
+
     fn tell(&self, event: Event) {
         if self.news.try_send(event).is_err() {
             self.drops.count(DropReason::Overflow);
@@ -79,25 +117,73 @@ impl Shore {
     }
 }
 
-impl Sink for Shore {
-    fn datagram(&mut self, to: SocketAddr, bytes: &[u8]) {
-        if self.socket.send(to, bytes).is_err() {
+impl Shore {
+    fn send(&self, to: SocketAddr, bytes: &[u8]) {
+        if self.unless_full(|| self.socket.send(to, bytes)).is_err() {
             self.drops.count(DropReason::SendFailed);
         }
     }
 
-    fn frame(&mut self, vni: Vni, frame: &[u8]) {
-        if vni != Vni::DEFAULT {
-            self.drops.count(DropReason::UnknownDestination);
-            return;
+    /// Sends; while the send buffer is full, waits for room: what is behind waits in the TAP meanwhile, and senders
+    /// in containers notice.
+    fn unless_full(&self, send: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        let mut result = send();
+        for _ in 0..FULL_TRIES {
+            match &result {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                _ => break,
+            }
+            let mut waited = [PollFd::new(self.socket.as_socket(), PollFlags::OUT)];
+            // Whether there is room, the next try tells.
+            let _ = poll(&mut waited, Some(&FULL_WAIT));
+            result = send();
         }
-        if self
-            .tap
-            .load()
-            .as_ref()
-            .is_none_or(|tap| tap.write(frame).is_err())
-        {
-            self.drops.count(DropReason::SendFailed);
+        result
+    }
+}
+
+impl Sink for Shore {
+    fn datagram(&mut self, to: SocketAddr, bytes: &[u8]) {
+        self.send(to, bytes);
+    }
+
+    fn datagrams(&mut self, to: SocketAddr, bytes: &[u8], size: usize) {
+        let all = || bytes.chunks(size.max(1));
+        if bytes.len() <= size || self.socket.most_in_run() == 1 {
+            return all().for_each(|datagram| self.send(to, datagram));
+        }
+        let sent = self.unless_full(|| self.socket.send_run(to, bytes, size));
+        match sent.map_err(|error| error.kind()) {
+            Ok(()) => {}
+            Err(io::ErrorKind::WouldBlock) => {
+                all().for_each(|_| self.drops.count(DropReason::SendFailed));
+            }
+            // A network card that can't do it says so only now; then they go singly, and so do all later ones.
+            Err(_) => all().for_each(|datagram| self.send(to, datagram)),
+        }
+    }
+
+    fn frame(&mut self, vni: Vni, frame: &[u8]) {
+        self.to_tap(vni, |tap| match tap.offloads() {
+            Offloads::None => tap.write(frame),
+            _ => tap.write_with(&Offload::default().header(0, false), frame),
+        });
+    }
+
+    fn offloaded(&mut self, vni: Vni, frame: &mut [u8], offload: &Offload, transport: &Transport) {
+        // Headers are far shorter than 2^16.
+        let header = offload.header(transport.payload as u16, transport.six);
+        let mut refused = false;
+        self.to_tap(vni, |tap| match tap.write_with(&header, frame) {
+            // What some kernel does not take is not lost for that.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                refused = true;
+                Ok(0)
+            }
+            written => written,
+        });
+        if refused {
+            offload.undo(frame, |frame| self.frame(vni, frame));
         }
     }
 

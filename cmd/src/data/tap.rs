@@ -1,18 +1,19 @@
-//! The TAP thread. For each frame a container sends to another host:
+//! The TAP thread. For each frame or super-frame a container sends to another host:
 //!
-//! 1. read from the TAP into a buffer that lives as long as the thread;
-//! 2. judged, answered locally, or sealed into datagrams, by the plane;
-//! 3. sent.
+//! 1. read from the TAP, behind a header that says what is left to do, into a buffer that lives as long as the thread;
+//! 2. judged, answered locally, or cut and sealed into datagrams, which wait for others in a run, by the plane;
+//! 3. runs that are full are sent, and all of them when there is nothing more to read: nothing waits for a batch.
 
 use super::{Event, Shore};
-use fastpath::tap::Tap;
-use mesh::Vni;
-use sleeve::Scratch;
+use fastpath::tap::{Offloads, Tap};
+use mesh::{DropReason, Instant, Vni};
+use sleeve::offload::Offload;
+use sleeve::{Plane, Scratch};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-/// Largest frame: an IP packet of 64 KiB with its Ethernet header.
+/// Largest frame: an IP packet of 64 KiB with its Ethernet header, tags and the header of offloads.
 const BUFFER: usize = 65_536 + 64;
 
 /// Owns reading from the TAP.
@@ -38,7 +39,10 @@ impl TapThread {
         let mut scratch = Scratch::default();
         let stop = self.shore.stop.clone();
         while matches!(stop.wait_readable(&*self.tap), Ok(true)) {
-            if !self.read_all(&mut buffer, &mut scratch) {
+            scratch.outbox.set_most(self.shore.most_in_run());
+            let there = self.read_all(&mut buffer, &mut scratch);
+            scratch.flush(&mut self.shore);
+            if !there {
                 // Gone for all: should this news find no room, the patrol sees that there is none.
                 self.shore.tap.store(None);
                 self.shore.tell(Event::TapLost);
@@ -49,12 +53,12 @@ impl TapThread {
 
     /// Reads until there is nothing more. False when the device is gone.
     fn read_all(&mut self, buffer: &mut [u8], scratch: &mut Scratch) -> bool {
+        let plane = self.shore.plane.clone();
         loop {
             match self.tap.read(buffer) {
                 Ok(length) => {
                     let now = self.shore.clock.now();
-                    let plane = self.shore.plane.clone();
-                    plane.outbound(now, &buffer[..length], Vni::DEFAULT, scratch, &mut self.shore);
+                    self.outbound(&plane, now, &buffer[..length], scratch);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -65,6 +69,19 @@ impl TapThread {
                 }
                 Err(_) => return false,
             }
+        }
+    }
+
+    fn outbound(&mut self, plane: &Plane, now: Instant, bytes: &[u8], scratch: &mut Scratch) {
+        let shore = &mut self.shore;
+        if self.tap.offloads() == Offloads::None {
+            return plane.outbound(now, bytes, Vni::DEFAULT, scratch, shore);
+        }
+        match Offload::read(bytes) {
+            Ok((offload, frame)) => {
+                plane.outbound_batched(now, frame, offload, Vni::DEFAULT, scratch, shore);
+            }
+            Err(_) => shore.drops.count(DropReason::Malformed),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The UDP thread. For each datagram:
 //!
-//! 1. received, many per call (GRO), into buffers that live as long as the thread;
+//! 1. received, many per call (`recvmmsg`, and GRO within it), into buffers that live as long as the thread;
 //! 2. told apart by the first byte (RFC 9000, section 17: QUIC's fixed bit), after GRO is undone;
 //! 3. QUIC goes to the control plane's queue (one allocation);
-//! 4. sleeve is checked, opened in place and written to the TAP, or sent on, by the plane: no allocation.
+//! 4. sleeve is checked and opened in place, by the plane: no allocation. Frames for containers are put together,
+//!    datagrams for the next router gathered in runs;
+//! 5. after each call, both are written: super-frames to the TAP, runs to the port. Nothing waits for more to come.
 
 use super::Shore;
 use crate::link::{ConnectionIds, QuicQueue};
@@ -12,6 +14,7 @@ use mesh::DropReason;
 use quinn::udp::RecvMeta;
 use sleeve::Scratch;
 use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -64,25 +67,30 @@ impl UdpThread {
             // Errors are ICMP messages for earlier sends, or "nothing there".
             self.shore.socket.receive(&mut slices, &mut meta).ok()?
         };
+        let (plane, now) = (self.shore.plane.clone(), self.shore.clock.now());
+        scratch.outbox.set_most(self.shore.most_in_run());
+        scratch.inbox.set_gathers(self.shore.gathers());
+        // 64 or 128.
+        scratch.inbox.set_most(self.shore.socket.segments() as u16);
         for (buffer, meta) in buffers.iter_mut().zip(&meta).take(count) {
             let stride = meta.stride.max(1);
+            let from = canonical(meta.addr);
             for datagram in buffer[..meta.len].chunks_mut(stride) {
-                self.datagram(meta, datagram, scratch);
+                match datagram.first() {
+                    None => self.shore.drops.count(DropReason::Truncated),
+                    Some(first) if first & QUIC_BIT == 0 => {
+                        plane.inbound_batched(now, from, datagram, scratch, &mut self.shore);
+                    }
+                    Some(_) => self.quic(meta, from, datagram),
+                }
             }
         }
+        scratch.flush(&mut self.shore);
         Some(count)
     }
 
-    fn datagram(&mut self, meta: &RecvMeta, datagram: &mut [u8], scratch: &mut Scratch) {
-        let Some(first) = datagram.first() else {
-            self.shore.drops.count(DropReason::Truncated);
-            return;
-        };
-        if first & QUIC_BIT == 0 {
-            let now = self.shore.clock.now();
-            let plane = self.shore.plane.clone();
-            plane.inbound(now, canonical(meta.addr), datagram, scratch, &mut self.shore);
-        } else if !self.ids.plausible(datagram) && !self.ids.is_linked(&canonical(meta.addr)) {
+    fn quic(&mut self, meta: &RecvMeta, from: SocketAddr, datagram: &[u8]) {
+        if !self.ids.plausible(datagram) && !self.ids.is_linked(&from) {
             self.shore.drops.count(DropReason::Garbage);
         } else if !self.queue.push(meta, datagram) {
             self.shore.drops.count(DropReason::Overflow);

@@ -132,8 +132,20 @@ impl Host {
         limits: &Limits,
         janitor: &mut Janitor,
     ) -> Result<Duration> {
+        self.launch_with(&[], invite, limits, janitor)
+    }
+
+    /// As [`Self::launch`], with options of `weft launch`.
+    pub(crate) fn launch_with(
+        &mut self,
+        options: &[&str],
+        invite: Option<&str>,
+        limits: &Limits,
+        janitor: &mut Janitor,
+    ) -> Result<Duration> {
         let log = File::create(self.log_path()).context("make the router's log")?;
         let mut arguments = vec!["launch", "--name", self.name];
+        arguments.extend(options);
         arguments.extend(invite.map(|_| "-"));
         let mut command = self.command(&arguments);
         command

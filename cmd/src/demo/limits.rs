@@ -54,7 +54,7 @@ impl Limits {
             bail!("interrupted");
         }
         if Instant::now() >= self.end {
-            bail!("the time for the whole demo is up");
+            bail!("the time for all of this is up");
         }
         Ok(())
     }

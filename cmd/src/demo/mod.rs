@@ -8,16 +8,16 @@
 //! it makes goes by itself when it ends; the [`janitor`] sees to the rest even after `kill -9`.
 
 mod capture;
-mod host;
-mod janitor;
-mod limits;
+pub(crate) mod host;
+pub(crate) mod janitor;
+pub(crate) mod limits;
 mod marker;
 mod memory;
 mod outage;
-mod ping;
-mod report;
+pub(crate) mod ping;
+pub(crate) mod report;
 mod transfer;
-mod world;
+pub(crate) mod world;
 
 use anyhow::{Context, Result, bail};
 use capture::Capture;

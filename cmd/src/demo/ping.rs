@@ -142,6 +142,22 @@ impl Pinger {
     }
 }
 
+impl Pinger {
+    /// Pings until a moment has come, however many stay without answer.
+    pub(crate) fn series_until(&mut self, until: Instant, limits: &Limits) -> Result<Times> {
+        let (mut times, mut lost) = (Vec::new(), 0);
+        while Instant::now() < until {
+            limits.check()?;
+            match self.once(PATIENCE)? {
+                Some(time) => times.push(time),
+                None => lost += 1,
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(Times::new(times, lost))
+    }
+}
+
 /// There is no way just now, as opposed to never.
 fn is_unreachable(error: &std::io::Error) -> bool {
     let lost = [

@@ -214,10 +214,16 @@ pub(crate) fn drawing() -> String {
 
 /// A directory that only its owner may read, and that goes with this value.
 #[derive(Debug)]
-struct Directory(PathBuf);
+pub(crate) struct Directory(PathBuf);
 
 impl Directory {
-    fn make(janitor: &mut Janitor) -> Result<Self> {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Makes it; the janitor will remove it whatever happens.
+    pub(crate) fn make(janitor: &mut Janitor) -> Result<Self> {
         let mut parent = std::env::temp_dir();
         if parent.as_os_str().as_bytes().len() > LONGEST_DIRECTORY - 30 {
             parent = PathBuf::from("/tmp");
@@ -232,7 +238,8 @@ impl Directory {
         Ok(Self(path))
     }
 
-    fn remove(&self) -> Result<()> {
+    /// Removes it now.
+    pub(crate) fn remove(&self) -> Result<()> {
         match std::fs::remove_dir_all(&self.0) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("remove {}", self.0.display()))

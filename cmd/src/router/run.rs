@@ -348,7 +348,12 @@ async fn changed(watcher: &mut Option<Watcher>) {
 pub(crate) fn start_tap(shore: &data::Shore, bridge: &str, mtu: u16) -> Result<(), String> {
     // The old descriptor first: the device's name is free only when it is closed.
     shore.tap.store(None);
-    let tap = Tap::create(&names::tap(bridge), mtu).map_err(|error| error.to_string())?;
+    let name = names::tap(bridge);
+    let tap = Tap::with_offloads(&name, mtu, shore.offloads).map_err(|error| error.to_string())?;
+    if tap.offloads() != shore.offloads {
+        let granted = tap.offloads();
+        tracing::warn!(wanted = ?shore.offloads, ?granted, "this kernel does not do all that makes sleeve fast");
+    }
     tap.set_nonblocking(true).map_err(|error| error.to_string())?;
     let tap = Arc::new(tap);
     shore.tap.store(Some(tap.clone()));

@@ -6,10 +6,11 @@ use netlink_packet_core::DefaultNla;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, BridgeMulticastRouterType, BridgePortState, BridgeStpState, In6AddrGenMode,
-    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
-    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, InfoVxlan,
+    LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
 use rustix::io::Errno;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
@@ -336,6 +337,32 @@ pub(crate) fn create_pair(
     message.attributes.push(pair_info(peer));
     socket.change(
         &format!("lay a wire from {here}"),
+        RouteNetlinkMessage::NewLink(message),
+        Mode::Create,
+    )
+}
+
+/// Makes a VXLAN device between two fixed addresses; `port` is that of UDP.
+pub(crate) fn create_vxlan(
+    socket: &mut Socket,
+    name: &str,
+    id: u32,
+    local: Ipv4Addr,
+    remote: Ipv4Addr,
+    port: u16,
+) -> Result<(), NetlinkError> {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Vxlan),
+        LinkInfo::Data(InfoData::Vxlan(vec![
+            InfoVxlan::Id(id),
+            InfoVxlan::Local(local),
+            InfoVxlan::Group(remote),
+            InfoVxlan::Port(port),
+        ])),
+    ]));
+    socket.change(
+        &format!("make the VXLAN device {name}"),
         RouteNetlinkMessage::NewLink(message),
         Mode::Create,
     )

@@ -6,7 +6,7 @@ use crate::ethernet::{OTHER, OWN};
 use crate::world::{VNI, World, address, mac, plain_frame};
 use mesh::{LinkLabel, Mac, ShortId};
 use sleeve::message::{Candidates, Keepalive, Message, Nonce, Probe, ProbeAck};
-use sleeve::wire::inner::{PARTIAL_CHECKSUM, frame_prefix, half_prefix};
+use sleeve::wire::inner::{PARTIAL_CHECKSUM, Prefix, half_prefix};
 use sleeve::wire::marks::Mark;
 use sleeve::wire::relay::RelayHeader;
 use sleeve::wire::{DataHeader, SEALED};
@@ -110,6 +110,8 @@ pub(super) fn frames() -> Vec<Seed> {
         ("too_big_answers", "v4", with_mtu(600, udp4([1, 2], 700))),
         ("too_big_answers", "v6", with_mtu(1300, big6)),
         ("too_big_answers", "fits", with_mtu(1300, udp4([1, 2], 8))),
+        ("batched", "streams", join(&streams())),
+        ("batched", "as_it_is", join(&[as_it_is()])),
         ("outbound", "several", several),
         ("outbound", "sizes", sizes),
         (
@@ -146,7 +148,7 @@ pub(super) fn frames() -> Vec<Seed> {
 }
 
 pub(super) fn datagrams() -> Vec<Seed> {
-    let frame = [&frame_prefix(VNI)[..], &plain_frame(0, 1)].concat();
+    let frame = [&Prefix::new(VNI, None)[..], &plain_frame(0, 1)].concat();
     let mut partial = frame.clone();
     partial[0] |= PARTIAL_CHECKSUM;
     partial.splice(4..4, [0, 14, 0, 6]);
@@ -179,8 +181,8 @@ pub(super) fn datagrams() -> Vec<Seed> {
     assert!(marked.write(&mut in_parts, |_| Some([8; 16])));
     let waiting = [[0, 1, 0, 10], [1, 1, 1, 10], [0, 1, 1, 10], [0, 2, 1, 250]];
     let waiting = waiting.map(|head| [&head[..], b"part"].concat());
-    let spoofed = [&frame_prefix(VNI)[..], &plain_frame(1, 0)].concat();
-    let foreign = [&frame_prefix(mesh::Vni(9))[..], &plain_frame(0, 1)].concat();
+    let spoofed = [&Prefix::new(VNI, None)[..], &plain_frame(1, 0)].concat();
+    let foreign = [&Prefix::new(mesh::Vni(9), None)[..], &plain_frame(0, 1)].concat();
     let mut seeds = vec![
         ("data_header", "sealed", sealed.clone()),
         ("relay_header", "two_labels", relayed.clone()),
@@ -262,4 +264,28 @@ fn messages() -> Vec<Seed> {
     let unknown = [&mac(9).0[..], &mac(0).0, &[0x88, 0xb5], &[0; 30]].concat();
     seeds.push(("outbound", "nowhere", join(&[unknown])));
     seeds
+}
+
+/// Two streams and datagrams over both IPs to both routers, one super-frame behind the other.
+fn streams() -> Vec<Vec<u8>> {
+    let kinds = [0u8, 1, 2, 3, 8, 9, 10, 11, 4, 5];
+    let rounds = (0..4).flat_map(|round| kinds.map(|kind| (round, kind)));
+    rounds
+        .map(|(round, kind)| {
+            // Now and then PSH or FIN, and each segment full.
+            let flags = [0, 3, 0, 4][round];
+            [
+                &[0, kind, flags, 0][..],
+                &999u16.to_be_bytes(),
+                &9000u16.to_be_bytes(),
+            ]
+            .concat()
+        })
+        .collect()
+}
+
+/// A frame with its header, as a TAP gives it.
+fn as_it_is() -> Vec<u8> {
+    let header = sleeve::offload::Offload::default().header(0, false);
+    [&[1][..], &header, &plain_frame(0, 1)].concat()
 }

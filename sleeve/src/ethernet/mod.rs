@@ -17,4 +17,4 @@ pub mod too_big;
 mod write;
 
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;

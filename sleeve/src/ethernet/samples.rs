@@ -3,13 +3,13 @@
 use mesh::Mac;
 use std::net::Ipv6Addr;
 
-pub(super) const A: Mac = Mac([2, 0, 0, 0, 0, 0xa]);
-pub(super) const B: Mac = Mac([2, 0, 0, 0, 0, 0xb]);
-pub(super) const ONE: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
-pub(super) const TWO: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
+pub(crate) const A: Mac = Mac([2, 0, 0, 0, 0, 0xa]);
+pub(crate) const B: Mac = Mac([2, 0, 0, 0, 0, 0xb]);
+pub(crate) const ONE: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
+pub(crate) const TWO: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 
 /// Ones' complement sum, carry by carry.
-pub(super) fn checksum(bytes: &[u8]) -> [u8; 2] {
+pub(crate) fn checksum(bytes: &[u8]) -> [u8; 2] {
     let mut sum = 0u16;
     for pair in bytes.chunks(2) {
         let word = u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]);
@@ -19,18 +19,18 @@ pub(super) fn checksum(bytes: &[u8]) -> [u8; 2] {
     (!sum).to_be_bytes()
 }
 
-pub(super) fn ethernet(destination: Mac, source: Mac, ethertype: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn ethernet(destination: Mac, source: Mac, ethertype: u16, payload: &[u8]) -> Vec<u8> {
     [&destination.0[..], &source.0, &ethertype.to_be_bytes(), payload].concat()
 }
 
 /// A request of `asker`, to everybody.
-pub(super) fn arp_request(asker: Mac, sender: [u8; 4], target: [u8; 4]) -> Vec<u8> {
+pub(crate) fn arp_request(asker: Mac, sender: [u8; 4], target: [u8; 4]) -> Vec<u8> {
     let packet = [&[0, 1, 8, 0, 6, 4, 0, 1][..], &asker.0, &sender, &[0; 6], &target].concat();
     ethernet(Mac::BROADCAST, asker, 0x0806, &packet)
 }
 
 /// From A to B, with the fragment field given (0x4000: don't fragment).
-pub(super) fn ipv4(
+pub(crate) fn ipv4(
     source: [u8; 4],
     destination: [u8; 4],
     fragment: u16,
@@ -49,17 +49,17 @@ pub(super) fn ipv4(
 }
 
 /// From A to B, not to be fragmented; without UDP checksum.
-pub(super) fn udp4(source: [u8; 4], destination: [u8; 4], from: u16, to: u16, data: &[u8]) -> Vec<u8> {
+pub(crate) fn udp4(source: [u8; 4], destination: [u8; 4], from: u16, to: u16, data: &[u8]) -> Vec<u8> {
     ipv4(source, destination, 0x4000, 17, &udp(from, to, data))
 }
 
-pub(super) fn udp(from: u16, to: u16, data: &[u8]) -> Vec<u8> {
+pub(crate) fn udp(from: u16, to: u16, data: &[u8]) -> Vec<u8> {
     let length = u16::try_from(8 + data.len()).unwrap().to_be_bytes();
     [&from.to_be_bytes()[..], &to.to_be_bytes(), &length, &[0, 0], data].concat()
 }
 
 /// From A to B, hop limit 255.
-pub(super) fn ipv6(source: Ipv6Addr, destination: Ipv6Addr, protocol: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn ipv6(source: Ipv6Addr, destination: Ipv6Addr, protocol: u8, payload: &[u8]) -> Vec<u8> {
     let [high, low] = u16::try_from(payload.len()).unwrap().to_be_bytes();
     let header = [0x60, 0, 0, 0, high, low, protocol, 255];
     let packet = [&header[..], &source.octets(), &destination.octets(), payload].concat();
@@ -67,7 +67,7 @@ pub(super) fn ipv6(source: Ipv6Addr, destination: Ipv6Addr, protocol: u8, payloa
 }
 
 /// An ICMPv6 message with its checksum put in.
-pub(super) fn icmpv6(source: Ipv6Addr, destination: Ipv6Addr, mut message: Vec<u8>) -> Vec<u8> {
+pub(crate) fn icmpv6(source: Ipv6Addr, destination: Ipv6Addr, mut message: Vec<u8>) -> Vec<u8> {
     message[2..4].fill(0);
     let [high, low] = u16::try_from(message.len()).unwrap().to_be_bytes();
     let pseudo = [
@@ -82,13 +82,13 @@ pub(super) fn icmpv6(source: Ipv6Addr, destination: Ipv6Addr, mut message: Vec<u
 }
 
 /// A solicitation or advertisement with one option of the given kind.
-pub(super) fn neighbor(kind: u8, target: Ipv6Addr, option: Option<(u8, Mac)>) -> Vec<u8> {
+pub(crate) fn neighbor(kind: u8, target: Ipv6Addr, option: Option<(u8, Mac)>) -> Vec<u8> {
     let option = option.map_or(vec![], |(kind, mac)| [&[kind, 1][..], &mac.0].concat());
     [&[kind, 0, 0, 0, 0, 0, 0, 0][..], &target.octets(), &option].concat()
 }
 
 /// What `asker` sends to find `target`; from `::` it is a probe for duplicates.
-pub(super) fn neighbor_solicitation(asker: Mac, source: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
+pub(crate) fn neighbor_solicitation(asker: Mac, source: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
     let [.., a, b, c] = target.octets();
     let mut group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0).octets();
     group[13..].copy_from_slice(&[a, b, c]);
@@ -97,4 +97,71 @@ pub(super) fn neighbor_solicitation(asker: Mac, source: Ipv6Addr, target: Ipv6Ad
     frame[..6].copy_from_slice(&[0x33, 0x33, 0xff, a, b, c]);
     frame[6..12].copy_from_slice(&asker.0);
     frame
+}
+
+/// What a TCP segment says.
+#[derive(Debug, Clone)]
+pub(crate) struct Tcp {
+    pub six: bool,
+    pub ports: (u16, u16),
+    pub id: u16,
+    pub sequence: u32,
+    pub flags: u8,
+    pub window: u16,
+    pub options: Vec<u8>,
+}
+
+impl Default for Tcp {
+    fn default() -> Self {
+        Self {
+            six: false,
+            ports: (1000, 2000),
+            id: 7,
+            sequence: 1,
+            flags: 0x10,
+            window: 500,
+            options: vec![1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2],
+        }
+    }
+}
+
+impl Tcp {
+    /// From A to B, its checksums there.
+    pub(crate) fn frame(&self, data: &[u8]) -> Vec<u8> {
+        let mut header = [&self.ports.0.to_be_bytes()[..], &self.ports.1.to_be_bytes()].concat();
+        header.extend(self.sequence.to_be_bytes());
+        header.extend([0, 0, 0, 9]);
+        header.extend([((20 + self.options.len()) / 4 * 16) as u8, self.flags]);
+        header.extend(self.window.to_be_bytes());
+        header.extend([0, 0, 0, 0]);
+        header.extend(&self.options);
+        packet(self.six, 6, self.id, [&header, data].concat(), 16)
+    }
+}
+
+/// From A to B, with its checksums: `segment` has nothing at `at`, where its own belongs.
+pub(crate) fn packet(six: bool, protocol: u8, id: u16, mut segment: Vec<u8>, at: usize) -> Vec<u8> {
+    let [high, low] = u16::try_from(segment.len()).unwrap().to_be_bytes();
+    let (four, other) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+    let addresses = if six {
+        [ONE.octets(), TWO.octets()].concat()
+    } else {
+        [four, other].concat()
+    };
+    let sum = checksum(&[&addresses[..], &[0, protocol, high, low], &segment].concat());
+    segment[at..at + 2].copy_from_slice(if sum == [0, 0] { &[0xff, 0xff] } else { &sum });
+    if six {
+        return ipv6(ONE, TWO, protocol, &segment);
+    }
+    let mut frame = ipv4(four, other, 0x4000, protocol, &segment);
+    frame[18..20].copy_from_slice(&id.to_be_bytes());
+    frame[24..26].fill(0);
+    let sum = checksum(&frame[14..34]);
+    frame[24..26].copy_from_slice(&sum);
+    frame
+}
+
+/// From A to B, with its checksums.
+pub(crate) fn udp_packet(six: bool, ports: (u16, u16), id: u16, data: &[u8]) -> Vec<u8> {
+    packet(six, 17, id, udp(ports.0, ports.1, data), 6)
 }

@@ -9,13 +9,15 @@
 //!    alive.
 //! 5. *Inside*: messages go to the control half; halves wait for each other (the one copy on this way); frames
 //!    go on.
-//! 6. *Deliver*: one table read: the network must have a port here, and the sender must not pretend to be it.
+//! 6. *Deliver*: what goes on a frame before it [joins](crate::inbox) that one; else one table read: the network must
+//!    have a port here, and the sender must not pretend to be it.
 
 use super::peer::{Peer, due};
 use super::session::Session;
-use super::tables::read;
+use super::tables::{Found, read};
 use super::{Plane, Scratch, Sink};
 use crate::Via;
+use crate::inbox::{Arrived, Inbox};
 use crate::trust::trusts;
 use crate::wire::inner::{self, Inner, Partial};
 use crate::wire::{DataHeader, Kind};
@@ -45,12 +47,25 @@ impl Plane {
         scratch: &mut Scratch,
         sink: &mut dyn Sink,
     ) {
+        self.inbound_batched(now, from, datagram, scratch, sink);
+        scratch.flush(sink);
+    }
+
+    /// As [`Self::inbound`], but what comes of it waits for others until [`Scratch::flush`].
+    pub fn inbound_batched(
+        &self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        scratch: &mut Scratch,
+        sink: &mut dyn Sink,
+    ) {
         // A socket for both families shows IPv4 addresses as IPv6 ones; here an address has one form.
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         let result = match Kind::of(datagram) {
             None => Err(DropReason::Garbage),
             Some(Kind::Relay) => self.relay(now, from, datagram, scratch, sink),
-            Some(Kind::Group) => self.spread(now, from, datagram, sink),
+            Some(Kind::Group) => self.spread(now, from, datagram, scratch, sink),
             Some(Kind::Sealed | Kind::Plain) => {
                 let arrival = Arrival {
                     via: Via::Direct(from),
@@ -77,22 +92,41 @@ impl Plane {
         }
         // Only lane 0 has keys.
         let found = if header.lane == 0 {
-            self.lookup(now, header.index)
+            self.lookup(now, header.index, &mut scratch.recent[0])
         } else {
             None
         };
-        let (session, peer) = found.ok_or(DropReason::UnknownSession)?;
-        let range = session.open(&header, datagram)?;
+        let found = found.ok_or(DropReason::UnknownSession)?;
+        let result = self.open_with(now, arrival, &header, &found, datagram, scratch, sink);
+        scratch.recent[0] = Some(found);
+        result
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the second half of a function, with what the first one found"
+    )]
+    fn open_with(
+        &self,
+        now: Instant,
+        arrival: Arrival,
+        header: &DataHeader,
+        Found { session, peer, .. }: &Found,
+        datagram: &mut [u8],
+        scratch: &mut Scratch,
+        sink: &mut dyn Sink,
+    ) -> Result<(), DropReason> {
+        let range = session.open(header, datagram)?;
         if header.relayed != arrival.source.is_some()
             || arrival.source.is_some_and(|source| source != peer.short)
         {
             return Err(DropReason::Malformed);
         }
-        self.news(now, arrival.via, &session, &peer, sink);
+        self.news(now, arrival.via, session, peer, sink);
         match inner::parse(&mut datagram[range]).ok_or(DropReason::Malformed)? {
             Inner::Frame { vni, partial, frame } => {
                 peer.touch(now);
-                self.deliver(vni, partial, frame, sink)
+                self.deliver(vni, partial, frame, &mut scratch.inbox, sink)
             }
             Inner::Half(half) => {
                 peer.touch(now);
@@ -100,7 +134,7 @@ impl Plane {
                 let whole = table.take(now, &peer.id, half, &mut scratch.whole, &self.config.drops);
                 drop(table);
                 if whole {
-                    self.deliver_whole(&mut scratch.whole, sink)
+                    self.deliver_whole(scratch, sink)
                 } else {
                     Ok(())
                 }
@@ -112,14 +146,6 @@ impl Plane {
                 Ok(())
             }
         }
-    }
-
-    /// The session of that receiver index, if it may still be used.
-    pub(super) fn lookup(&self, now: Instant, index: u32) -> Option<(Arc<Session>, Arc<Peer>)> {
-        let sessions = read(&self.sessions);
-        let (session, peer) = sessions.get(&index)?;
-        let young = now.since(session.born) < super::session::REJECT_AFTER;
-        young.then(|| (Arc::clone(session), Arc::clone(peer)))
     }
 
     /// An authenticated packet came.
@@ -145,9 +171,11 @@ impl Plane {
         matches!(via, Via::Direct(from) if trusts(&self.config.trusted, from.ip()))
     }
 
-    fn deliver_whole(&self, whole: &mut [u8], sink: &mut dyn Sink) -> Result<(), DropReason> {
-        match inner::parse(whole) {
-            Some(Inner::Frame { vni, partial, frame }) => self.deliver(vni, partial, frame, sink),
+    fn deliver_whole(&self, scratch: &mut Scratch, sink: &mut dyn Sink) -> Result<(), DropReason> {
+        match inner::parse(&mut scratch.whole) {
+            Some(Inner::Frame { vni, partial, frame }) => {
+                self.deliver(vni, partial, frame, &mut scratch.inbox, sink)
+            }
             _ => Err(DropReason::Malformed),
         }
     }
@@ -157,12 +185,16 @@ impl Plane {
         vni: Vni,
         partial: Option<Partial>,
         frame: &mut [u8],
+        inbox: &mut Inbox,
         sink: &mut dyn Sink,
     ) -> Result<(), DropReason> {
-        if partial.is_some_and(|partial| !partial.complete(frame)) {
-            return Err(DropReason::Malformed);
+        let arrived = Arrived::new(vni, frame, partial, inbox.gathers()).ok_or(DropReason::Malformed)?;
+        // What follows a frame that was judged, in the same network and with the same MAC addresses, is judged.
+        if inbox.join(&arrived, sink) {
+            return Ok(());
         }
-        let source = frame
+        let source = arrived
+            .frame
             .get(6..)
             .and_then(<[u8]>::first_chunk)
             .ok_or(DropReason::Malformed)?;
@@ -180,7 +212,7 @@ impl Plane {
                 return Err(DropReason::SpoofedMac);
             }
         }
-        sink.frame(vni, frame);
+        inbox.begin(arrived, sink);
         Ok(())
     }
 }

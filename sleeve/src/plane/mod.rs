@@ -1,7 +1,10 @@
 //! The data half: what the threads that move packets share.
 //!
 //! A frame from a container goes through [`Plane::outbound`], a datagram from the network through
-//! [`Plane::inbound`]; their files open with the steps of the way. Everything they look at is either an immutable
+//! [`Plane::inbound`]; their files open with the steps of the way. These take one at a time and give all that comes of
+//! it to the sink at once. What data threads call are [`Plane::outbound_batched`] and [`Plane::inbound_batched`], by
+//! which the same way is gone: but datagrams wait for others in an [`Outbox`], frames in an
+//! [`Inbox`], until [`Scratch::flush`]. Everything they look at is either an immutable
 //! snapshot, an atomic, or behind a lock held for a few instructions; the control half and the setters write it.
 
 mod group;
@@ -17,6 +20,9 @@ mod tables;
 mod waiting;
 
 use crate::Via;
+use crate::inbox::Inbox;
+use crate::offload::{Offload, Transport};
+use crate::outbox::Outbox;
 use crate::split::Reassembly;
 use mesh::{Drops, LinkLabel, PeerId, ShortId, Vni};
 use std::collections::{BTreeMap, HashMap};
@@ -46,8 +52,20 @@ pub struct PlaneConfig {
 pub trait Sink {
     /// Send this from the data port.
     fn datagram(&mut self, to: SocketAddr, bytes: &[u8]);
+    /// Send these from the data port: datagrams of `size` bytes each, the last may be shorter. Together they have no
+    /// more than [`MAX_DATAGRAM`](crate::wire::size::MAX_DATAGRAM) bytes.
+    fn datagrams(&mut self, to: SocketAddr, bytes: &[u8], size: usize) {
+        for datagram in bytes.chunks(size.max(1)) {
+            self.datagram(to, datagram);
+        }
+    }
     /// Give this Ethernet frame to the network's TAP.
     fn frame(&mut self, vni: Vni, frame: &[u8]);
+    /// Give this Ethernet frame to the network's TAP, and leave to it what is left to do: a TCP or UDP packet, its
+    /// headers where `transport` says.
+    fn offloaded(&mut self, vni: Vni, frame: &mut [u8], offload: &Offload, _transport: &Transport) {
+        offload.undo(frame, |frame| self.frame(vni, frame));
+    }
     /// Give this message to the control half ([`Input::Message`](crate::Input::Message)).
     fn control(&mut self, from: PeerId, via: Via, message: &[u8]);
     /// There is traffic to this router, but no session, or no direct path. At most once a second per router.
@@ -83,13 +101,28 @@ pub enum How<'a> {
 /// A thread's own buffers, so that packets need no allocation once these have grown.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    /// A datagram being made.
-    out: Vec<u8>,
+    /// Datagrams being made.
+    pub outbox: Outbox,
+    /// Frames being put together.
+    pub inbox: Inbox,
     /// A plaintext put together from two halves, or a frame made here.
     whole: Vec<u8>,
+    /// A frame cut from a super-frame.
+    cut: Vec<u8>,
+    /// A group datagram before it is copied to each child.
+    group: Vec<u8>,
+    /// The session that the last datagram was opened with, and the one that the last hop was checked with.
+    recent: [Option<tables::Found>; 2],
 }
 
 impl Scratch {
+    /// Gives all that was gathered to the sink, and lets go of keys. To be called before a thread waits.
+    pub fn flush(&mut self, sink: &mut dyn Sink) {
+        self.recent = [None, None];
+        self.outbox.flush(sink);
+        self.inbox.flush(sink);
+    }
+
     /// Room for a frame made here.
     fn reply(&mut self) -> &mut [u8] {
         self.whole.resize(local::LONGEST_REPLY, 0);
@@ -103,6 +136,8 @@ pub struct Plane {
     config: PlaneConfig,
     peers: RwLock<BTreeMap<PeerId, Arc<Peer>>>,
     sessions: RwLock<tables::Sessions>,
+    /// How often sessions were put in or taken out.
+    generation: AtomicU64,
     labels: RwLock<Vec<Option<Arc<Peer>>>>,
     /// Ways round neighbours.
     detours: RwLock<tables::Detours>,

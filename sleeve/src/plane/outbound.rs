@@ -9,8 +9,13 @@
 //! 4. *Session and route*: atomic loads. Without either the control half is told (once a second). There is no frame
 //!    without a session: one to a single router may wait for it, others are dropped.
 //! 5. *Fit*: compares lengths. A frame too big is answered for, or split in two.
-//! 6. *Seal*: one copy into the thread's buffer, one AEAD pass over it; relayed ones a second, short tag.
-//! 7. *Send*: the sink.
+//! 6. *Seal*: one copy to the end of the [run](crate::outbox) of its next hop, one AEAD pass over it; relayed ones a
+//!    second, short tag.
+//! 7. *Send*: the sink, when the run is full or flushed.
+//!
+//! A super-frame takes steps 1 to 4 once. If there is a way, the frames it stands for are [cut](crate::offload)
+//! as it has room for them while they are copied in step 6; if not, they go singly and meet with what single frames
+//! meet with.
 
 use super::group::Cast;
 use super::group::send::GroupFrame;
@@ -19,8 +24,10 @@ use super::seal::{Packet, Path};
 use super::session::Session;
 use super::tables::read;
 use super::{Plane, Scratch, Sink};
+use crate::offload::{Gso, Offload, Partial, Segments};
+use crate::outbox::Outbox;
 use crate::sessions::RENEW_AFTER_PACKETS;
-use crate::wire::inner;
+use crate::wire::inner::{self, Prefix};
 use mesh::{DropReason, Instant, Vni};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,22 +44,44 @@ enum Target {
     Many(Arc<[Arc<Peer>]>, Option<Arc<Cast>>),
 }
 
+/// A frame, its network, and where its checksum is to be made if it is not there.
+#[derive(Clone, Copy)]
+pub(super) struct Outgoing<'a> {
+    pub vni: Vni,
+    pub frame: &'a [u8],
+    pub partial: Option<Partial>,
+}
+
 impl Plane {
     /// Takes an Ethernet frame that a container in network `vni` sent. What can't be sent is counted.
     pub fn outbound(&self, now: Instant, frame: &[u8], vni: Vni, scratch: &mut Scratch, sink: &mut dyn Sink) {
-        match self.target(frame, vni, scratch) {
-            Ok(Target::Answered(length)) => sink.frame(vni, &scratch.whole[..length]),
-            Ok(Target::One(peer)) => self.count(self.to_peer(now, &peer, vni, frame, scratch, sink)),
-            Ok(Target::Many(peers, cast)) => {
-                let group = GroupFrame { vni, frame };
-                let rest = cast
-                    .as_deref()
-                    .and_then(|cast| self.along_tree(now, cast, group, scratch, sink));
-                for peer in rest.unwrap_or(&peers) {
-                    self.count(self.forward(now, peer, vni, frame, scratch, sink));
-                }
-            }
-            Err(reason) => self.config.drops.count(reason),
+        self.outbound_batched(now, frame, Offload::default(), vni, scratch, sink);
+        scratch.flush(sink);
+    }
+
+    /// As [`Self::outbound`], of a frame with which something is left to do; and datagrams wait for others until
+    /// [`Scratch::flush`].
+    pub fn outbound_batched(
+        &self,
+        now: Instant,
+        frame: &[u8],
+        offload: Offload,
+        vni: Vni,
+        scratch: &mut Scratch,
+        sink: &mut dyn Sink,
+    ) {
+        let target = match self.target(frame, vni, scratch) {
+            Ok(target) => target,
+            Err(reason) => return self.config.drops.count(reason),
+        };
+        let Offload {
+            checksum: partial,
+            segments,
+        } = offload;
+        let outgoing = Outgoing { vni, frame, partial };
+        match segments {
+            None => self.to_target(now, &target, outgoing, scratch, sink),
+            Some(gso) => self.cut(now, &target, outgoing, gso, scratch, sink),
         }
     }
 
@@ -73,37 +102,119 @@ impl Plane {
         }
     }
 
+    /// Sends a single frame.
+    fn to_target(
+        &self,
+        now: Instant,
+        target: &Target,
+        outgoing: Outgoing<'_>,
+        scratch: &mut Scratch,
+        sink: &mut dyn Sink,
+    ) {
+        match target {
+            Target::Answered(length) => sink.frame(outgoing.vni, &scratch.whole[..*length]),
+            Target::One(peer) => self.count(self.to_peer(now, peer, outgoing, scratch, sink)),
+            Target::Many(peers, cast) => {
+                let Outgoing { vni, frame, partial } = outgoing;
+                let group = GroupFrame { vni, frame, partial };
+                let rest = cast
+                    .as_deref()
+                    .and_then(|cast| self.along_tree(now, cast, group, scratch, sink));
+                for peer in rest.unwrap_or(peers) {
+                    self.count(self.forward(now, peer, outgoing, scratch, sink));
+                }
+            }
+        }
+    }
+
+    /// Sends the frames that a super-frame stands for.
+    fn cut(
+        &self,
+        now: Instant,
+        target: &Target,
+        outgoing: Outgoing<'_>,
+        gso: Gso,
+        scratch: &mut Scratch,
+        sink: &mut dyn Sink,
+    ) {
+        let Some(mut segments) = Segments::new(outgoing.frame, gso, outgoing.partial) else {
+            return self.config.drops.count(DropReason::Malformed);
+        };
+        if let Target::One(peer) = target
+            && self.cut_in_place(now, peer, outgoing.vni, &mut segments, scratch, sink)
+        {
+            return;
+        }
+        let mut piece = std::mem::take(&mut scratch.cut);
+        while let Some(segment) = segments.next() {
+            segment.write(&mut piece);
+            let outgoing = Outgoing {
+                frame: &piece,
+                partial: None,
+                ..outgoing
+            };
+            self.to_target(now, target, outgoing, scratch, sink);
+        }
+        scratch.cut = piece;
+    }
+
+    /// Cuts a super-frame where its datagrams are made. False if there is no way that it fits, and nothing was done.
+    fn cut_in_place(
+        &self,
+        now: Instant,
+        peer: &Peer,
+        vni: Vni,
+        segments: &mut Segments<'_>,
+        scratch: &mut Scratch,
+        sink: &mut dyn Sink,
+    ) -> bool {
+        let way = peer.way.load();
+        let Ok((session, path)) = self.way_out(now, peer, way.as_deref(), sink) else {
+            return false;
+        };
+        if !segments.fit(path.room.saturating_sub(inner::FLAGGED)) {
+            return false;
+        }
+        while let Some(segment) = segments.next() {
+            let prefix = Prefix::new(vni, Some(segment.checksum));
+            let packet = Packet {
+                peer,
+                session: &session,
+                parts: &[&prefix, segment.headers, segment.payload],
+                frame: true,
+            };
+            self.count(self.send(&packet, &path, &mut scratch.outbox, sink));
+        }
+        true
+    }
+
     /// Sends a frame to one router; without a session it may wait for one.
     fn to_peer(
         &self,
         now: Instant,
         peer: &Peer,
-        vni: Vni,
-        frame: &[u8],
+        outgoing: Outgoing<'_>,
         scratch: &mut Scratch,
         sink: &mut dyn Sink,
     ) -> Result<(), DropReason> {
-        let result = self.forward(now, peer, vni, frame, scratch, sink);
+        let result = self.forward(now, peer, outgoing, scratch, sink);
         match result {
-            Err(DropReason::NoSession) if peer.sending(now).is_none() => self.wait(now, peer.id, vni, frame),
+            Err(DropReason::NoSession) if peer.sending(now).is_none() => self.wait(now, peer.id, outgoing),
             result => result,
         }
     }
 
-    /// Sends a frame to one router.
-    pub(super) fn forward(
+    /// The session with `peer` and the way to it, if there are both. The control half is told what is wanted.
+    fn way_out<'a>(
         &self,
         now: Instant,
         peer: &Peer,
-        vni: Vni,
-        frame: &[u8],
-        scratch: &mut Scratch,
+        way: Option<&'a super::peer::Way>,
         sink: &mut dyn Sink,
-    ) -> Result<(), DropReason> {
+    ) -> Result<(Arc<Session>, Path<'a>), DropReason> {
         peer.touch(now);
-        let way = peer.way.load();
         let found = peer.sending(now).ok_or(DropReason::NoSession);
-        let found = found.and_then(|session| Ok((session, self.path(now, peer, way.as_deref())?)));
+        let found = found.and_then(|session| Ok((session, self.path(now, peer, way)?)));
         // Traffic over relays is what asks for a direct path; a session used up asks for another.
         let content = |session: &Session, path: &Path<'_>| {
             path.relay.is_none() && session.sealed() < RENEW_AFTER_PACKETS
@@ -112,8 +223,22 @@ impl Plane {
         if !content && due(&peer.needed, now, NEED_EVERY) {
             sink.need(peer.id);
         }
-        let (session, path) = found?;
-        let prefix = inner::frame_prefix(vni);
+        found
+    }
+
+    /// Sends a frame to one router.
+    pub(super) fn forward(
+        &self,
+        now: Instant,
+        peer: &Peer,
+        outgoing: Outgoing<'_>,
+        scratch: &mut Scratch,
+        sink: &mut dyn Sink,
+    ) -> Result<(), DropReason> {
+        let Outgoing { vni, frame, partial } = outgoing;
+        let way = peer.way.load();
+        let (session, path) = self.way_out(now, peer, way.as_deref(), sink)?;
+        let prefix = Prefix::new(vni, partial);
         if prefix.len() + frame.len() <= path.room {
             let packet = Packet {
                 peer,
@@ -121,14 +246,14 @@ impl Plane {
                 parts: &[&prefix, frame],
                 frame: true,
             };
-            return self.send(&packet, &path, &mut scratch.out, sink);
+            return self.send(&packet, &path, &mut scratch.outbox, sink);
         }
         let room = path.room.saturating_sub(prefix.len());
         if let Some(length) = self.too_big(now, peer, frame, room, scratch) {
             sink.frame(vni, &scratch.whole[..length]);
             return Ok(());
         }
-        self.split(peer, &session, &path, [&prefix, frame], &mut scratch.out, sink)
+        self.split(peer, &session, &path, [&prefix, frame], &mut scratch.outbox, sink)
     }
 
     /// Sends a plaintext as exactly two datagrams.
@@ -138,7 +263,7 @@ impl Plane {
         session: &Session,
         path: &Path<'_>,
         [prefix, frame]: [&[u8]; 2],
-        out: &mut Vec<u8>,
+        outbox: &mut Outbox,
         sink: &mut dyn Sink,
     ) -> Result<(), DropReason> {
         let first = (prefix.len() + frame.len()).div_ceil(2);
@@ -148,31 +273,20 @@ impl Plane {
         // The first half is never shorter than the prefix: a frame that does not fit is longer than that.
         let (head, tail) = frame.split_at(first.saturating_sub(prefix.len()));
         let id = peer.split.fetch_add(1, Ordering::Relaxed);
-        let half = |second| inner::half_prefix(id, second);
-        let parts: &[&[u8]] = &[&half(false), prefix, head];
-        self.send(
-            &Packet {
+        let halves = [
+            [&inner::half_prefix(id, false)[..], prefix, head],
+            [&inner::half_prefix(id, true)[..], tail, &[]],
+        ];
+        for parts in &halves {
+            let packet = Packet {
                 peer,
                 session,
                 parts,
                 frame: true,
-            },
-            path,
-            out,
-            sink,
-        )?;
-        let parts: &[&[u8]] = &[&half(true), tail];
-        self.send(
-            &Packet {
-                peer,
-                session,
-                parts,
-                frame: true,
-            },
-            path,
-            out,
-            sink,
-        )
+            };
+            self.send(&packet, path, outbox, sink)?;
+        }
+        Ok(())
     }
 
     pub(super) fn count(&self, result: Result<(), DropReason>) {

@@ -31,9 +31,16 @@ impl Plane {
             Invalid::Truncated => DropReason::Truncated,
             Invalid::Malformed => DropReason::Garbage,
         })?;
-        let (session, neighbor) = self.lookup(now, header.index).ok_or(DropReason::UnknownSession)?;
-        session.hop_check(header.counter, |check| header.check(datagram, check))?;
-        self.news(now, Via::Direct(from), &session, &neighbor, sink);
+        let found = self.lookup(now, header.index, &mut scratch.recent[1]);
+        let found = found.ok_or(DropReason::UnknownSession)?;
+        let checked = found
+            .session
+            .hop_check(header.counter, |check| header.check(datagram, check));
+        if checked.is_ok() {
+            self.news(now, Via::Direct(from), &found.session, &found.peer, sink);
+        }
+        scratch.recent[1] = Some(found);
+        checked?;
         match header.next() {
             Some(label) => self.pass_on(now, header, label, datagram, scratch, sink),
             None if header.destination == self.config.id.short() => {
@@ -87,7 +94,7 @@ impl Plane {
         stamp(header, &hop.session, |header, tag| {
             header.write_step(datagram, tag)
         })?;
-        sink.datagram(hop.direct.address, datagram);
+        scratch.outbox.push(hop.direct.address, datagram, sink);
         Ok(())
     }
 }

@@ -133,13 +133,19 @@ impl NewWay {
         sink: &mut dyn Sink,
     ) -> Result<(), DropReason> {
         let hop = self.first;
-        let out = &mut scratch.out;
-        out.clear();
-        out.resize(self.header.length(), 0);
+        let outbox = &mut scratch.outbox;
+        let place = outbox.begin(hop.direct.address, sink);
+        let out = outbox.bytes(&place);
+        out.resize(place.start + self.header.length(), 0);
         out.extend_from_slice(&datagram[self.old..]);
-        hop.fits(out)?;
-        stamp(self.header, &hop.session, |header, tag| header.write(out, tag))?;
-        sink.datagram(hop.direct.address, out);
-        Ok(())
+        let out = &mut out[place.start..];
+        let made = hop
+            .fits(out)
+            .and_then(|()| stamp(self.header, &hop.session, |header, tag| header.write(out, tag)));
+        match made {
+            Ok(()) => outbox.finish(&place, sink),
+            Err(_) => outbox.give_up(&place),
+        }
+        made
     }
 }

@@ -1,8 +1,9 @@
 //! The last steps of every packet on its way out: which way, how much room, seal, send.
 
 use super::peer::{Direct, Peer, Way};
-use super::session::Session;
+use super::session::{Sealing, Session};
 use super::{How, Plane, Scratch, Sink};
+use crate::outbox::Outbox;
 use crate::wire::marks::{Mark, Marks};
 use crate::wire::relay::{MAX_LABELS, RelayHeader};
 use crate::wire::{self, size};
@@ -84,15 +85,17 @@ impl Plane {
             parts: &[message],
             frame: false,
         };
-        self.send(&packet, &path, &mut scratch.out, sink)
+        self.send(&packet, &path, &mut scratch.outbox, sink)?;
+        scratch.outbox.flush(sink);
+        Ok(())
     }
 
-    /// Seals one packet, whose size has been seen to, and sends it.
+    /// Seals one packet, whose size has been seen to, where it waits to be sent.
     pub(super) fn send(
         &self,
         packet: &Packet<'_>,
         path: &Path<'_>,
-        out: &mut Vec<u8>,
+        outbox: &mut Outbox,
         sink: &mut dyn Sink,
     ) -> Result<(), DropReason> {
         let header = match &path.relay {
@@ -105,18 +108,29 @@ impl Plane {
                 Some((RelayHeader { marks, ..header }, relay))
             }
         };
-        let start = header.as_ref().map_or(0, |(header, _)| header.length());
-        out.clear();
-        out.resize(start + wire::data::LENGTH, 0);
+        let place = outbox.begin(path.address, sink);
+        let out = outbox.bytes(&place);
+        let inner = place.start + header.as_ref().map_or(0, |(header, _)| header.length());
+        out.resize(inner + wire::data::LENGTH, 0);
         for part in packet.parts {
             out.extend_from_slice(part);
         }
-        packet.session.seal(path.plain && packet.frame, out, start)?;
-        if let Some((header, relay)) = header {
-            stamp(header, &relay.session, |header, tag| header.write(out, tag))?;
+        let kind = Sealing {
+            plain: path.plain && packet.frame,
+            relayed: header.is_some(),
+        };
+        let sealed = packet.session.seal(kind, out, inner).and_then(|()| match header {
+            None => Ok(()),
+            Some((header, relay)) => {
+                let out = &mut out[place.start..];
+                stamp(header, &relay.session, |header, tag| header.write(out, tag))
+            }
+        });
+        match sealed {
+            Ok(()) => outbox.finish(&place, sink),
+            Err(_) => outbox.give_up(&place),
         }
-        sink.datagram(path.address, out);
-        Ok(())
+        sealed
     }
 
     /// The way to `peer` as it can be used now.

@@ -40,6 +40,15 @@ pub(crate) struct Keys<'a> {
     pub relay: &'a [u8; 32],
 }
 
+/// How a datagram is sealed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sealing {
+    /// Authenticated only.
+    pub plain: bool,
+    /// It is to be relayed.
+    pub relayed: bool,
+}
+
 pub(crate) struct Session {
     pub index: u32,
     pub their_index: u32,
@@ -126,12 +135,13 @@ impl Session {
     }
 
     /// Seals the datagram that begins at `start` of `out`: room for the header, then the plaintext. The tag is
-    /// appended. Something stands before `start` if the datagram is to be relayed.
-    pub(crate) fn seal(&self, plain: bool, out: &mut Vec<u8>, start: usize) -> Result<(), DropReason> {
+    /// appended.
+    pub(crate) fn seal(&self, kind: Sealing, out: &mut Vec<u8>, start: usize) -> Result<(), DropReason> {
+        let Sealing { plain, relayed } = kind;
         let counter = self.sealed.fetch_add(1, Ordering::Relaxed);
         let header = DataHeader {
             plain,
-            relayed: start > 0,
+            relayed,
             lane: 0,
             index: self.their_index,
             counter,

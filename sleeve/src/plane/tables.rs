@@ -3,7 +3,7 @@
 
 use super::group::Cast;
 use super::peer::{Direct, Peer, Way};
-use super::session::{Session, SessionParts};
+use super::session::{REJECT_AFTER, Session, SessionParts};
 use super::{Plane, PlaneConfig};
 use crate::split::Reassembly;
 use mesh::{Fdb, FdbChange, Instant, LinkLabel, Mac, PeerId, Route, ShortId, Vni};
@@ -14,6 +14,15 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 /// Sessions, and with whom, by receiver index.
 pub(super) type Sessions = HashMap<u32, (Arc<Session>, Arc<Peer>)>;
+
+/// A session that was looked up, and with whom it is. Good for as long as no session is put in or taken out: datagrams
+/// come in runs, and those that follow the first are spared the lookup.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub session: Arc<Session>,
+    pub peer: Arc<Peer>,
+    generation: u64,
+}
 
 /// Ways round neighbours, by the neighbour and its label for the router behind it; label zero stands for the neighbour
 /// itself.
@@ -91,6 +100,7 @@ impl Plane {
             config,
             peers: RwLock::default(),
             sessions: RwLock::default(),
+            generation: AtomicU64::new(0),
             labels: RwLock::default(),
             detours: RwLock::default(),
             networks: RwLock::default(),
@@ -214,7 +224,11 @@ impl Plane {
     pub(crate) fn install(&self, peer: PeerId, parts: &SessionParts<'_>) {
         let session = Arc::new(Session::new(parts));
         let peer = self.peer(peer);
-        write(&self.sessions).insert(session.index, (Arc::clone(&session), Arc::clone(&peer)));
+        {
+            let mut sessions = write(&self.sessions);
+            sessions.insert(session.index, (Arc::clone(&session), Arc::clone(&peer)));
+            self.generation.fetch_add(1, Ordering::Release);
+        }
         let displaced = if parts.initiator {
             peer.install_current(session)
         } else {
@@ -250,6 +264,24 @@ impl Plane {
         }
     }
 
+    /// The session of that receiver index, if it may still be used; `recent` is where the last one was kept.
+    pub(super) fn lookup(&self, now: Instant, index: u32, recent: &mut Option<Found>) -> Option<Found> {
+        let young = |session: &Session| now.since(session.born) < REJECT_AFTER;
+        let generation = self.generation.load(Ordering::Acquire);
+        let kept = |found: &Found| found.generation == generation && found.session.index == index;
+        if let Some(found) = recent.take().filter(kept) {
+            return young(&found.session).then_some(found);
+        }
+        let sessions = read(&self.sessions);
+        let (session, peer) = sessions.get(&index)?;
+        young(session).then(|| Found {
+            session: Arc::clone(session),
+            peer: Arc::clone(peer),
+            // As it is with the lock held; the one read before may be older, which only costs a lookup.
+            generation: self.generation.load(Ordering::Acquire),
+        })
+    }
+
     /// What is known of a router.
     pub(crate) fn known(&self, peer: &PeerId) -> Option<Arc<Peer>> {
         read(&self.peers).get(peer).cloned()
@@ -276,6 +308,7 @@ impl Plane {
             for session in gone.iter().flatten() {
                 sessions.remove(&session.index);
             }
+            self.generation.fetch_add(1, Ordering::Release);
         }
     }
 

@@ -3,7 +3,9 @@
 //! The first frame to a router one has no session with would be lost, and with it the first second of every
 //! conversation. A few are kept instead, for as long as a handshake takes. None leaves before there is a session.
 
+use super::outbound::Outgoing;
 use super::{Plane, Scratch, Sink};
+use crate::wire::inner::Partial;
 use mesh::{DropReason, Drops, Instant, PeerId, Vni};
 use std::collections::VecDeque;
 use std::sync::PoisonError;
@@ -25,11 +27,12 @@ struct Frame {
     vni: Vni,
     since: Instant,
     bytes: Vec<u8>,
+    partial: Option<Partial>,
 }
 
 impl Waiting {
     /// Keeps a frame. False: there is no room for it.
-    fn push(&mut self, now: Instant, peer: PeerId, vni: Vni, frame: &[u8], drops: &Drops) -> bool {
+    fn push(&mut self, now: Instant, peer: PeerId, outgoing: Outgoing<'_>, drops: &Drops) -> bool {
         self.expire(now, drops);
         let same = self.0.iter().filter(|waiting| waiting.peer == peer).count();
         if self.0.len() >= MAX || same >= MAX_PER_PEER {
@@ -37,9 +40,10 @@ impl Waiting {
         }
         self.0.push_back(Frame {
             peer,
-            vni,
+            vni: outgoing.vni,
             since: now,
-            bytes: frame.to_vec(),
+            bytes: outgoing.frame.to_vec(),
+            partial: outgoing.partial,
         });
         true
     }
@@ -65,9 +69,9 @@ impl Waiting {
 
 impl Plane {
     /// Lets a frame wait for a session with `peer`.
-    pub(super) fn wait(&self, now: Instant, peer: PeerId, vni: Vni, frame: &[u8]) -> Result<(), DropReason> {
+    pub(super) fn wait(&self, now: Instant, peer: PeerId, outgoing: Outgoing<'_>) -> Result<(), DropReason> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = waiting.push(now, peer, vni, frame, &self.config.drops);
+        let kept = waiting.push(now, peer, outgoing, &self.config.drops);
         if kept { Ok(()) } else { Err(DropReason::NoSession) }
     }
 
@@ -79,9 +83,16 @@ impl Plane {
                 waiting.expire(now, &self.config.drops);
                 waiting.pop(peer)
             };
-            let Some(frame) = frame else { return };
+            let Some(frame) = frame else {
+                return scratch.flush(sink);
+            };
             if let Some(peer) = self.known(peer) {
-                self.count(self.forward(now, &peer, frame.vni, &frame.bytes, scratch, sink));
+                let outgoing = Outgoing {
+                    vni: frame.vni,
+                    frame: &frame.bytes,
+                    partial: frame.partial,
+                };
+                self.count(self.forward(now, &peer, outgoing, scratch, sink));
             }
         }
     }
@@ -106,11 +117,16 @@ mod tests {
 
     const A: PeerId = PeerId([1; 32]);
     const B: PeerId = PeerId([2; 32]);
+    const FRAME: Outgoing<'_> = Outgoing {
+        vni: Vni(1),
+        frame: &[0; 60],
+        partial: None,
+    };
 
     #[test]
     fn few_wait_and_not_for_long() {
         let (mut waiting, drops) = (Waiting::default(), Drops::default());
-        let kept = |waiting: &mut Waiting, peer| waiting.push(Instant(0), peer, Vni(1), &[0; 60], &drops);
+        let kept = |waiting: &mut Waiting, peer| waiting.push(Instant(0), peer, FRAME, &drops);
         assert_eq!((0..20).filter(|_| kept(&mut waiting, A)).count(), MAX_PER_PEER);
         let others = (3..200).filter(|&n| kept(&mut waiting, PeerId([n; 32])));
         assert_eq!(others.count(), MAX - MAX_PER_PEER);

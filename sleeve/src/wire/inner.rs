@@ -7,6 +7,7 @@
 //! ```
 
 use super::field;
+use crate::offload::sum::{fold, sum};
 use mesh::Vni;
 
 /// A whole Ethernet frame.
@@ -19,6 +20,8 @@ pub const PARTIAL_CHECKSUM: u8 = 0x80;
 const KIND_BITS: u8 = 0x0f;
 /// What is before an unflagged frame.
 pub const FRAME: usize = 4;
+/// What is before a flagged frame.
+pub const FLAGGED: usize = FRAME + 4;
 /// What is before a half.
 pub const HALF: usize = 6;
 /// Length of an Ethernet header without VLAN tags.
@@ -90,7 +93,7 @@ fn parse_frame(first: u8, plaintext: &mut [u8]) -> Option<Inner<'_>> {
     } else {
         let start = u16::from_be_bytes(field(plaintext, FRAME)?);
         let offset = u16::from_be_bytes(field(plaintext, FRAME + 2)?);
-        (Some(Partial { start, offset }), FRAME + 4)
+        (Some(Partial { start, offset }), FLAGGED)
     };
     let frame = plaintext
         .get_mut(skip..)
@@ -99,10 +102,37 @@ fn parse_frame(first: u8, plaintext: &mut [u8]) -> Option<Inner<'_>> {
 }
 
 /// What stands before a whole frame.
-#[must_use]
-pub fn frame_prefix(vni: Vni) -> [u8; FRAME] {
-    let [_, a, b, c] = vni.0.to_be_bytes();
-    [FRAME_KIND, a, b, c]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prefix {
+    bytes: [u8; FLAGGED],
+    length: usize,
+}
+
+impl Prefix {
+    /// For a frame of network `vni` whose checksum is still to be made if there is a `partial`.
+    #[must_use]
+    pub fn new(vni: Vni, partial: Option<Partial>) -> Self {
+        let [_, a, b, c] = vni.0.to_be_bytes();
+        let mut bytes = [FRAME_KIND, a, b, c, 0, 0, 0, 0];
+        let Some(Partial { start, offset }) = partial else {
+            return Self { bytes, length: FRAME };
+        };
+        bytes[0] |= PARTIAL_CHECKSUM;
+        bytes[4..6].copy_from_slice(&start.to_be_bytes());
+        bytes[6..].copy_from_slice(&offset.to_be_bytes());
+        Self {
+            bytes,
+            length: FLAGGED,
+        }
+    }
+}
+
+impl std::ops::Deref for Prefix {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
 }
 
 /// What stands before a half.
@@ -121,15 +151,8 @@ impl Partial {
         if start < ETHERNET || place + 2 > frame.len() {
             return false;
         }
-        let mut sum: u64 = 0;
-        for pair in frame[start..].chunks(2) {
-            sum += u64::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
-        }
-        while sum > 0xffff {
-            sum = (sum & 0xffff) + (sum >> 16);
-        }
         // A sum of zero would mean "no checksum" to UDP; all ones is the same number to everybody.
-        let folded = match !(sum as u16) {
+        let folded = match !fold(sum(0, &frame[start..])) {
             0 => 0xffff,
             sum => sum,
         };
@@ -145,7 +168,7 @@ mod tests {
 
     #[test]
     fn frames_and_halves_round_trip() {
-        let mut bytes = frame_prefix(Vni(0x01_02_03)).to_vec();
+        let mut bytes = Prefix::new(Vni(0x01_02_03), None).to_vec();
         bytes.extend([9; ETHERNET]);
         let Some(Inner::Frame {
             vni,

@@ -6,6 +6,7 @@ use crypto::Identity;
 use mesh::{DropReason, Fdb, FdbChange, Instant, LinkLabel, Mac, PeerId, Route, Vni};
 use sleeve::io::memory::{Network, Wire};
 use sleeve::io::{Batch, Udp};
+use sleeve::offload::Offload;
 use sleeve::{Input, Output, Sink, Via};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -277,6 +278,16 @@ impl World {
         let node = &mut self.nodes[n];
         node.plane
             .outbound(self.now, frame, VNI, &mut node.scratch, &mut made);
+        self.take(n, made);
+    }
+
+    /// As [`Self::send`], with something left to do.
+    pub fn send_with(&mut self, n: usize, frame: &[u8], offload: Offload) {
+        let mut made = Made::default();
+        let node = &mut self.nodes[n];
+        node.plane
+            .outbound_batched(self.now, frame, offload, VNI, &mut node.scratch, &mut made);
+        node.scratch.flush(&mut made);
         self.take(n, made);
     }
 

@@ -2,6 +2,7 @@
 #![allow(missing_docs, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+mod batch;
 mod chaos;
 mod cost;
 mod demand;
@@ -12,6 +13,7 @@ mod hostile;
 mod local;
 mod narrow;
 mod node;
+mod packets;
 mod policy;
 mod relay;
 mod repair;

@@ -17,8 +17,8 @@ use super::send::hand_on;
 use super::{Branch, Open, TELL_EVERY, TELL_UNKNOWN_EVERY};
 use crate::Via;
 use crate::plane::peer::due;
-use crate::plane::tables::read;
-use crate::plane::{Plane, Sink};
+use crate::plane::tables::{Found, read};
+use crate::plane::{Plane, Scratch, Sink};
 use crate::wire::GroupHeader;
 use crate::wire::inner::{self, Inner};
 use mesh::{DropReason, Instant, Mac};
@@ -32,10 +32,16 @@ impl Plane {
         now: Instant,
         from: SocketAddr,
         datagram: &mut [u8],
+        scratch: &mut Scratch,
         sink: &mut dyn Sink,
     ) -> Result<(), DropReason> {
         let header = GroupHeader::parse(datagram).ok_or(DropReason::Truncated)?;
-        let (session, neighbor) = self.lookup(now, header.index).ok_or(DropReason::UnknownSession)?;
+        let found = self.lookup(now, header.index, &mut scratch.recent[1]);
+        let Found {
+            session,
+            peer: neighbor,
+            ..
+        } = found.ok_or(DropReason::UnknownSession)?;
         session.hop_check(header.hop_counter, |check| GroupHeader::check(datagram, check))?;
         self.news(now, Via::Direct(from), &session, &neighbor, sink);
         let (branch, key) = self.place(now, &header);
@@ -54,9 +60,9 @@ impl Plane {
         if let Some(key) = &key {
             key.check(header.counter)?;
         }
-        self.pass_on_group(now, &header, &branch, datagram, sink);
+        self.pass_on_group(now, &header, &branch, datagram, scratch, sink);
         match key {
-            Some(key) => self.open_group(now, &header, &key, datagram, sink),
+            Some(key) => self.open_group(now, &header, &key, datagram, scratch, sink),
             None if self.is_member(header.vni) => Err(DropReason::UnknownGroupKey),
             None => Ok(()),
         }
@@ -79,6 +85,7 @@ impl Plane {
         header: &GroupHeader,
         branch: &Branch,
         datagram: &mut [u8],
+        scratch: &mut Scratch,
         sink: &mut dyn Sink,
     ) {
         if branch.children.is_empty() {
@@ -89,7 +96,7 @@ impl Plane {
         };
         let header = GroupHeader { limit, ..*header };
         for child in &branch.children {
-            self.count(hand_on(now, header, child, datagram, sink));
+            self.count(hand_on(now, header, child, datagram, &mut scratch.outbox, sink));
         }
     }
 
@@ -99,12 +106,13 @@ impl Plane {
         header: &GroupHeader,
         key: &Open,
         datagram: &mut [u8],
+        scratch: &mut Scratch,
         sink: &mut dyn Sink,
     ) -> Result<(), DropReason> {
         let range = key.open(now, header, datagram)?;
         match inner::parse(&mut datagram[range]) {
             Some(Inner::Frame { vni, partial, frame }) if vni == header.vni && is_to_group(frame) => {
-                self.deliver(vni, partial, frame, sink)
+                self.deliver(vni, partial, frame, &mut scratch.inbox, sink)
             }
             _ => Err(DropReason::Malformed),
         }

@@ -7,9 +7,11 @@
 //! 4. *Send*: for each child a hop's header and tag in front of the same bytes.
 
 use super::{Cast, Plan};
+use crate::outbox::Outbox;
 use crate::plane::peer::{Peer, due};
 use crate::plane::session::Session;
 use crate::plane::{Plane, Scratch, Sink};
+use crate::wire::inner::Partial;
 use crate::wire::{GroupHeader, TAG, group, inner, size};
 use mesh::{DropReason, Instant, Vni};
 use std::net::SocketAddr;
@@ -24,6 +26,7 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 pub(in crate::plane) struct GroupFrame<'a> {
     pub vni: Vni,
     pub frame: &'a [u8],
+    pub partial: Option<Partial>,
 }
 
 impl Plane {
@@ -42,11 +45,13 @@ impl Plane {
             sink.group(group.vni);
         }
         let seal = plan.seal.as_ref().filter(|seal| cast.fits && seal.usable(now))?;
-        let prefix = inner::frame_prefix(group.vni);
+        let prefix = inner::Prefix::new(group.vni, group.partial);
         if !plan.carries(now, prefix.len() + group.frame.len()) {
             return None;
         }
-        let out = &mut scratch.out;
+        let Scratch {
+            group: out, outbox, ..
+        } = scratch;
         out.clear();
         out.resize(group::LENGTH, 0);
         out.extend_from_slice(&prefix);
@@ -63,7 +68,7 @@ impl Plane {
         };
         let header = seal.seal(header, out)?;
         for child in &plan.children {
-            self.count(hand_on(now, header, child, out, sink));
+            self.count(hand_on(now, header, child, out, outbox, sink));
         }
         Some(&cast.rest)
     }
@@ -97,6 +102,7 @@ pub(super) fn hand_on(
     header: GroupHeader,
     child: &Peer,
     datagram: &mut [u8],
+    outbox: &mut Outbox,
     sink: &mut dyn Sink,
 ) -> Result<(), DropReason> {
     let (address, session) = hop(now, child, datagram.len())?;
@@ -109,6 +115,6 @@ pub(super) fn hand_on(
     if !header.write_hop(datagram, |bytes| session.relay_tag(hop_counter, bytes)) {
         return Err(DropReason::NoSession);
     }
-    sink.datagram(address, datagram);
+    outbox.push(address, datagram, sink);
     Ok(())
 }

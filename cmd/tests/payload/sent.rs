@@ -1,0 +1,218 @@
+//! What is sent, and how it is known again.
+
+use crate::common::Container;
+use aws_lc_rs::digest::{Context, SHA256};
+use quinn_udp::{Transmit, UdpSocketState};
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+pub(crate) const MEBIBYTE: usize = 1 << 20;
+/// Bytes read and written at a time.
+const BLOCK: usize = 128 << 10;
+/// Longest pause of a stream.
+const STALL: Duration = Duration::from_secs(20);
+/// Datagrams on their way at a time: fewer than any queue takes, so that none may be lost, but more than a super-frame
+/// may have.
+const WINDOW: u32 = 400;
+/// The largest payload of a datagram; the larger ones go in fragments or in halves.
+const LARGEST: usize = 2000;
+
+/// Ten times as much, if asked for.
+fn scale() -> usize {
+    if std::env::var("WEFT_PAYLOAD").is_ok_and(|value| value == "full") {
+        10
+    } else {
+        1
+    }
+}
+
+/// SplitMix64: bytes that nothing makes equal to others.
+fn fill(seed: u64, bytes: &mut [u8]) {
+    let mut state = seed;
+    for word in bytes.chunks_mut(8) {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word.copy_from_slice(&(z ^ (z >> 31)).to_le_bytes()[..word.len()]);
+    }
+}
+
+/// A stream of so many bytes from one container to another.
+pub(crate) fn stream(from: &Container, to: &Container, address: IpAddr, bytes: usize) {
+    let bytes = bytes * scale();
+    let listener = to.netns.run(|| TcpListener::bind((address, 0))).unwrap().unwrap();
+    let target = listener.local_addr().unwrap();
+    let mut near = from
+        .netns
+        .run(|| TcpStream::connect_timeout(&target, STALL))
+        .unwrap()
+        .unwrap();
+    let (mut far, _) = listener.accept().unwrap();
+    far.set_read_timeout(Some(STALL)).unwrap();
+    near.set_write_timeout(Some(STALL)).unwrap();
+    // One block of noise, numbered anew each time: making so many bytes would take longer than sending them.
+    let mut block = vec![0; BLOCK];
+    fill(1, &mut block);
+    std::thread::scope(|scope| {
+        let receiver = scope.spawn(move || {
+            let (mut digest, mut buffer, mut count) = (Context::new(&SHA256), vec![0; BLOCK], 0);
+            loop {
+                let length = far.read(&mut buffer).unwrap();
+                if length == 0 {
+                    return (count, digest.finish());
+                }
+                digest.update(&buffer[..length]);
+                count += length;
+            }
+        });
+        let mut digest = Context::new(&SHA256);
+        let mut left = bytes;
+        while left > 0 {
+            let (number, length) = (left as u64, left.min(BLOCK));
+            for page in block.chunks_mut(1024) {
+                page[..8].copy_from_slice(&number.to_le_bytes());
+            }
+            near.write_all(&block[..length]).unwrap();
+            digest.update(&block[..length]);
+            left -= length;
+        }
+        drop(near);
+        let (count, received) = receiver.join().unwrap();
+        assert_eq!(count, bytes);
+        assert_eq!(
+            received.as_ref(),
+            digest.finish().as_ref(),
+            "what arrived is not what was sent"
+        );
+    });
+}
+
+/// The payload of datagram `number`.
+fn payload(number: u32, buffer: &mut [u8; LARGEST]) -> &[u8] {
+    let mut choice = [0; 8];
+    fill(u64::from(number) ^ 0x5bd1_e995, &mut choice);
+    let length = 4 + usize::from(u16::from_le_bytes([choice[0], choice[1]])) % (LARGEST - 4);
+    fill(number.into(), &mut buffer[..length]);
+    buffer[..4].copy_from_slice(&number.to_be_bytes());
+    &buffer[..length]
+}
+
+/// Sockets in both containers, the near one connected.
+fn sockets(from: &Container, to: &Container, address: IpAddr) -> (UdpSocket, UdpSocket) {
+    let far = to.udp(address, 0);
+    let near = from.udp(if address.is_ipv4() { from.v4 } else { from.v6 }, 0);
+    near.connect(far.local_addr().unwrap()).unwrap();
+    far.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    rustix::net::sockopt::set_socket_recv_buffer_size_force(&far, 8 * MEBIBYTE).unwrap();
+    (near, far)
+}
+
+/// Sends, a few ahead of what arrived, and checks that all arrive once and whole. `send` sends the next ones and says
+/// how many these were; `expected` gives the payload of each.
+fn all_arrive(
+    far: &UdpSocket,
+    count: u32,
+    mut send: impl FnMut(u32) -> u32,
+    expected: impl Fn(u32, &mut [u8; LARGEST]) -> Vec<u8> + Sync,
+) {
+    let (arrived, over) = (AtomicU32::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let receiver = scope.spawn(|| {
+            let (mut seen, mut buffer, mut own) =
+                (vec![false; count as usize], [0; LARGEST + 1], [0; LARGEST]);
+            loop {
+                match far.recv(&mut buffer) {
+                    Ok(length) => {
+                        let number = u32::from_be_bytes(*buffer.first_chunk().unwrap());
+                        let twice = std::mem::replace(&mut seen[number as usize], true);
+                        assert!(!twice, "datagram {number} came twice");
+                        assert!(
+                            buffer[..length] == expected(number, &mut own),
+                            "datagram {number} is not what was sent"
+                        );
+                        arrived.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(_) if over.load(Ordering::Relaxed) => return seen,
+                    Err(_) => {}
+                }
+            }
+        });
+        let mut sent = 0;
+        while sent < count {
+            sent += send(sent);
+            let waited = Instant::now();
+            while sent - arrived.load(Ordering::Relaxed) > WINDOW
+                && waited.elapsed() < STALL
+                && !receiver.is_finished()
+            {
+                std::thread::yield_now();
+            }
+            assert!(
+                waited.elapsed() < STALL,
+                "of {sent} datagrams only {} arrived",
+                arrived.load(Ordering::Relaxed)
+            );
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        over.store(true, Ordering::Relaxed);
+        let seen = receiver.join().unwrap();
+        let lost = seen.iter().filter(|&&seen| !seen).count();
+        // The kernel may drop one while the path is new; more would be somebody's fault.
+        assert!(lost * 1000 <= seen.len(), "{lost} of {count} datagrams were lost");
+    });
+}
+
+/// So many numbered datagrams of random sizes.
+pub(crate) fn datagrams(from: &Container, to: &Container, address: IpAddr, count: u32) {
+    let count = count * scale() as u32;
+    let (near, far) = sockets(from, to, address);
+    let mut buffer = [0; LARGEST];
+    let send = |number| {
+        let payload = payload(number, &mut buffer);
+        // The first one larger than the path is refused once its MTU is known; then it goes in fragments.
+        if near.send(payload).is_err() {
+            near.send(payload).unwrap();
+        }
+        1
+    };
+    all_arrive(&far, count, send, |number, buffer| {
+        payload(number, buffer).to_vec()
+    });
+}
+
+/// So many runs of datagrams that the container leaves to be cut (`UDP_SEGMENT`), all sizes.
+pub(crate) fn runs_of_datagrams(from: &Container, to: &Container, address: IpAddr, count: u32) {
+    const IN_RUN: u32 = 30;
+    let (near, far) = sockets(from, to, address);
+    let state = UdpSocketState::new((&near).into()).unwrap();
+    assert!(state.max_gso_segments() > 1, "this kernel has no UDP_SEGMENT");
+    // The same for ten runs, which the receiving router may put together: more than a kernel takes.
+    let size = |run: u32| 8 + (run as usize / 10 * 37) % 1200;
+    let datagram = move |number: u32| {
+        let run = number / IN_RUN;
+        // The last of ten runs is shorter.
+        let last = number % (10 * IN_RUN) == 10 * IN_RUN - 1;
+        let length = size(run) - if last { (run as usize) % 4 } else { 0 };
+        let mut bytes = vec![0; length];
+        fill(number.into(), &mut bytes);
+        bytes[..4].copy_from_slice(&number.to_be_bytes());
+        bytes
+    };
+    let target = far.local_addr().unwrap();
+    let send = |number: u32| {
+        let contents: Vec<u8> = (number..number + IN_RUN).flat_map(datagram).collect();
+        let transmit = Transmit {
+            destination: target,
+            ecn: None,
+            contents: &contents,
+            segment_size: Some(size(number / IN_RUN)),
+            src_ip: None,
+        };
+        state.try_send((&near).into(), &transmit).unwrap();
+        IN_RUN
+    };
+    all_arrive(&far, count * IN_RUN, send, move |number, _| datagram(number));
+}
