@@ -3,7 +3,7 @@
 use super::Router;
 use crate::control::{Echo, PingPath};
 use crate::link::CloseCode;
-use mesh::{Input, Output, PeerId, PeerInfo};
+use mesh::{Input, Output, PeerId, PeerInfo, PeerLabel};
 use std::net::SocketAddr;
 use tracing::{debug, info, warn};
 
@@ -63,6 +63,7 @@ impl Router {
             }
             Output::Deliver { from, payload } => self.deliver(from, payload),
             Output::Peer(info) => self.peer(info),
+            Output::PeerLabel { peer, label } => self.peer_label(peer, label),
             Output::PeerGone(peer) => self.feed_sleeve(sleeve::Input::PeerGone(peer)),
             Output::Neighbor { peer, address } => self.neighbor(peer, address),
             Output::Route { peer, route } => self.feed_sleeve(sleeve::Input::Route { peer, route }),
@@ -97,6 +98,14 @@ impl Router {
             }
             sleeve::Output::PingFailed { id, why } => self.pings.finish(id, Err(why.to_string())),
             sleeve::Output::Log(event) => self.log_sleeve(&event),
+        }
+    }
+
+    /// A router's label on the fast path; this router's own is kept over restarts.
+    fn peer_label(&mut self, peer: PeerId, label: PeerLabel) {
+        if peer == self.settings.id && label.is_some() && self.memory.label != label.0 {
+            self.memory.label = label.0;
+            self.persist_memory();
         }
     }
 

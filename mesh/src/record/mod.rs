@@ -12,7 +12,7 @@ pub(crate) use signed::{Key, Record, RecordError, Version};
 
 pub use stamp::Stamp;
 
-use crate::{PeerId, PeerName, SecretId};
+use crate::{PeerId, PeerLabel, PeerName, SecretId};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -63,6 +63,10 @@ pub struct PeerInfo {
     pub version: String,
     /// Bits for features of later versions; unknown ones are ignored.
     pub capabilities: u32,
+    /// UDP port at which its kernel takes VXLAN (RFC 7348). Zero: it has no fast path.
+    pub vxlan_port: u16,
+    /// The label it claims for the fast path; who holds it, [`Output::PeerLabel`](crate::Output::PeerLabel) tells.
+    pub label: PeerLabel,
 }
 
 /// What a record is about. Kinds this version does not know are stored and forwarded all the same.

@@ -66,6 +66,7 @@ pub(super) fn mark(output: &Output) -> Mark {
             label,
             route,
         } => ("Detour", encoded(&(neighbor, label, route))),
+        Output::PeerLabel { peer, label } => ("PeerLabel", encoded(&(peer, label))),
         Output::Tree { vni, source, tree } => ("Tree", encoded(&(vni, source, tree))),
         Output::Label { label, neighbor } => ("Label", encoded(&(label, neighbor))),
         Output::Fdb(change) => ("Fdb", encoded(change)),
