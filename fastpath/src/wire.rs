@@ -2,8 +2,9 @@
 //! build their hosts of these; the router itself does without.
 
 use crate::kernel::KernelError;
-use crate::netlink::{NetlinkError, Socket, address, link, or_exists, route};
+use crate::netlink::{NetlinkError, Socket, address, link, neighbour, or_exists, route};
 use crate::netns::NetNs;
+use mesh::Mac;
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
 use std::io;
 use std::net::IpAddr;
@@ -65,6 +66,17 @@ pub fn add_address(at: End<'_>, address: IpAddr, prefix: u8) -> Result<(), Kerne
     inside(at.netns, |socket| {
         let index = link::index(socket, at.ifname)?;
         address::add(socket, index, address, prefix)
+    })
+}
+
+/// Enters where a neighbour is, so that nobody need ask.
+///
+/// # Errors
+/// When the interface is not there.
+pub fn add_neighbour(at: End<'_>, address: IpAddr, mac: Mac) -> Result<(), KernelError> {
+    inside(at.netns, |socket| {
+        let index = link::index(socket, at.ifname)?;
+        neighbour::add_static(socket, index, address, mac)
     })
 }
 

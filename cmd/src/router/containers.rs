@@ -92,6 +92,7 @@ impl Containers {
             bridge_mac: Some(self.bridge_mac),
             mtu: self.mtu,
             tap: names::tap(&self.bridge),
+            fast: None,
             attachments: self
                 .attached
                 .iter()

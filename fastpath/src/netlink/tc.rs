@@ -1,4 +1,4 @@
-//! Traffic control: where the port guard's programs hang. A filter made by netlink stays when its maker dies.
+//! Traffic control: where the programs of the guard and of the fast path hang. A filter made by netlink stays when its maker dies.
 
 use super::{Mode, NetlinkError, Socket};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -23,18 +23,42 @@ fn header(interface: u32, handle: TcHandle, parent: TcHandle) -> TcHeader {
     }
 }
 
-fn ingress() -> TcHandle {
-    TcHandle {
-        major: TcHandle::CLSACT.major,
-        minor: TcHandle::MIN_INGRESS,
+/// Which way the frames go that a program sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// They come in by the interface.
+    Ingress,
+    /// They leave by it.
+    Egress,
+}
+
+impl Side {
+    fn handle(self) -> TcHandle {
+        TcHandle {
+            major: TcHandle::CLSACT.major,
+            minor: match self {
+                Self::Ingress => TcHandle::MIN_INGRESS,
+                Self::Egress => TcHandle::MIN_EGRESS,
+            },
+        }
     }
 }
 
-/// Hangs `program` before everything that comes in by `interface`, in place of what we hung there before; there
-/// is no moment without either.
+/// Hangs `program` before everything that comes in by `interface`; see [`attach_at`].
 pub(crate) fn attach(
     socket: &mut Socket,
     interface: u32,
+    program: &impl AsFd,
+    name: &str,
+) -> Result<(), NetlinkError> {
+    attach_at(socket, interface, Side::Ingress, program, name)
+}
+
+/// Hangs `program` there, in place of what we hung there before; there is no moment without either.
+pub(crate) fn attach_at(
+    socket: &mut Socket,
+    interface: u32,
+    side: Side,
     program: &impl AsFd,
     name: &str,
 ) -> Result<(), NetlinkError> {
@@ -53,7 +77,7 @@ pub(crate) fn attach(
         Mode::Create,
     ))?;
 
-    let mut head = header(interface, HANDLE.into(), ingress());
+    let mut head = header(interface, HANDLE.into(), side.handle());
     head.info = PRIORITY << 16 | u32::from(ALL_PROTOCOLS.to_be());
     let fd = program.as_fd().as_raw_fd().cast_unsigned();
     let options = [
@@ -68,7 +92,7 @@ pub(crate) fn attach(
             TcAttribute::Options(options.map(TcOption::Bpf).to_vec()),
         ],
     );
-    let doing = format!("attach the guard to interface {interface}");
+    let doing = format!("attach {name} to interface {interface}");
     socket.change(
         &doing,
         RouteNetlinkMessage::NewTrafficFilter(filter),
@@ -78,7 +102,7 @@ pub(crate) fn attach(
 
 /// Takes our filter off `interface`.
 pub(crate) fn detach(socket: &mut Socket, interface: u32) -> Result<(), NetlinkError> {
-    let mut head = header(interface, HANDLE.into(), ingress());
+    let mut head = header(interface, HANDLE.into(), Side::Ingress.handle());
     head.info = PRIORITY << 16 | u32::from(ALL_PROTOCOLS.to_be());
     let filter = TcMessage::from_parts(head, vec![TcAttribute::Kind("bpf".to_owned())]);
     let doing = format!("take the guard off interface {interface}");
@@ -89,9 +113,18 @@ pub(crate) fn detach(socket: &mut Socket, interface: u32) -> Result<(), NetlinkE
     )
 }
 
-/// The number of the program that hangs in our place on `interface`, if any.
+/// The number of the program that hangs in our place before what comes in by `interface`, if any.
 pub(crate) fn attached(socket: &mut Socket, interface: u32) -> Result<Option<u32>, NetlinkError> {
-    let request = TcMessage::from_parts(header(interface, TcHandle::UNSPEC, ingress()), Vec::new());
+    attached_at(socket, interface, Side::Ingress)
+}
+
+/// The number of the program that hangs in our place there, if any.
+pub(crate) fn attached_at(
+    socket: &mut Socket,
+    interface: u32,
+    side: Side,
+) -> Result<Option<u32>, NetlinkError> {
+    let request = TcMessage::from_parts(header(interface, TcHandle::UNSPEC, side.handle()), Vec::new());
     let doing = format!("list filters of interface {interface}");
     let answers = socket.dump(&doing, &RouteNetlinkMessage::GetTrafficFilter(request));
     let answers = match answers {

@@ -1,0 +1,196 @@
+//! The fast path: eBPF programs that carry frames between hosts in VXLAN, past the router.
+//!
+//! `vxlan.bpf.c` beside this file says what they do. [`Switch`] loads them and hangs them before their devices;
+//! [`Tables`] is what they look things up in, written by the router entry by entry; [`ProbeSocket`] is the hatch by
+//! which the router's probes enter and leave. What of it is written when, [`overlay`](crate::overlay) decides.
+//!
+//! Like the guard they hang there by netlink and stay when the router dies, with their tables. The next router loads
+//! new ones, copies the tables ([`Switch::load`]) and then puts each new program in the place of the old in one step.
+
+mod probe;
+mod tables;
+
+pub use probe::{Answer, PROBE_TYPE, ProbeError, ProbeSocket};
+pub use tables::{Hop, Local, Tables};
+
+use crate::guard::GuardError;
+use crate::netlink::{Socket, link, tc};
+use crate::observe::Hook;
+use aya::maps::{Array, HashMap, MapData, PerCpuArray};
+use aya::programs::{ProgramError, ProgramFd, SchedClassifier};
+use aya::{Ebpf, EbpfLoader};
+use mesh::DropReason;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The compiled programs; `build-ebpf.sh` makes them from `vxlan.bpf.c`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("vxlan.bpf.o");
+
+/// What each counter of the programs stands for, in the order of `enum reason` in `vxlan.bpf.c`.
+const REASONS: [DropReason; 10] = [
+    DropReason::VxlanUnknownSource,
+    DropReason::VxlanTruncated,
+    DropReason::VxlanNoLabel,
+    DropReason::VxlanUnknownLabel,
+    DropReason::VxlanLoop,
+    DropReason::VxlanHopLimit,
+    DropReason::VxlanNotAttached,
+    DropReason::VxlanSpoofed,
+    DropReason::VxlanUnproven,
+    DropReason::VxlanForsaken,
+];
+
+/// Places in the table of devices.
+const VXLAN: u32 = 0;
+const HATCH: u32 = 1;
+
+#[derive(Debug)]
+struct Program {
+    fd: ProgramFd,
+    id: u32,
+}
+
+/// The loaded programs; [`Linux::set_switch`](crate::Linux::set_switch) puts them to use.
+pub struct Switch {
+    mesh_out: Program,
+    mesh_in: Program,
+    tap_in: Program,
+    hatch_out: Program,
+    ports: HashMap<MapData, u32, [u32; 2]>,
+    networks: HashMap<MapData, u32, u32>,
+    devices: Array<MapData, u32>,
+    counters: PerCpuArray<MapData, u64>,
+    /// What hangs before each interface, and the interface it was told of.
+    hooked: BTreeMap<u32, (Hook, u32)>,
+}
+
+impl std::fmt::Debug for Switch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Switch")
+            .field("hooked", &self.hooked)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Switch {
+    /// Loads the programs, and into their tables whatever an earlier router left in those of the program that hangs
+    /// before the interface `vxlan` in the calling thread's namespace. They hang nowhere yet.
+    ///
+    /// # Errors
+    /// When the kernel or the privileges don't allow it.
+    pub fn load(vxlan: &str) -> Result<(Self, Tables), GuardError> {
+        let mut ebpf = EbpfLoader::new().btf(None).load(OBJECT)?;
+        let mut tables = Tables::new(&mut ebpf)?;
+        if let Some(program) = earlier(vxlan) {
+            tables.copy_from(program);
+        }
+        let switch = Self {
+            mesh_out: program(&mut ebpf, "mesh_out")?,
+            mesh_in: program(&mut ebpf, "mesh_in")?,
+            tap_in: program(&mut ebpf, "tap_in")?,
+            hatch_out: program(&mut ebpf, "hatch_out")?,
+            ports: HashMap::try_from(map(&mut ebpf, "ports")?)?,
+            networks: HashMap::try_from(map(&mut ebpf, "networks")?)?,
+            devices: Array::try_from(map(&mut ebpf, "devices")?)?,
+            counters: PerCpuArray::try_from(map(&mut ebpf, "counters")?)?,
+            hooked: BTreeMap::new(),
+        };
+        Ok((switch, tables))
+    }
+
+    /// Hangs the right program before interface `index`, once it knows what it needs. `other`: the index of the
+    /// interface that the hook names.
+    pub(crate) fn hook(
+        &mut self,
+        socket: &mut Socket,
+        index: u32,
+        hook: &Hook,
+        other: u32,
+    ) -> Result<(), GuardError> {
+        let (program, side, name) = match hook {
+            Hook::Stub { vni, .. } => {
+                self.ports.insert(index, [vni.0, other], 0)?;
+                self.networks.insert(vni.0, index, 0)?;
+                (&self.mesh_out, tc::Side::Egress, "mesh_out")
+            }
+            Hook::Vxlan => {
+                self.devices.set(VXLAN, index, 0)?;
+                (&self.mesh_in, tc::Side::Ingress, "mesh_in")
+            }
+            Hook::Tap { vni, .. } => {
+                self.ports.insert(index, [vni.0, other], 0)?;
+                (&self.tap_in, tc::Side::Ingress, "tap_in")
+            }
+            Hook::Hatch => {
+                self.devices.set(HATCH, index, 0)?;
+                (&self.hatch_out, tc::Side::Egress, "hatch_out")
+            }
+        };
+        tc::attach_at(socket, index, side, &program.fd, name)?;
+        self.hooked.insert(index, (hook.clone(), other));
+        Ok(())
+    }
+
+    /// What hangs before interface `index`, if it is ours and up to date. `programs` are the numbers of the programs
+    /// at its two sides, `index_of` finds interfaces.
+    pub(crate) fn hooked(
+        &self,
+        index: u32,
+        program_at: impl FnOnce(tc::Side) -> Option<u32>,
+        index_of: impl FnOnce(&str) -> Option<u32>,
+    ) -> Option<&Hook> {
+        let (hook, other) = self.hooked.get(&index)?;
+        let (program, side) = match hook {
+            Hook::Stub { .. } => (&self.mesh_out, tc::Side::Egress),
+            Hook::Vxlan => (&self.mesh_in, tc::Side::Ingress),
+            Hook::Tap { .. } => (&self.tap_in, tc::Side::Ingress),
+            Hook::Hatch => (&self.hatch_out, tc::Side::Egress),
+        };
+        let is_current = hook.other().is_none_or(|name| index_of(name) == Some(*other));
+        (is_current && program_at(side) == Some(program.id)).then_some(hook)
+    }
+
+    /// Forgets interfaces that are no more.
+    pub(crate) fn retain(&mut self, alive: &BTreeSet<u32>) {
+        let dead: Vec<_> = self
+            .hooked
+            .keys()
+            .filter(|index| !alive.contains(index))
+            .copied()
+            .collect();
+        for index in dead {
+            self.hooked.remove(&index);
+            // It may have had no entry.
+            let _ = self.ports.remove(&index);
+        }
+    }
+
+    /// What was dropped since [`load`](Self::load), summed over the processors.
+    pub(crate) fn read_counters(&self) -> Result<Vec<(DropReason, u64)>, GuardError> {
+        REASONS
+            .iter()
+            .zip(0_u32..)
+            .map(|(reason, slot)| Ok((*reason, self.counters.get(&slot, 0)?.iter().sum())))
+            .collect()
+    }
+}
+
+/// The program of an earlier router before this interface.
+fn earlier(vxlan: &str) -> Option<u32> {
+    let mut socket = Socket::open().ok()?;
+    let index = link::index(&mut socket, vxlan).ok()?;
+    tc::attached_at(&mut socket, index, tc::Side::Ingress).ok()?
+}
+
+fn program(ebpf: &mut Ebpf, name: &'static str) -> Result<Program, GuardError> {
+    let program = ebpf.program_mut(name).ok_or(GuardError::Incomplete(name))?;
+    let program: &mut SchedClassifier = program.try_into()?;
+    program.load()?;
+    Ok(Program {
+        fd: program.fd()?.try_clone().map_err(ProgramError::IOError)?,
+        id: program.info()?.id(),
+    })
+}
+
+fn map(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, GuardError> {
+    ebpf.take_map(name).ok_or(GuardError::Incomplete(name))
+}
