@@ -390,7 +390,7 @@ impl Overlay {
     fn renew_around(&mut self, now: Instant, peer: PeerId) {
         self.renew_sender(now, peer);
         self.renew(now, peer);
-        // Whose route begins with it, whether there is a way or not.
+        // Whose route begins with it, whether there is a way or not, and whose way does, route or not.
         let begins = |pair: &Pair| pair.route.as_ref().and_then(|path| path.first()) == Some(&peer);
         let behind: Vec<_> = self
             .pairs
@@ -398,7 +398,8 @@ impl Overlay {
             .filter(|(other, pair)| **other != peer && begins(pair))
             .map(|(other, _)| *other)
             .collect();
-        for other in behind {
+        let kept = self.behind.get(&peer).into_iter().flatten().copied();
+        for other in behind.into_iter().chain(kept.collect::<Vec<_>>()) {
             self.renew(now, other);
         }
     }
@@ -481,7 +482,7 @@ impl Overlay {
         let Some(pair) = self.pairs.get(&peer) else { return };
         let way = self.resolve(pair);
         let is_lost = matches!(way, Err(Why::NoRoute | Why::NoDirect));
-        let keeps = pair.way.is_ok() && pair.proof.is_proven() && pair.label.is_some();
+        let keeps = pair.proof.is_proven() && pair.label.is_some() && self.may_keep(pair);
         if is_lost && keeps {
             if let Some(pair) = self.pairs.get_mut(&peer) {
                 pair.stale.get_or_insert(now);
@@ -490,6 +491,13 @@ impl Overlay {
             self.set_way(now, peer, way);
         }
         self.tell(now, peer);
+    }
+
+    /// True if a way may stay as it is: its first hop is not known to be elsewhere, or to be encrypted now.
+    fn may_keep(&self, pair: &Pair) -> bool {
+        let Ok(way) = &pair.way else { return false };
+        let first = self.pairs.get(&way.via).and_then(|first| first.direct);
+        first.is_none_or(|direct| !direct.encrypted && direct.address == way.address)
     }
 
     fn set_way(&mut self, now: Instant, peer: PeerId, way: Result<Way, Why>) {
