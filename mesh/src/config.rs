@@ -40,7 +40,8 @@ pub struct Config {
     pub versions: (u16, u16),
     /// Bits of features; none is defined yet.
     pub capabilities: u32,
-    /// UDP port at which this host's kernel takes VXLAN; zero, the default: it has no fast path.
+    /// UDP port at which this host's kernel takes VXLAN; zero, the default: it has no fast path, or not yet
+    /// ([`Input::FastPath`](crate::Input::FastPath)).
     pub vxlan_port: u16,
     /// The label of the last run, if there is a fast path and was one.
     pub label: PeerLabel,

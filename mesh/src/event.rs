@@ -152,6 +152,11 @@ pub enum Input {
         /// Whose tree.
         source: ShortId,
     },
+    /// This host's kernel takes VXLAN at this UDP port from now on; 0: it does not.
+    FastPath {
+        /// The port.
+        port: u16,
+    },
     /// The set of valid secrets changed; the signer already answers with the new ones.
     SecretsChanged,
     /// The epoch asked for by [`Output::PersistEpoch`] is on disk.

@@ -158,6 +158,12 @@ impl Mesh {
             }
             Input::Name { vni, name, addresses } => self.name_changed(now, vni, &name, addresses),
             Input::UseTree { vni, source } => self.use_tree(now, vni, source),
+            Input::FastPath { port } => {
+                if self.own.set_vxlan_port(port) {
+                    self.settle_label();
+                    self.own.renew_info(now);
+                }
+            }
             Input::SecretsChanged => self.secrets_changed(now),
             Input::EpochPersisted(epoch) => self.epoch_persisted(now, epoch),
             Input::Shutdown => self.shut_down(now),

@@ -91,6 +91,11 @@ impl Own {
         self.info.vxlan_port != 0
     }
 
+    /// The kernel's port changed, perhaps; true if so.
+    pub(crate) fn set_vxlan_port(&mut self, port: u16) -> bool {
+        std::mem::replace(&mut self.info.vxlan_port, port) != port
+    }
+
     /// The label in this router's next `PeerInfo`.
     pub(crate) fn label(&self) -> PeerLabel {
         self.info.label

@@ -66,6 +66,21 @@ fn a_label_lasts_over_restarts_also_against_a_newcomer_who_has_the_same() {
 }
 
 #[test]
+fn who_gets_a_fast_path_later_takes_a_label_and_who_loses_it_keeps_none_for_others() {
+    let mut world = clones_of_a_disk(4);
+    world.hosts[3].is_fast = true;
+    world.hosts[3].label = PeerLabel::NONE;
+    world.input(3, mesh::Input::FastPath { port: 6784 });
+    world.run(secs(2));
+    assert_eq!(agreed(&world).len(), 4);
+    let last = world.hosts[3].id;
+    assert_eq!(world.hosts[0].peers[&last].vxlan_port, 6784);
+    world.input(3, mesh::Input::FastPath { port: 0 });
+    world.run(secs(2));
+    assert_eq!(world.hosts[0].peers[&last].vxlan_port, 0);
+}
+
+#[test]
 fn two_halves_that_chose_alike_part_their_labels_when_they_meet() {
     let mut world = World::new(4);
     for host in 0..4 {

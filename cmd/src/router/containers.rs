@@ -11,7 +11,7 @@ use crate::net::{Cidr, unusable_for_container};
 use crate::state::Attachment;
 use fastpath::kernel::Report;
 use fastpath::plan::{Desired, Obstacle};
-use fastpath::{NetNsRef, names};
+use fastpath::{Fast, NetNsRef, names};
 use mesh::{Input, Mac, Name, Vni};
 use rand_core::{OsRng, RngCore};
 use serde_json::{Value, json};
@@ -86,13 +86,13 @@ impl Containers {
         }
     }
 
-    fn desired(&self) -> Desired {
+    fn desired(&self, fast: Option<Fast>) -> Desired {
         Desired {
             bridge: self.bridge.clone(),
             bridge_mac: Some(self.bridge_mac),
             mtu: self.mtu,
             tap: names::tap(&self.bridge),
-            fast: None,
+            fast,
             attachments: self
                 .attached
                 .iter()
@@ -137,7 +137,7 @@ impl Containers {
 impl Router {
     /// Orders the kernel to be as the list says.
     pub(crate) fn converge(&mut self) -> Result<Ticket, String> {
-        let desired = self.containers.desired();
+        let desired = self.containers.desired(self.fast.wanted());
         let ports = self.containers.ports.as_mut().map_err(|why| why.clone())?;
         ports.converge(desired)
     }
@@ -333,6 +333,7 @@ impl Router {
         }
         self.forget_gone(&report);
         self.publish(&report);
+        self.look_at_fast(&report);
         let error = match &asked {
             Some(Asked::Attach { host, .. }) => trouble_of(&report, host, &self.containers.bridge),
             _ => None,
@@ -412,6 +413,7 @@ impl Router {
         for (host, (mac, _)) in &before {
             if now.get(host).is_none_or(|(still, _)| still != mac) {
                 self.shore.plane.detach(Vni::DEFAULT, *mac);
+                self.fast.set_here(Vni::DEFAULT, *mac, false);
                 self.feed(Input::Detach {
                     vni: Vni::DEFAULT,
                     mac: *mac,
@@ -421,6 +423,7 @@ impl Router {
         for (host, (mac, addresses)) in now {
             if before.get(&host) != Some(&(mac, addresses.clone())) {
                 self.shore.plane.attach(Vni::DEFAULT, mac, &addresses);
+                self.fast.set_here(Vni::DEFAULT, mac, true);
                 self.feed(Input::Attach {
                     vni: Vni::DEFAULT,
                     mac,

@@ -33,6 +33,8 @@ pub const MAX_HOPS: usize = 8;
 pub const GRACE: Duration = Duration::from_secs(60);
 /// How long a way over relays must have been the same before it is used.
 pub const STABLE: Duration = Duration::from_secs(2);
+/// How long a way whose first hop was lost is kept although there is another, while probes come back: a restart.
+pub const RESTART: Duration = Duration::from_secs(3);
 /// When frames change to the fast path, if there is no gap before.
 pub const CHANGE: Duration = Duration::from_millis(100);
 
@@ -158,6 +160,8 @@ struct Pair {
     since: Instant,
     /// Since when it is kept although the control plane lost it.
     stale: Option<Instant>,
+    /// Until when, at most.
+    until: Option<Instant>,
     proof: Proof,
     /// What the kernel was told, and under which label.
     told: Option<(PeerLabel, Hop)>,
@@ -178,6 +182,7 @@ impl Pair {
             way: Err(Why::NoFastPath),
             since: now,
             stale: None,
+            until: None,
             proof: Proof::new(now),
             told: None,
             sender: None,
@@ -481,11 +486,19 @@ impl Overlay {
     fn renew(&mut self, now: Instant, peer: PeerId) {
         let Some(pair) = self.pairs.get(&peer) else { return };
         let way = self.resolve(pair);
-        let is_lost = matches!(way, Err(Why::NoRoute | Why::NoDirect));
+        let old_first = pair.way.as_ref().ok().and_then(|way| self.pairs.get(&way.via));
+        let old_is_lost = old_first.is_none_or(|first| first.direct.is_none());
+        let patience = match &way {
+            Err(Why::NoRoute | Why::NoDirect) => GRACE,
+            Ok(new) if old_is_lost && pair.way.as_ref() != Ok(new) => RESTART,
+            _ => Duration::ZERO,
+        };
+        let until = pair.stale.unwrap_or(now) + patience;
         let keeps = pair.proof.is_proven() && pair.label.is_some() && self.may_keep(pair);
-        if is_lost && keeps {
+        if keeps && until > now {
             if let Some(pair) = self.pairs.get_mut(&peer) {
                 pair.stale.get_or_insert(now);
+                pair.until = Some(until);
             }
         } else {
             self.set_way(now, peer, way);
@@ -506,7 +519,7 @@ impl Overlay {
         let Some(pair) = self.pairs.get_mut(&peer) else {
             return;
         };
-        pair.stale = None;
+        (pair.stale, pair.until) = (None, None);
         if pair.way == way {
             return;
         }
@@ -596,8 +609,7 @@ impl Overlay {
         pair.way.as_ref().ok()?;
         let settled = Some(pair.since + STABLE).filter(|at| *at > now);
         let held = pair.proof.held_until().filter(|at| *at > now);
-        let grace = pair.stale.map(|since| since + GRACE);
-        [Some(pair.proof.next()), settled, held, grace]
+        [Some(pair.proof.next()), settled, held, pair.until]
             .into_iter()
             .flatten()
             .min()
@@ -636,10 +648,8 @@ impl Overlay {
         let Some(pair) = self.pairs.get_mut(&peer) else {
             return;
         };
-        if pair.stale.is_some_and(|since| now.since(since) >= GRACE) {
-            pair.proof = Proof::new(now);
-            self.renew(now, peer);
-            return;
+        if pair.until.is_some_and(|until| until <= now) {
+            return self.renew(now, peer);
         }
         let (label, direct) = (pair.label, pair.way.as_ref().is_ok_and(|way| way.distance == 1));
         let before = pair.proof.is_proven();

@@ -307,6 +307,27 @@ fn another_path_is_taken_at_once_and_proven_anew() {
 }
 
 #[test]
+fn a_neighbour_that_restarts_is_not_left_for_a_detour() {
+    let mut world = World::line();
+    world.meet(3);
+    world.direct(3, Some(false));
+    world.route(3, Some(&[3]));
+    world.run(secs(10));
+    world.direct(1, None);
+    world.route(1, Some(&[3, 1]));
+    world.run(secs(1));
+    assert!(world.is_fast(1) && world.hops[&label(1)].distance == 1);
+    world.direct(1, Some(false));
+    world.route(1, Some(&[1]));
+    world.run(secs(5));
+    assert_eq!((world.is_fast(1), world.why(1)), (true, None));
+    world.direct(1, None);
+    world.route(1, Some(&[3, 1]));
+    world.run(secs(4));
+    assert_eq!(world.hops[&label(1)].distance, 2);
+}
+
+#[test]
 fn what_an_earlier_run_left_carries_on_without_a_write() {
     let mut first = World::line();
     first.run(secs(10));

@@ -42,15 +42,12 @@ pub struct Answer {
     pub from: PeerLabel,
     /// The number it was sent with.
     pub number: u64,
-    /// Bytes of the whole frame.
-    pub size: usize,
 }
 
 /// The hatch. Needs a tokio runtime with I/O.
 #[derive(Debug)]
 pub struct ProbeSocket {
     socket: AsyncFd<OwnedFd>,
-    buffer: Vec<u8>,
 }
 
 impl ProbeSocket {
@@ -66,7 +63,6 @@ impl ProbeSocket {
         sys::bind_packet(&fd, index, PROBE_TYPE)?;
         Ok(Self {
             socket: sys::await_readable(fd)?,
-            buffer: vec![0; 65_600],
         })
     }
 
@@ -87,12 +83,14 @@ impl ProbeSocket {
     ///
     /// # Errors
     /// When the hatch is gone or down.
-    pub async fn answer(&mut self) -> io::Result<Answer> {
+    pub async fn answer(&self) -> io::Result<Answer> {
+        // Of a longer frame the rest is of no use.
+        let mut buffer = [0; 64];
         loop {
             let mut ready = self.socket.readable().await?;
-            match rustix::net::recv(ready.get_inner(), &mut self.buffer[..], RecvFlags::empty()) {
+            match rustix::net::recv(ready.get_inner(), &mut buffer[..], RecvFlags::empty()) {
                 Ok((length, _)) => {
-                    if let Some(answer) = self.buffer.get(..length).and_then(read) {
+                    if let Some(answer) = buffer.get(..length).and_then(read) {
                         return Ok(answer);
                     }
                 }
@@ -127,7 +125,6 @@ fn read(frame: &[u8]) -> Option<Answer> {
     Some(Answer {
         from: PeerLabel(field(4).filter(|_| field(0) == Some(ANSWER))?),
         number: u64::from_be_bytes(*fields.get(8..)?.first_chunk()?),
-        size: frame.len(),
     })
 }
 
@@ -145,8 +142,7 @@ mod tests {
             frame[18..20].copy_from_slice(&2_u16.to_be_bytes());
             frame[20..22].copy_from_slice(&from.to_be_bytes());
             frame[22..24].copy_from_slice(&to.to_be_bytes());
-            let size = frame.len();
-            prop_assert_eq!(read(&frame), Some(Answer { from: PeerLabel(to), number, size }));
+            prop_assert_eq!(read(&frame), Some(Answer { from: PeerLabel(to), number }));
         }
 
         #[test]

@@ -38,6 +38,7 @@ pub(super) fn input(input: &Input) -> (Input, Vec<[u8; 16]>) {
         | Input::Detach { .. }
         | Input::Name { .. }
         | Input::UseTree { .. }
+        | Input::FastPath { .. }
         | Input::SecretsChanged
         | Input::EpochPersisted(_)
         | Input::Shutdown
