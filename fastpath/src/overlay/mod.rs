@@ -456,6 +456,10 @@ impl Overlay {
 
     /// The way to a router as the control plane sees it now.
     fn resolve(&self, pair: &Pair) -> Result<Way, Why> {
+        let is_direct = pair.route.as_ref().is_some_and(|path| path.len() == 1);
+        if is_direct && pair.direct.is_some_and(|direct| direct.encrypted) {
+            return Err(Why::Encrypted);
+        }
         if !pair.label.is_some() || pair.port == 0 {
             return Err(Why::NoFastPath);
         }

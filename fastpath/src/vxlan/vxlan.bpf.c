@@ -242,9 +242,7 @@ int mesh_out(struct __sk_buff *skb)
 		return bpf_redirect(port->other, 0);
 	place.vni = port->vni;
 	holder = bpf_map_lookup_elem(&macs, &place);
-	if (!holder || holder->here)
-		return bpf_redirect(port->other, 0);
-	hop = way(holder->label);
+	hop = holder && !holder->here ? way(holder->label) : 0;
 	now = bpf_ktime_get_coarse_ns();
 	if (hop && hop->distance && carries(hop, now)) {
 		if (now > own->heartbeat + PATIENCE)
