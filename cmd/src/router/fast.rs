@@ -288,9 +288,9 @@ impl Router {
                 complain(laid.tables.set_hop(label, hop, within));
             }
             Output::Sender { address, label } => complain(laid.tables.set_sender(address, label)),
-            Output::Probe { to, number, size } => {
+            Output::Probe { to, number, size, by } => {
                 let Some(probes) = &laid.probes else { return };
-                if let Err(error) = probes.ask(to, laid.own, number, size) {
+                if let Err(error) = probes.ask((to, laid.own), by, number, size) {
                     // The hatch is gone or down: the next look of the thread that keeps it mends that.
                     debug!("a probe was not sent: {error}");
                     laid.probes = None;

@@ -89,6 +89,13 @@ impl Proof {
         (self.proven, self.good, self.next) = (true, ENOUGH, now);
     }
 
+    /// What proved another way beside this one is what counts from now on; failures are remembered.
+    pub(super) fn succeed(&mut self, next: Self) {
+        let (fell, held) = (self.fell, self.held);
+        *self = next;
+        (self.fell, self.held) = (fell, held);
+    }
+
     pub(super) fn is_proven(&self) -> bool {
         self.proven
     }

@@ -31,6 +31,8 @@ struct World {
     now: Instant,
     overlay: Overlay,
     answers: BTreeMap<PeerLabel, u16>,
+    /// Where ways that are not in use yet lead nowhere.
+    deaf: BTreeSet<IpAddr>,
     on_the_way: BTreeMap<(Instant, u64), PeerLabel>,
     hops: BTreeMap<PeerLabel, Hop>,
     senders: BTreeMap<IpAddr, PeerLabel>,
@@ -45,11 +47,13 @@ impl World {
 
     /// After an earlier run that left these.
     fn after(hops: BTreeMap<PeerLabel, Hop>, senders: BTreeMap<IpAddr, PeerLabel>) -> Self {
-        let now = Instant(1_000_000);
+        // A router's clock starts with it.
+        let now = Instant(0);
         Self {
             now,
             overlay: Overlay::new(config(), now, hops.clone(), senders.clone()),
             answers: BTreeMap::new(),
+            deaf: BTreeSet::new(),
             on_the_way: BTreeMap::new(),
             hops,
             senders,
@@ -77,9 +81,10 @@ impl World {
                     };
                     assert_ne!(old, label, "written although nothing changed");
                 }
-                Output::Probe { to, number, size } => {
+                Output::Probe { to, number, size, by } => {
                     self.probes += 1;
-                    if self.answers.get(&to).is_some_and(|most| size <= *most) {
+                    let blocked = by.is_some_and(|(address, _)| self.deaf.contains(&address));
+                    if !blocked && self.answers.get(&to).is_some_and(|most| size <= *most) {
                         self.on_the_way
                             .insert((self.now + Duration::from_millis(2), number), to);
                     }
@@ -293,30 +298,52 @@ fn what_the_control_plane_lost_carries_on_while_probes_come_back() {
     assert!(world.hops.is_empty() && world.senders.is_empty());
 }
 
-#[test]
-fn another_path_is_taken_at_once_and_proven_anew() {
+/// Router 2 is behind 1; 3 is another neighbour.
+fn fork() -> World {
     let mut world = World::line();
     world.meet(3);
     world.direct(3, Some(false));
     world.route(3, Some(&[3]));
     world.run(secs(10));
+    world
+}
+
+#[test]
+fn another_path_is_proven_beside_the_old_one_and_takes_its_place_in_one_write() {
+    let mut world = fork();
+    let before = world.writes;
     world.route(2, Some(&[3, 2]));
-    assert!(!world.is_fast(2));
-    assert_eq!(world.hops[&label(2)].address, address(3));
-    world.until(secs(3), |world| world.is_fast(2));
+    world.run(ms(1500));
+    assert_eq!(
+        (world.hops[&label(2)].address, world.is_fast(2)),
+        (address(1), true)
+    );
+    world.run(secs(1));
+    assert_eq!(
+        (world.hops[&label(2)].address, world.is_fast(2)),
+        (address(3), true)
+    );
+    assert_eq!(world.writes - before, 1);
+    // One that can't be proven takes over when the old one fails, and frames take sleeve.
+    world.deaf.insert(address(1));
+    world.route(2, Some(&[1, 2]));
+    world.run(secs(10));
+    assert_eq!(
+        (world.hops[&label(2)].address, world.is_fast(2)),
+        (address(3), true)
+    );
+    world.answers.remove(&label(2));
+    world.until(secs(3), |world| !world.is_fast(2));
+    assert_eq!(world.hops[&label(2)].address, address(1));
 }
 
 #[test]
 fn a_neighbour_that_restarts_is_not_left_for_a_detour() {
-    let mut world = World::line();
-    world.meet(3);
-    world.direct(3, Some(false));
-    world.route(3, Some(&[3]));
-    world.run(secs(10));
+    let mut world = fork();
     world.direct(1, None);
     world.route(1, Some(&[3, 1]));
     world.run(secs(1));
-    assert!(world.is_fast(1) && world.hops[&label(1)].distance == 1);
+    assert_eq!((world.hops[&label(1)].distance, world.is_fast(1)), (1, true));
     world.direct(1, Some(false));
     world.route(1, Some(&[1]));
     world.run(secs(5));
@@ -324,7 +351,28 @@ fn a_neighbour_that_restarts_is_not_left_for_a_detour() {
     world.direct(1, None);
     world.route(1, Some(&[3, 1]));
     world.run(secs(4));
-    assert_eq!(world.hops[&label(1)].distance, 2);
+    assert_eq!((world.hops[&label(1)].distance, world.is_fast(1)), (2, true));
+}
+
+#[test]
+fn a_neighbour_that_moves_is_followed_without_a_gap() {
+    let mut world = World::line();
+    world.run(secs(10));
+    let moved = |world: &mut World, address, encrypted| {
+        let path = Some(Direct { address, encrypted });
+        world.input(Input::Direct { peer: id(1), path });
+    };
+    moved(&mut world, address(11), false);
+    for _ in 0..40 {
+        world.run(ms(100));
+        assert!(world.is_fast(1) && world.is_fast(2));
+    }
+    assert!(world.hops.values().all(|hop| hop.address == address(11)));
+    assert_eq!(world.senders.len(), 2, "what is on the way still counts");
+    world.run(secs(60));
+    assert_eq!(world.senders.keys().collect::<Vec<_>>(), [&address(11)]);
+    moved(&mut world, address(12), true);
+    assert!(world.hops.is_empty() && world.senders.is_empty());
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub use tables::{Hop, Local, Tables};
 use crate::guard::GuardError;
 use crate::netlink::{Socket, link, tc};
 use crate::observe::Hook;
-use aya::maps::{Array, HashMap, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
 use aya::programs::{ProgramError, ProgramFd, SchedClassifier};
 use aya::{Ebpf, EbpfLoader};
 use mesh::DropReason;
@@ -80,10 +80,7 @@ impl Switch {
     pub fn load(vxlan: &str) -> Result<(Self, Tables), GuardError> {
         let mut ebpf = EbpfLoader::new().btf(None).load(OBJECT)?;
         let mut tables = Tables::new(&mut ebpf)?;
-        if let Some(program) = earlier(vxlan) {
-            tables.copy_from(program);
-        }
-        let switch = Self {
+        let mut switch = Self {
             mesh_out: program(&mut ebpf, "mesh_out")?,
             mesh_in: program(&mut ebpf, "mesh_in")?,
             tap_in: program(&mut ebpf, "tap_in")?,
@@ -94,7 +91,30 @@ impl Switch {
             counters: PerCpuArray::try_from(map(&mut ebpf, "counters")?)?,
             hooked: BTreeMap::new(),
         };
+        if let Some(program) = earlier(vxlan)
+            && let Err(error) = switch.inherit(&mut tables, program)
+        {
+            tracing::warn!("the fast path starts anew, as what the last router left can't be read: {error}");
+        }
         Ok((switch, tables))
+    }
+
+    /// Copies all that the program with this number, a `mesh_in`, looks things up in, so that each program works from
+    /// the moment at which it takes the place of the old one. (The table of ports is filled as they are hooked.)
+    fn inherit(&mut self, tables: &mut Tables, program: u32) -> Result<(), MapError> {
+        for (name, old) in tables::of_program(program)? {
+            match name.as_str() {
+                "networks" => tables::copy(&HashMap::try_from(old)?, &mut self.networks)?,
+                "devices" => {
+                    let old = Array::<_, u32>::try_from(old)?;
+                    for place in [VXLAN, HATCH] {
+                        self.devices.set(place, old.get(&place, 0)?, 0)?;
+                    }
+                }
+                _ => tables.copy_from(&name, old)?,
+            }
+        }
+        Ok(())
     }
 
     /// Hangs the right program before interface `index`, once it knows what it needs. `other`: the index of the

@@ -1,16 +1,20 @@
 //! Probes: frames of an EtherType of their own, sent by the hatch, sent back by the kernel of the router they are for.
 //!
 //! ```text
-//!  0              12     14      18     20   22     24         26         34 …
-//!  | two made-up MACs | 88b6 | magic | kind | to | from | reserved | number | zeros up to the size to be proven |
+//!  0              12     14      18     20   22     24         26       34    50 …
+//!  | two made-up MACs | 88b6 | magic | kind | to | from | distance | number | via | zeros up to the size to be proven |
 //! ```
+//! The hatch's program reads distance and via, where they are not zero, instead of its table: so a way is proven before
+//! it is used.
 
+use super::tables;
 use crate::netlink::{NetlinkError, Socket, link};
 use crate::sys;
 use mesh::PeerLabel;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use tokio::io::unix::AsyncFd;
 
@@ -19,8 +23,8 @@ pub const PROBE_TYPE: u16 = 0x88b6;
 const MAGIC: [u8; 4] = *b"WPB1";
 const QUESTION: u16 = 1;
 const ANSWER: u16 = 2;
-/// Bytes of a probe's headers with its number.
-const HEADERS: usize = 34;
+/// Bytes of all that before the zeros.
+const HEADERS: usize = 50;
 /// Ethernet header.
 const ETHERNET: usize = 14;
 
@@ -66,12 +70,19 @@ impl ProbeSocket {
         })
     }
 
-    /// Asks the router with label `to`, in a packet of `size` bytes (without the Ethernet header).
+    /// Asks the router with label `to`, in a packet of `size` bytes (without the Ethernet header): by the way that the
+    /// tables know, or by the next router at an address, so many hops away.
     ///
     /// # Errors
     /// What the kernel said; `ENETDOWN` once the hatch is gone or down.
-    pub fn ask(&self, to: PeerLabel, from: PeerLabel, number: u64, size: u16) -> io::Result<()> {
-        let question = question(to, from, number, size);
+    pub fn ask(
+        &self,
+        (to, from): (PeerLabel, PeerLabel),
+        by: Option<(IpAddr, u8)>,
+        number: u64,
+        size: u16,
+    ) -> io::Result<()> {
+        let question = question((to, from), by, number, size);
         match rustix::net::send(self.socket.get_ref(), &question, SendFlags::empty()) {
             // Lost, as it may be anywhere.
             Ok(_) | Err(Errno::AGAIN | Errno::NOBUFS) => Ok(()),
@@ -103,14 +114,20 @@ impl ProbeSocket {
 }
 
 /// The whole frame of a probe.
-fn question(to: PeerLabel, from: PeerLabel, number: u64, size: u16) -> Vec<u8> {
+fn question((to, from): (PeerLabel, PeerLabel), by: Option<(IpAddr, u8)>, number: u64, size: u16) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
     frame.extend(PROBE_TYPE.to_be_bytes());
     frame.extend(MAGIC);
-    for field in [QUESTION, to.0, from.0, 0] {
+    for field in [
+        QUESTION,
+        to.0,
+        from.0,
+        by.map_or(0, |(_, distance)| distance.into()),
+    ] {
         frame.extend(field.to_be_bytes());
     }
     frame.extend(number.to_be_bytes());
+    frame.extend(by.map_or([0; 16], |(address, _)| tables::octets(address)));
     frame.resize((ETHERNET + usize::from(size)).max(HEADERS), 0);
     frame
 }
@@ -136,7 +153,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_sent_back_is_read(to: u16, from: u16, number: u64, size in 0..9000_u16) {
-            let mut frame = question(PeerLabel(to), PeerLabel(from), number, size);
+            let mut frame = question((PeerLabel(to), PeerLabel(from)), None, number, size);
             prop_assert_eq!(read(&frame), None);
             // As the program does it.
             frame[18..20].copy_from_slice(&2_u16.to_be_bytes());

@@ -70,32 +70,17 @@ impl Tables {
         })
     }
 
-    /// Takes over what the program with this number has in its tables, as far as they are made like these.
-    pub(super) fn copy_from(&mut self, program: u32) {
-        if let Err(error) = self.try_copy_from(program) {
-            tracing::warn!("the fast path starts anew, as what the last router left can't be read: {error}");
+    /// Takes over what another run left in its table of this name.
+    pub(super) fn copy_from(&mut self, name: &str, old: Map) -> Result<(), MapError> {
+        match name {
+            "settings" => self
+                .settings
+                .set(0, Array::<_, LocalValue>::try_from(old)?.get(&0, 0)?, 0),
+            "hops" => copy(&HashMap::try_from(old)?, &mut self.hops),
+            "senders" => copy(&HashMap::try_from(old)?, &mut self.senders),
+            "macs" => copy(&HashMap::try_from(old)?, &mut self.macs),
+            _ => Ok(()),
         }
-    }
-
-    fn try_copy_from(&mut self, program: u32) -> Result<(), MapError> {
-        let found = loaded_programs()
-            .filter_map(Result::ok)
-            .find(|info| info.id() == program);
-        let ids = found.and_then(|info| info.map_ids().ok().flatten());
-        for id in ids.unwrap_or_default() {
-            let name = MapInfo::from_id(id)?.name_as_str().unwrap_or_default().to_owned();
-            let old = Map::from_map_data(MapData::from_id(id)?)?;
-            match name.as_str() {
-                "settings" => self
-                    .settings
-                    .set(0, Array::<_, LocalValue>::try_from(old)?.get(&0, 0)?, 0)?,
-                "hops" => copy(&HashMap::try_from(old)?, &mut self.hops)?,
-                "senders" => copy(&HashMap::try_from(old)?, &mut self.senders)?,
-                "macs" => copy(&HashMap::try_from(old)?, &mut self.macs)?,
-                _ => {}
-            }
-        }
-        Ok(())
     }
 
     /// Entries written so far.
@@ -216,7 +201,23 @@ impl Tables {
     }
 }
 
-fn copy<K: aya::Pod, V: aya::Pod>(
+/// The tables that the program with this number uses, with their names.
+pub(super) fn of_program(program: u32) -> Result<Vec<(String, Map)>, MapError> {
+    let found = loaded_programs()
+        .filter_map(Result::ok)
+        .find(|info| info.id() == program);
+    let ids = found
+        .and_then(|info| info.map_ids().ok().flatten())
+        .unwrap_or_default();
+    let open = |id: u32| {
+        let name = MapInfo::from_id(id)?.name_as_str().unwrap_or_default().to_owned();
+        Ok((name, Map::from_map_data(MapData::from_id(id)?)?))
+    };
+    ids.into_iter().map(open).collect()
+}
+
+/// Copies all entries.
+pub(super) fn copy<K: aya::Pod, V: aya::Pod>(
     from: &HashMap<MapData, K, V>,
     to: &mut HashMap<MapData, K, V>,
 ) -> Result<(), MapError> {
@@ -255,7 +256,7 @@ fn place(vni: Vni, mac: Mac) -> PlaceKey {
     key
 }
 
-fn octets(address: IpAddr) -> [u8; 16] {
+pub(super) fn octets(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
         IpAddr::V6(address) => address.octets(),

@@ -149,8 +149,10 @@ struct probe {
 	__be32 magic;
 	__be16 kind;		// 1 asks, 2 answers
 	__be16 to, from;	// labels
-	__be16 reserved;
-};
+	__be16 distance;	// for hatch_out; 0: as the tables say
+	__u8 number[8];
+	__u32 via[4];
+} __attribute__((packed, aligned(2)));
 
 static __always_inline int drop(__u32 reason)
 {
@@ -359,14 +361,17 @@ int hatch_out(struct __sk_buff *skb)
 {
 	struct probe probe;
 	struct ethhdr frame;
-	struct hop *hop;
+	struct hop other = {}, *hop = &other;
 	__u32 label;
 
 	if (bpf_skb_load_bytes(skb, 0, &frame, sizeof(frame)) || frame.h_proto != bpf_htons(PROBE_TYPE) ||
 	    bpf_skb_load_bytes(skb, ETH_HLEN, &probe, sizeof(probe)))
 		return TC_ACT_SHOT;
 	label = bpf_ntohs(probe.to);
-	hop = way(label);
+	__builtin_memcpy(other.address, probe.via, sizeof(other.address));
+	other.distance = bpf_ntohs(probe.distance);
+	if (!other.distance)
+		hop = way(label);
 	if (!hop || !hop->distance)
 		return TC_ACT_SHOT;
 	return transmit(skb, hop, 0, label, hop->distance - 1);
