@@ -65,8 +65,7 @@ impl Linux {
 impl Kernel for Linux {
     fn observe(&mut self, desired: &Desired) -> Result<Observed, KernelError> {
         let (guard, switch) = (self.guard.as_ref(), self.switch.as_ref());
-        let host = self.host.run(|| read::host(desired, guard, switch))??;
-        let alive = host.values().map(|(link, _)| link.index).collect();
+        let (host, alive) = self.host.run(|| read::host(desired, guard, switch))??;
         if let Some(guard) = &mut self.guard {
             guard.retain(&alive);
         }

@@ -9,14 +9,18 @@ use crate::observe::{HostLink, Inside, InsideLink, Kind, Observed};
 use crate::plan::{Attachment, Desired, Fast};
 use crate::sysctl;
 use crate::vxlan::Switch;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Reads the links of the namespace the thread is in. With each comes the index of its other end, for pairs.
+/// Those links of the host's namespace that matter, with the index of each one's other end, for pairs; and the indices of
+/// all links there are.
+pub(crate) type Host = (BTreeMap<String, (HostLink, Option<u32>)>, BTreeSet<u32>);
+
+/// Reads the links of the namespace the thread is in.
 pub(crate) fn host(
     desired: &Desired,
     guard: Option<&Guard>,
     switch: Option<&Switch>,
-) -> Result<BTreeMap<String, (HostLink, Option<u32>)>, NetlinkError> {
+) -> Result<Host, NetlinkError> {
     let mut socket = Socket::open()?;
     let links = link::list(&mut socket)?;
     let indices: BTreeMap<_, _> = links.iter().map(|link| (link.name.clone(), link.index)).collect();
@@ -46,7 +50,7 @@ pub(crate) fn host(
         }
         found.insert(link.name, (seen, link.peer.filter(|_| link.peer_elsewhere)));
     }
-    Ok(found)
+    Ok((found, indices.into_values().collect()))
 }
 
 fn is_our_bridge(link: &Link, desired: &Desired) -> bool {

@@ -209,14 +209,16 @@ static __always_inline int transmit(struct __sk_buff *skb, const struct hop *hop
 }
 
 // True when frames may take the fast path to that router now. They change to it at a gap, or when it is time.
-static __always_inline int carries(struct hop *hop, __u64 now)
+static __always_inline int carries(struct hop *hop)
 {
-	__u64 last;
+	__u64 now, last;
 
 	if (!(hop->flags & CARRIES))
 		return 0;
 	if (!hop->from)
 		return 1;
+	// The coarse clock, which serves elsewhere, is too coarse for gaps.
+	now = bpf_ktime_get_ns();
 	last = hop->last;
 	hop->last = now;
 	if (now < hop->from && now - last < GAP)
@@ -234,7 +236,6 @@ int mesh_out(struct __sk_buff *skb)
 	struct place place = {};
 	struct holder *holder;
 	struct hop *hop;
-	__u64 now;
 
 	if (!port || !own)
 		return TC_ACT_SHOT;
@@ -245,9 +246,8 @@ int mesh_out(struct __sk_buff *skb)
 	place.vni = port->vni;
 	holder = bpf_map_lookup_elem(&macs, &place);
 	hop = holder && !holder->here ? way(holder->label) : 0;
-	now = bpf_ktime_get_coarse_ns();
-	if (hop && hop->distance && carries(hop, now)) {
-		if (now > own->heartbeat + PATIENCE)
+	if (hop && hop->distance && carries(hop)) {
+		if (bpf_ktime_get_coarse_ns() > own->heartbeat + PATIENCE)
 			return drop(FORSAKEN);
 		return transmit(skb, hop, place.vni, holder->label, hop->distance - 1);
 	}
