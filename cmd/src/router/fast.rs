@@ -272,13 +272,13 @@ impl Router {
         let Ok(laid) = &mut self.fast.laid else { return };
         laid.overlay.handle_input(now, input);
         for output in laid.overlay.take_outputs() {
-            self.fast_output(output);
+            self.fast_output(&output);
         }
     }
 
-    fn fast_output(&mut self, output: Output) {
+    fn fast_output(&mut self, output: &Output) {
         let Ok(laid) = &mut self.fast.laid else { return };
-        match output {
+        match *output {
             Output::Hop { label, hop } => {
                 let within = if hop.is_some_and(|hop: Hop| hop.carries) {
                     CHANGE

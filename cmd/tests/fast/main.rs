@@ -13,6 +13,7 @@ mod common;
 
 mod block;
 mod choice;
+mod figures;
 mod outage;
 
 use common::{Container, Host, Lab, Network, Router, until, wire};

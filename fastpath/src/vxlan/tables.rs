@@ -145,10 +145,11 @@ impl Tables {
     pub fn set_sender(&mut self, address: IpAddr, label: Option<PeerLabel>) -> Result<(), GuardError> {
         self.writes += 1;
         let key = octets(address);
-        Ok(match label {
+        match label {
             Some(label) => self.senders.insert(key, u32::from(label.0), 0)?,
             None => gone(self.senders.remove(&key))?,
-        })
+        }
+        Ok(())
     }
 
     /// Sets behind which router an address is; `here`: it is attached to this host.
