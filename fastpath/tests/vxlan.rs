@@ -586,3 +586,65 @@ fn frames_change_overlay_at_a_gap_or_when_it_is_time() {
     eth0.send(&frame).unwrap();
     assert_eq!(to_sleeve(&line), 0, "when it was time it moved");
 }
+
+#[test]
+fn relays_that_contradict_each_other_drop_what_they_would_pass_round() {
+    if skipped() {
+        return;
+    }
+    const X: PeerLabel = PeerLabel(1);
+    const Y: PeerLabel = PeerLabel(2);
+    const Z: PeerLabel = PeerLabel(3);
+    const FAR: PeerLabel = PeerLabel(4);
+    let (mut x, mut y, mut z) = (Node::new(X), Node::new(Y), Node::new(Z));
+    wire(
+        &x.host.netns,
+        &y.host.netns,
+        ("a", "b"),
+        ("192.0.2.1", "192.0.2.2"),
+    );
+    wire(
+        &y.host.netns,
+        &z.host.netns,
+        ("a", "b"),
+        ("198.51.100.1", "198.51.100.2"),
+    );
+    wire(
+        &z.host.netns,
+        &x.host.netns,
+        ("a", "b"),
+        ("203.0.113.1", "203.0.113.2"),
+    );
+    // Each says that the next in the ring leads to a fourth.
+    x.hop(FAR, "192.0.2.2", 2);
+    y.hop(FAR, "198.51.100.2", 2);
+    z.hop(FAR, "203.0.113.2", 2);
+    for (node, address, label) in [
+        (&mut y, "192.0.2.1", X),
+        (&mut z, "198.51.100.1", Y),
+        (&mut x, "203.0.113.1", Z),
+    ] {
+        node.sender(address, label);
+    }
+    let to_far = packet(
+        [0x88, 0],
+        FAR,
+        VNI,
+        &ethernet(Mac([2; 6]), Mac([4; 6]), 0x0800, &[0; 50]),
+    );
+    let rounds = |nodes: [&mut Node; 3], reason| nodes.map(|node| node.drops(reason));
+    inject(&x.host.netns, "192.0.2.1", "192.0.2.2", 255, &to_far);
+    std::thread::sleep(Duration::from_millis(200));
+    let limits = rounds([&mut x, &mut y, &mut z], DropReason::VxlanHopLimit);
+    assert_eq!(limits.iter().sum::<u64>(), 1, "{limits:?}");
+    // Seven relays may still follow Y; who would need two and has one left drops it: Z, X, Y, Z, X, Y.
+    assert_eq!(limits, [0, 1, 0]);
+    // Two that name each other.
+    y.hop(FAR, "192.0.2.1", 2);
+    x.sender("192.0.2.2", Y);
+    inject(&x.host.netns, "192.0.2.1", "192.0.2.2", 255, &to_far);
+    assert_eq!(counted(&mut y, DropReason::VxlanLoop, 0), 1);
+    std::thread::sleep(Duration::from_millis(100));
+    let limits = rounds([&mut x, &mut y, &mut z], DropReason::VxlanHopLimit);
+    assert_eq!(limits.iter().sum::<u64>(), 1, "{limits:?}");
+}
