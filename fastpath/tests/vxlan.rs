@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::frames::{ethernet, udp4};
+use common::frames::{arp, ethernet, udp4};
 use common::{BRIDGE, Host, MTU, ip, raw, reaches, skipped};
 use fastpath::plan::Fast;
 use fastpath::vxlan::{Hop, Local, PROBE_TYPE, Switch, Tables};
@@ -33,11 +33,7 @@ struct Node {
 impl Node {
     fn new(label: PeerLabel) -> Self {
         let mut host = Host::new();
-        let (switch, mut tables) = host
-            .netns
-            .run(|| Switch::load(&names::vxlan(BRIDGE)))
-            .unwrap()
-            .unwrap();
+        let (switch, mut tables) = host.netns.run(|| Switch::load(BRIDGE)).unwrap().unwrap();
         host.kernel.set_switch(switch);
         host.desired.fast = Some(Fast::of_bridge(BRIDGE, VNI, PORT));
         host.converge();
@@ -512,10 +508,7 @@ fn the_next_run_s_tables_hold_what_the_last_left() {
     line.b.host.tap = None;
     line.b.host.kernel = fastpath::Linux::in_netns(netns.clone());
     assert!(line.passes());
-    let (switch, tables) = netns
-        .run(|| Switch::load(&names::vxlan(BRIDGE)))
-        .unwrap()
-        .unwrap();
+    let (switch, tables) = netns.run(|| Switch::load(BRIDGE)).unwrap().unwrap();
     let mut again = tables.macs();
     again.sort_unstable();
     assert_eq!((tables.hops(), tables.senders(), again), (hops, senders, macs));
@@ -647,4 +640,66 @@ fn relays_that_contradict_each_other_drop_what_they_would_pass_round() {
     std::thread::sleep(Duration::from_millis(100));
     let limits = rounds([&mut x, &mut y, &mut z], DropReason::VxlanHopLimit);
     assert_eq!(limits.iter().sum::<u64>(), 1, "{limits:?}");
+}
+
+#[test]
+fn a_frame_for_a_group_comes_once_to_each_member_or_to_the_router() {
+    if skipped() {
+        return;
+    }
+    let mut line = Line::new();
+    let third = NetNs::create_anonymous().unwrap();
+    line.r.host.attach(&third, "eth0", &["10.1.0.3/16"]);
+    let to_all = |kind, word: &[u8]| {
+        let payload = udp4((Ipv4Addr::new(10, 1, 0, 1), 5), (Ipv4Addr::BROADCAST, 6), word);
+        ethernet(Mac::BROADCAST, line.at_left.mac, kind, &payload)
+    };
+    let frame = to_all(0x0800, b"to all");
+    let members = [&line.right, &third].map(|netns| raw(netns, "eth0"));
+    let out = raw(&line.left, "eth0");
+    let send = |line: &mut Line| {
+        line.a.host.tap_frames();
+        for _ in 0..10 {
+            out.send(&frame).unwrap();
+        }
+        let came = members.each_ref().map(|socket| {
+            let (mut buffer, mut count) = ([0; 2048], 0);
+            while let Ok(length) = socket.receive(&mut buffer) {
+                count += usize::from(buffer[..length].ends_with(b"to all"));
+            }
+            count
+        });
+        let frames = line.a.host.tap_frames();
+        (
+            came,
+            frames.iter().filter(|frame| frame.ends_with(b"to all")).count(),
+        )
+    };
+    assert_eq!(send(&mut line), ([0, 0], 10));
+    line.a.tables.set_group(VNI, &[B, R]).unwrap();
+    assert_eq!(send(&mut line), ([10, 10], 0));
+    // One of them is not fast: the router gets it, and nobody a copy.
+    let hop = Hop {
+        address: ip(V4[1]),
+        distance: 1,
+        carries: false,
+        relays: true,
+    };
+    line.a.tables.set_hop(R, Some(hop), NOW).unwrap();
+    assert_eq!(send(&mut line), ([0, 0], 10));
+    let hop = Some(Hop { carries: true, ..hop });
+    line.a.tables.set_hop(R, hop, NOW).unwrap();
+    // What the router answers itself comes to it in any case.
+    line.a.host.tap_frames();
+    let ask = arp(
+        line.at_left.mac,
+        (line.at_left.mac, Ipv4Addr::new(10, 1, 0, 1)),
+        Ipv4Addr::new(10, 1, 0, 2),
+        1,
+    );
+    out.send(&ask).unwrap();
+    assert!(line.a.host.tap_frames().contains(&ask));
+    line.a.tables.set_group(VNI, &[]).unwrap();
+    assert_eq!(send(&mut line), ([0, 0], 10));
+    line.no_drops();
 }

@@ -5,10 +5,10 @@
 
 use super::Router;
 use crate::cli::{Launch, OverlayChoice};
+use fastpath::Fast;
 use fastpath::kernel::Report;
 use fastpath::overlay::{CHANGE, Config, Direct, GRACE, Input, Output, Overlay};
-use fastpath::vxlan::{Answer, Hop, Local, ProbeSocket, Switch, Tables};
-use fastpath::{Fast, names};
+use fastpath::vxlan::{Answer, Hop, Local, MOST_MEMBERS, ProbeSocket, Switch, Tables};
 use mesh::{FdbChange, Instant, Mac, PeerId, PeerLabel, Vni};
 use rand_core::{OsRng, RngCore};
 use sleeve::PathState;
@@ -47,6 +47,7 @@ struct Laid {
     own: PeerLabel,
     former: (PeerLabel, Instant),
     macs: Macs,
+    groups: Groups,
     next_look: Instant,
     next_heartbeat: Instant,
 }
@@ -63,6 +64,15 @@ struct Macs {
     /// Left by an earlier run, and not heard of since; until when they stay.
     left: BTreeSet<(Vni, Mac)>,
     left_until: Option<Instant>,
+}
+
+/// Who gets copies of frames for groups.
+#[derive(Default)]
+struct Groups {
+    members: BTreeMap<Vni, Vec<PeerId>>,
+    told: BTreeMap<Vni, Vec<PeerLabel>>,
+    /// Left by an earlier run: they stay until the grace is over, or something else is to be told.
+    left: BTreeSet<Vni>,
 }
 
 /// Loads the programs if they are wanted. Takes some 50 ms; whoever starts the router waits, as what an earlier run
@@ -83,7 +93,7 @@ pub(crate) fn prepare(
         _ => Ok(Fast::of_bridge(&options.bridge, Vni::DEFAULT, options.vxlan_port)),
     };
     let loaded = wanted.and_then(|fast| {
-        Switch::load(&names::vxlan(&options.bridge))
+        Switch::load(&options.bridge)
             .map(|(switch, tables)| (fast, switch, tables))
             .map_err(|error| format!("this host's kernel has no fast path: {error}"))
     });
@@ -110,9 +120,13 @@ impl Laid {
             first: OsRng.next_u64(),
         };
         let overlay = Overlay::new(config, now, tables.hops(), tables.senders());
+        let groups = Groups {
+            left: tables.groups(),
+            ..Groups::default()
+        };
         let left: BTreeSet<_> = tables.macs().into_iter().collect();
         let macs = Macs {
-            left_until: Some(now + GRACE).filter(|_| !left.is_empty()),
+            left_until: Some(now + GRACE).filter(|_| !left.is_empty() || !groups.left.is_empty()),
             left,
             ..Macs::default()
         };
@@ -126,6 +140,7 @@ impl Laid {
             own: PeerLabel::NONE,
             former: (PeerLabel::NONE, now),
             macs,
+            groups,
             next_look: now,
             next_heartbeat: now,
         }
@@ -188,6 +203,43 @@ impl Laid {
         self.tell_mac(key);
     }
 
+    /// The programs carry frames for a group while they reach every member.
+    fn tell_group(&mut self, vni: Vni) {
+        let members = self
+            .groups
+            .members
+            .get(&vni)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let is_carried =
+            members.len() <= MOST_MEMBERS && members.iter().all(|peer| self.overlay.is_fast(peer));
+        let label = |peer| self.macs.labels.get(peer).copied().unwrap_or_default();
+        let mut wanted: Vec<PeerLabel> = members.iter().filter(|_| is_carried).map(label).collect();
+        if !wanted.iter().all(|label| label.is_some()) {
+            wanted.clear();
+        }
+        let told = self.groups.told.get(&vni).map(Vec::as_slice).unwrap_or_default();
+        let is_left = self.groups.left.contains(&vni) && self.macs.left_until.is_some();
+        if wanted == told && !self.groups.left.contains(&vni) || wanted.is_empty() && is_left {
+            return;
+        }
+        self.groups.left.remove(&vni);
+        complain(self.tables.set_group(vni, &wanted));
+        self.groups.told.insert(vni, wanted);
+    }
+
+    /// A router's way or label is another than before.
+    fn tell_groups_of(&mut self, peer: &PeerId) {
+        let with = self
+            .groups
+            .members
+            .iter()
+            .filter(|(_, members)| members.contains(peer));
+        for vni in with.map(|(vni, _)| *vni).collect::<Vec<_>>() {
+            self.tell_group(vni);
+        }
+    }
+
     fn expire_left(&mut self, now: Instant) {
         if self.macs.left_until.is_some_and(|until| until <= now) {
             self.macs.left_until = None;
@@ -195,6 +247,9 @@ impl Laid {
                 if !self.macs.told.contains_key(&key) {
                     complain(self.tables.remove_mac(key.0, key.1));
                 }
+            }
+            for vni in self.groups.left.clone() {
+                self.tell_group(vni);
             }
         }
     }
@@ -260,7 +315,10 @@ impl FastPath {
         match change {
             FdbChange::Set { mac, peer, .. } => laid.set_behind((vni, *mac), Some(*peer)),
             FdbChange::Remove { mac } => laid.set_behind((vni, *mac), None),
-            FdbChange::Members(_) => {}
+            FdbChange::Members(members) => {
+                laid.groups.members.insert(vni, members.clone());
+                laid.tell_group(vni);
+            }
         }
     }
 }
@@ -297,6 +355,7 @@ impl Router {
                 }
             }
             Output::Moved { peer, fast } => {
+                laid.tell_groups_of(&peer);
                 let name = self.name(&peer);
                 if fast {
                     info!(peer = name, "frames take the fast path");
@@ -380,6 +439,9 @@ impl Router {
             }
         }
         self.feed_fast(Input::Label { peer, label });
+        if let Ok(laid) = &mut self.fast.laid {
+            laid.tell_groups_of(&peer);
+        }
     }
 
     /// A router is no longer known.

@@ -1,7 +1,7 @@
 //! Routers that stand still, die and return: established traffic does not notice.
 
 use crate::common::traffic::{Pings, noise, ping, tcp};
-use crate::common::{Host, Lab};
+use crate::common::{Container, Host, Lab};
 use crate::{Line, SOON, TRUST, overlay};
 use rustix::process::Signal;
 use std::time::Duration;
@@ -23,6 +23,7 @@ fn traffic_goes_on_over_a_relay_while_all_routers_stand_still() {
     tcp(&line.left, &line.right, line.right.v4, &noise(20 * MEGABYTE));
     let still = ping(&line.left, line.right.v6, 400, Duration::from_millis(10));
     assert_eq!(still.lost, 0, "{still:?}");
+    assert_eq!(broadcast(&line.left, &line.right), 20);
     std::thread::sleep(Duration::from_secs(1));
     for router in &line.routers {
         router.signal(Signal::CONT);
@@ -32,6 +33,21 @@ fn traffic_goes_on_over_a_relay_while_all_routers_stand_still() {
     assert_eq!(count.lost, 0, "{count:?}");
     line.wait_for_fast(SOON);
     assert_eq!(vxlan_drops(), before);
+}
+
+/// How many of twenty broadcasts of one container come to another.
+fn broadcast(from: &Container, to: &Container) -> usize {
+    let socket = to.udp("0.0.0.0".parse().unwrap(), 0);
+    let port = socket.local_addr().unwrap().port();
+    let sender = from.udp(from.v4, 0);
+    sender.set_broadcast(true).unwrap();
+    for _ in 0..20 {
+        sender.send_to(b"to all", ("10.47.255.255", port)).unwrap();
+    }
+    let mut buffer = [0; 16];
+    (0..40)
+        .take_while(|_| socket.recv_from(&mut buffer).is_ok())
+        .count()
 }
 
 fn drops_of_vxlan(host: &Host) -> Vec<(String, u64)> {

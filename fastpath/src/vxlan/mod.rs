@@ -11,9 +11,10 @@ mod probe;
 mod tables;
 
 pub use probe::{Answer, PROBE_TYPE, ProbeError, ProbeSocket};
-pub use tables::{Hop, Local, Tables};
+pub use tables::{Hop, Local, MOST_MEMBERS, Tables};
 
 use crate::guard::GuardError;
+use crate::names;
 use crate::netlink::{Socket, link, tc};
 use crate::observe::Hook;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
@@ -72,12 +73,12 @@ impl std::fmt::Debug for Switch {
 }
 
 impl Switch {
-    /// Loads the programs, and into their tables whatever an earlier router left in those of the program that hangs
-    /// before the interface `vxlan` in the calling thread's namespace. They hang nowhere yet.
+    /// Loads the programs, and into their tables whatever an earlier router with this bridge left in those that hang
+    /// in the calling thread's namespace. They hang nowhere yet.
     ///
     /// # Errors
     /// When the kernel or the privileges don't allow it.
-    pub fn load(vxlan: &str) -> Result<(Self, Tables), GuardError> {
+    pub fn load(bridge: &str) -> Result<(Self, Tables), GuardError> {
         let mut ebpf = EbpfLoader::new().btf(None).load(OBJECT)?;
         let mut tables = Tables::new(&mut ebpf)?;
         let mut switch = Self {
@@ -91,16 +92,18 @@ impl Switch {
             counters: PerCpuArray::try_from(map(&mut ebpf, "counters")?)?,
             hooked: BTreeMap::new(),
         };
-        if let Some(program) = earlier(vxlan)
-            && let Err(error) = switch.inherit(&mut tables, program)
-        {
-            tracing::warn!("the fast path starts anew, as what the last router left can't be read: {error}");
+        for program in earlier(bridge) {
+            if let Err(error) = switch.inherit(&mut tables, program) {
+                tracing::warn!(
+                    "the fast path starts anew, as what the last router left can't be read: {error}"
+                );
+            }
         }
         Ok((switch, tables))
     }
 
-    /// Copies all that the program with this number, a `mesh_in`, looks things up in, so that each program works from
-    /// the moment at which it takes the place of the old one. (The table of ports is filled as they are hooked.)
+    /// Copies all that the program with this number looks things up in, so that each program works from the moment at
+    /// which it takes the place of the old one. (The table of ports is filled as they are hooked.)
     fn inherit(&mut self, tables: &mut Tables, program: u32) -> Result<(), MapError> {
         for (name, old) in tables::of_program(program)? {
             match name.as_str() {
@@ -194,11 +197,18 @@ impl Switch {
     }
 }
 
-/// The program of an earlier router before this interface.
-fn earlier(vxlan: &str) -> Option<u32> {
-    let mut socket = Socket::open().ok()?;
-    let index = link::index(&mut socket, vxlan).ok()?;
-    tc::attached_at(&mut socket, index, tc::Side::Ingress).ok()?
+/// The programs of an earlier router that together use all tables.
+fn earlier(bridge: &str) -> Vec<u32> {
+    let places = [
+        (names::vxlan(bridge), tc::Side::Ingress),
+        (names::stub(bridge), tc::Side::Egress),
+    ];
+    let find = |(name, side): (String, tc::Side)| {
+        let mut socket = Socket::open().ok()?;
+        let index = link::index(&mut socket, &name).ok()?;
+        tc::attached_at(&mut socket, index, side).ok()?
+    };
+    places.into_iter().filter_map(find).collect()
 }
 
 fn program(ebpf: &mut Ebpf, name: &'static str) -> Result<Program, GuardError> {

@@ -7,7 +7,7 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, MapInfo};
 use aya::programs::loaded_programs;
 use mesh::{Mac, PeerLabel, Vni};
 use rustix::time::{ClockId, clock_gettime};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
@@ -40,6 +40,10 @@ pub struct Local {
 type HopValue = [u8; 40];
 type PlaceKey = [u8; 12];
 type LocalValue = [u8; 24];
+type GroupValue = [u16; 2 + MOST_MEMBERS];
+
+/// Most other routers in a network whose frames to groups the programs carry: each gets a copy.
+pub const MOST_MEMBERS: usize = 8;
 
 /// The tables. Values of `hops` that stay the same are not written: the programs keep a time in them.
 pub struct Tables {
@@ -47,6 +51,7 @@ pub struct Tables {
     hops: HashMap<MapData, u32, HopValue>,
     senders: HashMap<MapData, [u8; 16], u32>,
     macs: HashMap<MapData, PlaceKey, [u16; 2]>,
+    groups: HashMap<MapData, u32, GroupValue>,
     /// Entries written so far.
     writes: u64,
 }
@@ -66,6 +71,7 @@ impl Tables {
             hops: HashMap::try_from(map(ebpf, "hops")?)?,
             senders: HashMap::try_from(map(ebpf, "senders")?)?,
             macs: HashMap::try_from(map(ebpf, "macs")?)?,
+            groups: HashMap::try_from(map(ebpf, "groups")?)?,
             writes: 0,
         })
     }
@@ -79,6 +85,7 @@ impl Tables {
             "hops" => copy(&HashMap::try_from(old)?, &mut self.hops),
             "senders" => copy(&HashMap::try_from(old)?, &mut self.senders),
             "macs" => copy(&HashMap::try_from(old)?, &mut self.macs),
+            "groups" => copy(&HashMap::try_from(old)?, &mut self.groups),
             _ => Ok(()),
         }
     }
@@ -170,6 +177,24 @@ impl Tables {
         Ok(gone(self.macs.remove(&place(vni, mac)))?)
     }
 
+    /// Sets who gets a copy of frames for groups of this network: all other members' routers, at most
+    /// [`MOST_MEMBERS`], or nobody: then such frames are left to sleeve.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn set_group(&mut self, vni: Vni, labels: &[PeerLabel]) -> Result<(), GuardError> {
+        self.writes += 1;
+        if labels.is_empty() || labels.len() > MOST_MEMBERS {
+            return Ok(gone(self.groups.remove(&vni.0))?);
+        }
+        let mut value = [0; 2 + MOST_MEMBERS];
+        value[0] = u16::try_from(labels.len()).unwrap_or(0);
+        for (place, label) in value[1..].iter_mut().zip(labels) {
+            *place = label.0;
+        }
+        Ok(self.groups.insert(vni.0, value, 0)?)
+    }
+
     /// All ways there are: what the last router left, when nothing was written yet.
     #[must_use]
     pub fn hops(&self) -> BTreeMap<PeerLabel, Hop> {
@@ -188,6 +213,12 @@ impl Tables {
             .filter_map(Result::ok)
             .filter_map(read)
             .collect()
+    }
+
+    /// The networks whose frames for groups are carried.
+    #[must_use]
+    pub fn groups(&self) -> BTreeSet<Vni> {
+        self.groups.keys().filter_map(Result::ok).map(Vni).collect()
     }
 
     /// All addresses that are known.

@@ -3,7 +3,9 @@
 // The fast path: frames between containers of different hosts in VXLAN (RFC 7348), without userspace.
 //
 //   mesh_out   egress of the stub, the bridge's one mesh port. A frame for a MAC address whose router can be reached
-//              goes to the VXLAN device, everything else to the TAP, and so to sleeve.
+//              goes to the VXLAN device, everything else to the TAP, and so to sleeve. Of a frame for a group a copy
+//              goes to each other member of the network, if all can be reached; ARP and neighbour solicitations go
+//              to the router, which answers them.
 //   mesh_in    ingress of the VXLAN device. Takes packets from known neighbours only. What is for this router goes
 //              to its network's stub, if its destination is attached there; what is for another router goes on.
 //   tap_in     ingress of the TAP: what sleeve delivers goes to the stub.
@@ -29,6 +31,7 @@
 #define FAR 32			     // TTL that stands for one relay
 #define GROUP_BIT (1u << 19)	     // A bit of the group policy header: not for one router
 #define PATIENCE 600000000000ull     // ns after which a router that shows no life is left alone
+#define MEMBERS 8		     // routers that get copies of a frame to a group
 #define GAP 2000000ull		     // ns without a frame after which frames may change overlay
 
 // The order is that of REASONS in mod.rs.
@@ -67,6 +70,11 @@ struct place {
 struct holder {
 	__u16 label;
 	__u16 here;		// attached to this host
+};
+
+// The routers with ports in a network, this one excepted.
+struct group {
+	__u16 count, labels[MEMBERS], reserved;
 };
 
 // Of a stub: its TAP. Of a TAP: its stub.
@@ -129,6 +137,14 @@ struct {
 } networks SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4096);
+	__type(key, __u32); // VNI
+	__type(value, struct group);
+} groups SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, REASONS);
 	__type(key, __u32);
@@ -187,9 +203,8 @@ static __always_inline int is_v4(const __u32 *address)
 	return !address[0] && !address[1] && address[2] == bpf_htonl(0xffff);
 }
 
-// Puts the frame into a packet for the router with this label and sends it. `relays`: that may follow the receiver.
-static __always_inline int transmit(struct __sk_buff *skb, const struct hop *hop, __u32 vni, __u32 label,
-				    __u32 relays)
+// Puts the frame into a packet for the router with this label. `relays`: that may follow the receiver.
+static __always_inline int wrap(struct __sk_buff *skb, const struct hop *hop, __u32 vni, __u32 label, __u32 relays)
 {
 	struct tunnel key = { .id = vni, .ttl = relays * FAR + FAR - 1 };
 	__u64 flags = BPF_F_DONT_FRAGMENT;
@@ -202,10 +217,14 @@ static __always_inline int transmit(struct __sk_buff *skb, const struct hop *hop
 		__builtin_memcpy(key.remote, hop->address, sizeof(key.remote));
 		flags |= BPF_F_TUNINFO_IPV6;
 	}
-	if (bpf_skb_set_tunnel_key(skb, (void *)&key, sizeof(key), flags) ||
-	    bpf_skb_set_tunnel_opt(skb, &policy, sizeof(policy)))
-		return drop(TRUNCATED);
-	return redirect(VXLAN, 0);
+	return bpf_skb_set_tunnel_key(skb, (void *)&key, sizeof(key), flags) ||
+	       bpf_skb_set_tunnel_opt(skb, &policy, sizeof(policy));
+}
+
+static __always_inline int transmit(struct __sk_buff *skb, const struct hop *hop, __u32 vni, __u32 label,
+				    __u32 relays)
+{
+	return wrap(skb, hop, vni, label, relays) ? drop(TRUNCATED) : redirect(VXLAN, 0);
 }
 
 // True when frames may take the fast path to that router now. They change to it at a gap, or when it is time.
@@ -227,6 +246,40 @@ static __always_inline int carries(struct hop *hop)
 	return 1;
 }
 
+// A frame for a group: to all other members' routers, or to the TAP.
+static __always_inline int spread(struct __sk_buff *skb, const struct settings *own, const struct port *port,
+				  const __u8 *mac)
+{
+	__u32 vxlan = VXLAN, *device = bpf_map_lookup_elem(&devices, &vxlan), vni = port->vni;
+	struct group *group = bpf_map_lookup_elem(&groups, &vni);
+	struct hop *hop;
+
+	if (skb->protocol == bpf_htons(ETH_P_ARP) || (mac[0] == 0x33 && mac[1] == 0x33 && mac[2] == 0xff))
+		return bpf_redirect(port->other, 0);
+	if (!group || !group->count || group->count > MEMBERS || !device)
+		return own->flags & FAST_ONLY ? drop(UNPROVEN) : bpf_redirect(port->other, 0);
+	if (bpf_ktime_get_coarse_ns() > own->heartbeat + PATIENCE)
+		return drop(FORSAKEN);
+	// All or none: nobody gets it twice.
+#pragma unroll
+	for (int i = 0; i < MEMBERS; i++) {
+		if (i >= group->count)
+			break;
+		hop = way(group->labels[i]);
+		if (!hop || !hop->distance || !(hop->flags & CARRIES))
+			return own->flags & FAST_ONLY ? drop(UNPROVEN) : bpf_redirect(port->other, 0);
+	}
+#pragma unroll
+	for (int i = 0; i < MEMBERS; i++) {
+		if (i >= group->count)
+			break;
+		hop = way(group->labels[i]);
+		if (hop && !wrap(skb, hop, vni, group->labels[i], hop->distance - 1))
+			bpf_clone_redirect(skb, *device, 0);
+	}
+	return TC_ACT_SHOT; // what is left after the last copy
+}
+
 SEC("classifier")
 int mesh_out(struct __sk_buff *skb)
 {
@@ -241,8 +294,10 @@ int mesh_out(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	if (bpf_skb_load_bytes(skb, 0, place.mac, sizeof(place.mac)))
 		return drop(TRUNCATED);
-	if (place.mac[0] & 1 || skb->vlan_present)
+	if (skb->vlan_present)
 		return bpf_redirect(port->other, 0);
+	if (place.mac[0] & 1)
+		return spread(skb, own, port, place.mac);
 	place.vni = port->vni;
 	holder = bpf_map_lookup_elem(&macs, &place);
 	hop = holder && !holder->here ? way(holder->label) : 0;
@@ -288,10 +343,14 @@ static __always_inline int deliver(struct __sk_buff *skb, __u32 vni, const struc
 	holder = bpf_map_lookup_elem(&macs, &place);
 	if (holder && holder->here)
 		return drop(SPOOFED);
+	stub = bpf_map_lookup_elem(&networks, &vni);
+	if (!stub)
+		return drop(NOT_ATTACHED);
+	if (frame->h_dest[0] & 1)
+		return bpf_redirect(*stub, BPF_F_INGRESS);
 	__builtin_memcpy(place.mac, frame->h_dest, sizeof(place.mac));
 	holder = bpf_map_lookup_elem(&macs, &place);
-	stub = bpf_map_lookup_elem(&networks, &vni);
-	if (!holder || !holder->here || !stub)
+	if (!holder || !holder->here)
 		return drop(NOT_ATTACHED);
 	return bpf_redirect(*stub, BPF_F_INGRESS);
 }
