@@ -115,7 +115,7 @@ fn aside(name: &str, link: Option<&HostLink>, hook: Hook, mtu: u16, ops: &mut Ve
     plan_raise(name, link, ops);
 }
 
-fn plan_hook(name: &str, link: Option<&HostLink>, hook: Hook, ops: &mut Vec<Op>) {
+pub(crate) fn plan_hook(name: &str, link: Option<&HostLink>, hook: Hook, ops: &mut Vec<Op>) {
     if link.and_then(|link| link.hook.as_ref()) != Some(&hook) {
         ops.push(Op::Hook {
             name: name.to_owned(),

@@ -54,6 +54,13 @@ pub struct HostLink {
 /// A program of the fast path, and what it was told. `vxlan.bpf.c` says what each does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hook {
+    /// Before what a container sends, behind the guard; and what is for its address is delivered by it.
+    Port {
+        /// Its network.
+        vni: Vni,
+        /// Its address.
+        mac: Mac,
+    },
     /// Before what leaves by the stub, the bridge's mesh port.
     Stub {
         /// The bridge's network.
@@ -79,7 +86,7 @@ impl Hook {
     pub(crate) fn other(&self) -> Option<&str> {
         match self {
             Self::Stub { tap: other, .. } | Self::Tap { stub: other, .. } => Some(other),
-            Self::Vxlan | Self::Hatch => None,
+            Self::Port { .. } | Self::Vxlan | Self::Hatch => None,
         }
     }
 }

@@ -5,12 +5,12 @@
 //! complete and guarded before it is up, and bears its final name only then.
 
 pub use crate::fast::Fast;
-use crate::fast::{plan_fast, plan_none, wanted};
+use crate::fast::{plan_fast, plan_hook, plan_none, wanted};
 use crate::names;
 use crate::netns::NetNsRef;
 pub use crate::op::{InsideStep, Op};
 
-use crate::observe::{Guarded, HostLink, Inside, InsideLink, Kind, Observed, PortFlags};
+use crate::observe::{Guarded, Hook, HostLink, Inside, InsideLink, Kind, Observed, PortFlags};
 use mesh::Mac;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -240,6 +240,10 @@ fn plan_attachment(desired: &Desired, observed: &Observed, attachment: &Attachme
     let forgotten = plan_port(desired, name, whole, CONTAINER_PORT, ops);
     plan_forwarding(attachment, whole.filter(|_| !forgotten), ops);
     plan_guard(observed, name, whole, attachment.guard(), ops);
+    if let Some(fast) = wanted(desired, observed) {
+        let (vni, mac) = (fast.vni, attachment.mac);
+        plan_hook(name, whole, Hook::Port { vni, mac }, ops);
+    }
     plan_raise(name, whole, ops);
     plan_inside(
         desired.mtu,

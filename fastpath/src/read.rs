@@ -43,7 +43,7 @@ pub(crate) fn host(
             seen.guard = guard.rules(link.index, program).cloned();
         }
         if let Some(switch) = switch {
-            let program = |side| tc::attached_at(&mut socket, link.index, side).ok().flatten();
+            let program = |place| tc::attached_at(&mut socket, link.index, place).ok().flatten();
             seen.hook = switch
                 .hooked(link.index, program, |name| indices.get(name).copied())
                 .cloned();

@@ -413,7 +413,6 @@ impl Router {
         for (host, (mac, _)) in &before {
             if now.get(host).is_none_or(|(still, _)| still != mac) {
                 self.shore.plane.detach(Vni::DEFAULT, *mac);
-                self.fast.set_here(Vni::DEFAULT, *mac, false);
                 self.feed(Input::Detach {
                     vni: Vni::DEFAULT,
                     mac: *mac,
@@ -423,7 +422,6 @@ impl Router {
         for (host, (mac, addresses)) in now {
             if before.get(&host) != Some(&(mac, addresses.clone())) {
                 self.shore.plane.attach(Vni::DEFAULT, mac, &addresses);
-                self.fast.set_here(Vni::DEFAULT, mac, true);
                 self.feed(Input::Attach {
                     vni: Vni::DEFAULT,
                     mac,

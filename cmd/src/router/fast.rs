@@ -55,12 +55,11 @@ struct Laid {
 /// Behind whom MAC addresses are, as far as the programs are to know.
 #[derive(Default)]
 struct Macs {
-    here: BTreeSet<(Vni, Mac)>,
     behind: BTreeMap<(Vni, Mac), PeerId>,
     labels: BTreeMap<PeerId, PeerLabel>,
     /// Of routers: theirs, so that a new label finds them.
     of: BTreeMap<PeerId, BTreeSet<(Vni, Mac)>>,
-    told: BTreeMap<(Vni, Mac), (PeerLabel, bool)>,
+    told: BTreeMap<(Vni, Mac), PeerLabel>,
     /// Left by an earlier run, and not heard of since; until when they stay.
     left: BTreeSet<(Vni, Mac)>,
     left_until: Option<Instant>,
@@ -163,19 +162,18 @@ impl Laid {
     /// Writes what the programs shall know of a MAC address, if it is not what they know.
     fn tell_mac(&mut self, key: (Vni, Mac)) {
         let macs = &mut self.macs;
-        let here = macs.here.contains(&key).then_some((self.own, true));
-        let label = |peer| macs.labels.get(peer).copied().unwrap_or_default();
-        let behind = macs.behind.get(&key).map(|peer| (label(peer), false));
-        let wanted = here.or(behind).filter(|(label, _)| label.is_some());
+        let peer = macs.behind.get(&key);
+        let label = peer.and_then(|peer| macs.labels.get(peer)).copied();
+        let wanted = label.filter(|label| label.is_some());
         let was_left = macs.left.remove(&key);
         let told = macs.told.get(&key).copied();
         if told == wanted && !(was_left && wanted.is_none()) {
             return;
         }
         match wanted {
-            Some((label, here)) => {
-                macs.told.insert(key, (label, here));
-                complain(self.tables.set_mac(key.0, key.1, label, here));
+            Some(label) => {
+                macs.told.insert(key, label);
+                complain(self.tables.set_mac(key.0, key.1, label));
             }
             None => {
                 macs.told.remove(&key);
@@ -298,17 +296,6 @@ impl FastPath {
             .min()
     }
 
-    /// What is attached here, or not any more.
-    pub(super) fn set_here(&mut self, vni: Vni, mac: Mac, here: bool) {
-        let Ok(laid) = &mut self.laid else { return };
-        if here {
-            laid.macs.here.insert((vni, mac));
-        } else {
-            laid.macs.here.remove(&(vni, mac));
-        }
-        laid.tell_mac((vni, mac));
-    }
-
     /// The forwarding table changed.
     pub(super) fn apply_fdb(&mut self, vni: Vni, change: &FdbChange) {
         let Ok(laid) = &mut self.laid else { return };
@@ -427,9 +414,6 @@ impl Router {
             }
             laid.own = label;
             laid.set_local(now);
-            for key in laid.macs.here.clone() {
-                laid.tell_mac(key);
-            }
             return;
         }
         if let Ok(laid) = &mut self.fast.laid {

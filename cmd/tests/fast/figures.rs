@@ -142,11 +142,11 @@ fn fixed(lab: &Lab) -> ([Host; 2], [Container; 2]) {
             run_in(&host.netns, "ip", &line.split(' ').collect::<Vec<_>>()).ok();
         };
         let (own, other) = (at + 1, 2 - at);
-        ip("link add br type bridge");
+        ip("link add dev bridge0 type bridge");
         ip(&format!(
-            "link add vx type vxlan id 42 dstport 4789 nolearning noudpcsum local 10.3.0.{own} remote 10.3.0.{other}"
+            "link add dev vxlan0 type vxlan id 42 dstport 4789 nolearning noudpcsum local 10.3.0.{own} remote 10.3.0.{other}"
         ));
-        ip(&format!("link set vx master br mtu {MTU} up"));
+        ip(&format!("link set vxlan0 master bridge0 mtu {MTU} up"));
         let port = End {
             netns: &host.netns,
             ifname: "port",
@@ -156,8 +156,8 @@ fn fixed(lab: &Lab) -> ([Host; 2], [Container; 2]) {
             ifname: "eth0",
         };
         raw::connect(port, eth0, MTU).unwrap();
-        ip("link set port master br");
-        ip("link set br up");
+        ip("link set port master bridge0");
+        ip("link set bridge0 up");
         raw::add_address(eth0, end.v4, 12).unwrap();
     }
     (hosts, ends)
@@ -370,7 +370,7 @@ fn route_change(pair: &[Container; 2], host: &Host) {
         let [_, b, c, d] = n.to_be_bytes();
         let label = PeerLabel((3 + n % ROUTERS) as u16);
         desk.tables
-            .set_mac(Vni::DEFAULT, Mac([2, 0, 0, b, c, d]), label, false)
+            .set_mac(Vni::DEFAULT, Mac([2, 0, 0, b, c, d]), label)
             .unwrap();
     }
     desk.pass(Duration::from_secs(10));

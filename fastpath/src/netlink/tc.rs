@@ -23,23 +23,34 @@ fn header(interface: u32, handle: TcHandle, parent: TcHandle) -> TcHeader {
     }
 }
 
-/// Which way the frames go that a program sees.
+/// Where a program hangs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    /// They come in by the interface.
-    Ingress,
-    /// They leave by it.
-    Egress,
+pub(crate) struct Place {
+    minor: u16,
+    priority: u32,
 }
 
-impl Side {
+/// Before what comes in by an interface.
+pub(crate) const INGRESS: Place = Place {
+    minor: TcHandle::MIN_INGRESS,
+    priority: PRIORITY,
+};
+/// Before what leaves by an interface.
+pub(crate) const EGRESS: Place = Place {
+    minor: TcHandle::MIN_EGRESS,
+    priority: PRIORITY,
+};
+/// Before what comes in and has passed the guard.
+pub(crate) const BEHIND_GUARD: Place = Place {
+    minor: TcHandle::MIN_INGRESS,
+    priority: PRIORITY + 1,
+};
+
+impl Place {
     fn handle(self) -> TcHandle {
         TcHandle {
             major: TcHandle::CLSACT.major,
-            minor: match self {
-                Self::Ingress => TcHandle::MIN_INGRESS,
-                Self::Egress => TcHandle::MIN_EGRESS,
-            },
+            minor: self.minor,
         }
     }
 }
@@ -51,23 +62,23 @@ pub(crate) fn attach(
     program: &impl AsFd,
     name: &str,
 ) -> Result<(), NetlinkError> {
-    attach_at(socket, interface, Side::Ingress, program, name)
+    attach_at(socket, interface, INGRESS, program, name)
 }
 
 /// Hangs `program` there, in place of what we hung there before; there is no moment without either.
 pub(crate) fn attach_at(
     socket: &mut Socket,
     interface: u32,
-    side: Side,
+    place: Place,
     program: &impl AsFd,
     name: &str,
 ) -> Result<(), NetlinkError> {
-    let place = TcHandle {
+    let number = TcHandle {
         major: TcHandle::CLSACT.major,
         minor: 0,
     };
     let queue = TcMessage::from_parts(
-        header(interface, place, TcHandle::CLSACT),
+        header(interface, number, TcHandle::CLSACT),
         vec![TcAttribute::Kind("clsact".to_owned())],
     );
     let doing = format!("prepare interface {interface} for a filter");
@@ -77,8 +88,8 @@ pub(crate) fn attach_at(
         Mode::Create,
     ))?;
 
-    let mut head = header(interface, HANDLE.into(), side.handle());
-    head.info = PRIORITY << 16 | u32::from(ALL_PROTOCOLS.to_be());
+    let mut head = header(interface, HANDLE.into(), place.handle());
+    head.info = place.priority << 16 | u32::from(ALL_PROTOCOLS.to_be());
     let fd = program.as_fd().as_raw_fd().cast_unsigned();
     let options = [
         TcFilterBpfOption::ProgFd(fd),
@@ -102,7 +113,7 @@ pub(crate) fn attach_at(
 
 /// Takes our filter off `interface`.
 pub(crate) fn detach(socket: &mut Socket, interface: u32) -> Result<(), NetlinkError> {
-    let mut head = header(interface, HANDLE.into(), Side::Ingress.handle());
+    let mut head = header(interface, HANDLE.into(), INGRESS.handle());
     head.info = PRIORITY << 16 | u32::from(ALL_PROTOCOLS.to_be());
     let filter = TcMessage::from_parts(head, vec![TcAttribute::Kind("bpf".to_owned())]);
     let doing = format!("take the guard off interface {interface}");
@@ -115,16 +126,16 @@ pub(crate) fn detach(socket: &mut Socket, interface: u32) -> Result<(), NetlinkE
 
 /// The number of the program that hangs in our place before what comes in by `interface`, if any.
 pub(crate) fn attached(socket: &mut Socket, interface: u32) -> Result<Option<u32>, NetlinkError> {
-    attached_at(socket, interface, Side::Ingress)
+    attached_at(socket, interface, INGRESS)
 }
 
 /// The number of the program that hangs in our place there, if any.
 pub(crate) fn attached_at(
     socket: &mut Socket,
     interface: u32,
-    side: Side,
+    place: Place,
 ) -> Result<Option<u32>, NetlinkError> {
-    let request = TcMessage::from_parts(header(interface, TcHandle::UNSPEC, side.handle()), Vec::new());
+    let request = TcMessage::from_parts(header(interface, TcHandle::UNSPEC, place.handle()), Vec::new());
     let doing = format!("list filters of interface {interface}");
     let answers = socket.dump(&doing, &RouteNetlinkMessage::GetTrafficFilter(request));
     let answers = match answers {
@@ -135,13 +146,13 @@ pub(crate) fn attached_at(
         other => other?,
     };
     Ok(answers.iter().find_map(|answer| match answer {
-        RouteNetlinkMessage::NewTrafficFilter(filter) if ours(filter) => program(filter),
+        RouteNetlinkMessage::NewTrafficFilter(filter) if is_at(filter, place) => program(filter),
         _ => None,
     }))
 }
 
-fn ours(filter: &TcMessage) -> bool {
-    filter.header.info >> 16 == PRIORITY && u32::from(filter.header.handle) == HANDLE
+fn is_at(filter: &TcMessage, place: Place) -> bool {
+    filter.header.info >> 16 == place.priority && u32::from(filter.header.handle) == HANDLE
 }
 
 fn program(filter: &TcMessage) -> Option<u32> {

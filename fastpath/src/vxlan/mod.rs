@@ -20,8 +20,9 @@ use crate::observe::Hook;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
 use aya::programs::{ProgramError, ProgramFd, SchedClassifier};
 use aya::{Ebpf, EbpfLoader};
-use mesh::DropReason;
+use mesh::{DropReason, Mac, Vni};
 use std::collections::{BTreeMap, BTreeSet};
+use tables::{PlaceKey, place};
 
 /// The compiled programs; `build-ebpf.sh` makes them from `vxlan.bpf.c`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("vxlan.bpf.o");
@@ -52,12 +53,14 @@ struct Program {
 
 /// The loaded programs; [`Linux::set_switch`](crate::Linux::set_switch) puts them to use.
 pub struct Switch {
+    port_out: Program,
     mesh_out: Program,
     mesh_in: Program,
     tap_in: Program,
     hatch_out: Program,
     ports: HashMap<MapData, u32, [u32; 2]>,
     networks: HashMap<MapData, u32, u32>,
+    locals: HashMap<MapData, PlaceKey, u32>,
     devices: Array<MapData, u32>,
     counters: PerCpuArray<MapData, u64>,
     /// What hangs before each interface, and the interface it was told of.
@@ -82,12 +85,14 @@ impl Switch {
         let mut ebpf = EbpfLoader::new().btf(None).load(OBJECT)?;
         let mut tables = Tables::new(&mut ebpf)?;
         let mut switch = Self {
+            port_out: program(&mut ebpf, "port_out")?,
             mesh_out: program(&mut ebpf, "mesh_out")?,
             mesh_in: program(&mut ebpf, "mesh_in")?,
             tap_in: program(&mut ebpf, "tap_in")?,
             hatch_out: program(&mut ebpf, "hatch_out")?,
             ports: HashMap::try_from(map(&mut ebpf, "ports")?)?,
             networks: HashMap::try_from(map(&mut ebpf, "networks")?)?,
+            locals: HashMap::try_from(map(&mut ebpf, "locals")?)?,
             devices: Array::try_from(map(&mut ebpf, "devices")?)?,
             counters: PerCpuArray::try_from(map(&mut ebpf, "counters")?)?,
             hooked: BTreeMap::new(),
@@ -107,6 +112,7 @@ impl Switch {
     fn inherit(&mut self, tables: &mut Tables, program: u32) -> Result<(), MapError> {
         for (name, old) in tables::of_program(program)? {
             match name.as_str() {
+                "locals" => tables::copy(&HashMap::try_from(old)?, &mut self.locals)?,
                 "networks" => tables::copy(&HashMap::try_from(old)?, &mut self.networks)?,
                 "devices" => {
                     let old = Array::<_, u32>::try_from(old)?;
@@ -129,47 +135,59 @@ impl Switch {
         hook: &Hook,
         other: u32,
     ) -> Result<(), GuardError> {
-        let (program, side, name) = match hook {
+        match hook {
+            Hook::Port { vni, mac } => {
+                self.ports.insert(index, [vni.0, other], 0)?;
+                self.locals.insert(place(*vni, *mac), index, 0)?;
+            }
             Hook::Stub { vni, .. } => {
                 self.ports.insert(index, [vni.0, other], 0)?;
                 self.networks.insert(vni.0, index, 0)?;
-                (&self.mesh_out, tc::Side::Egress, "mesh_out")
             }
-            Hook::Vxlan => {
-                self.devices.set(VXLAN, index, 0)?;
-                (&self.mesh_in, tc::Side::Ingress, "mesh_in")
-            }
-            Hook::Tap { vni, .. } => {
-                self.ports.insert(index, [vni.0, other], 0)?;
-                (&self.tap_in, tc::Side::Ingress, "tap_in")
-            }
-            Hook::Hatch => {
-                self.devices.set(HATCH, index, 0)?;
-                (&self.hatch_out, tc::Side::Egress, "hatch_out")
-            }
-        };
-        tc::attach_at(socket, index, side, &program.fd, name)?;
-        self.hooked.insert(index, (hook.clone(), other));
+            Hook::Tap { vni, .. } => self.ports.insert(index, [vni.0, other], 0)?,
+            Hook::Vxlan => self.devices.set(VXLAN, index, 0)?,
+            Hook::Hatch => self.devices.set(HATCH, index, 0)?,
+        }
+        let (program, place, name) = self.place(hook);
+        tc::attach_at(socket, index, place, &program.fd, name)?;
+        let before = self.hooked.insert(index, (hook.clone(), other));
+        if let Some((Hook::Port { vni, mac }, _)) = before.filter(|(before, _)| before != hook) {
+            self.forget_local(vni, mac, index);
+        }
         Ok(())
     }
 
-    /// What hangs before interface `index`, if it is ours and up to date. `programs` are the numbers of the programs
-    /// at its two sides, `index_of` finds interfaces.
+    /// Which program a hook hangs, and where.
+    fn place(&self, hook: &Hook) -> (&Program, tc::Place, &'static str) {
+        match hook {
+            Hook::Port { .. } => (&self.port_out, tc::BEHIND_GUARD, "port_out"),
+            Hook::Stub { .. } => (&self.mesh_out, tc::EGRESS, "mesh_out"),
+            Hook::Vxlan => (&self.mesh_in, tc::INGRESS, "mesh_in"),
+            Hook::Tap { .. } => (&self.tap_in, tc::INGRESS, "tap_in"),
+            Hook::Hatch => (&self.hatch_out, tc::EGRESS, "hatch_out"),
+        }
+    }
+
+    /// An address is not at that port any more; it may be at another.
+    fn forget_local(&mut self, vni: Vni, mac: Mac, index: u32) {
+        let key = place(vni, mac);
+        if self.locals.get(&key, 0).is_ok_and(|at| at == index) {
+            let _ = self.locals.remove(&key);
+        }
+    }
+
+    /// What hangs before interface `index`, if it is ours and up to date. `program_at` tells the number of the program
+    /// at a place, `index_of` finds interfaces.
     pub(crate) fn hooked(
         &self,
         index: u32,
-        program_at: impl FnOnce(tc::Side) -> Option<u32>,
+        program_at: impl FnOnce(tc::Place) -> Option<u32>,
         index_of: impl FnOnce(&str) -> Option<u32>,
     ) -> Option<&Hook> {
         let (hook, other) = self.hooked.get(&index)?;
-        let (program, side) = match hook {
-            Hook::Stub { .. } => (&self.mesh_out, tc::Side::Egress),
-            Hook::Vxlan => (&self.mesh_in, tc::Side::Ingress),
-            Hook::Tap { .. } => (&self.tap_in, tc::Side::Ingress),
-            Hook::Hatch => (&self.hatch_out, tc::Side::Egress),
-        };
+        let (program, place, _) = self.place(hook);
         let is_current = hook.other().is_none_or(|name| index_of(name) == Some(*other));
-        (is_current && program_at(side) == Some(program.id)).then_some(hook)
+        (is_current && program_at(place) == Some(program.id)).then_some(hook)
     }
 
     /// Forgets interfaces that are no more.
@@ -181,7 +199,9 @@ impl Switch {
             .copied()
             .collect();
         for index in dead {
-            self.hooked.remove(&index);
+            if let Some((Hook::Port { vni, mac }, _)) = self.hooked.remove(&index) {
+                self.forget_local(vni, mac, index);
+            }
             // It may have had no entry.
             let _ = self.ports.remove(&index);
         }
@@ -200,13 +220,13 @@ impl Switch {
 /// The programs of an earlier router that together use all tables.
 fn earlier(bridge: &str) -> Vec<u32> {
     let places = [
-        (names::vxlan(bridge), tc::Side::Ingress),
-        (names::stub(bridge), tc::Side::Egress),
+        (names::vxlan(bridge), tc::INGRESS),
+        (names::stub(bridge), tc::EGRESS),
     ];
-    let find = |(name, side): (String, tc::Side)| {
+    let find = |(name, place): (String, tc::Place)| {
         let mut socket = Socket::open().ok()?;
         let index = link::index(&mut socket, &name).ok()?;
-        tc::attached_at(&mut socket, index, side).ok()?
+        tc::attached_at(&mut socket, index, place).ok()?
     };
     places.into_iter().filter_map(find).collect()
 }

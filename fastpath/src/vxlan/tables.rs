@@ -38,7 +38,8 @@ pub struct Local {
 }
 
 type HopValue = [u8; 40];
-type PlaceKey = [u8; 12];
+/// An address in a network.
+pub(super) type PlaceKey = [u8; 12];
 type LocalValue = [u8; 24];
 type GroupValue = [u16; 2 + MOST_MEMBERS];
 
@@ -50,7 +51,7 @@ pub struct Tables {
     settings: Array<MapData, LocalValue>,
     hops: HashMap<MapData, u32, HopValue>,
     senders: HashMap<MapData, [u8; 16], u32>,
-    macs: HashMap<MapData, PlaceKey, [u16; 2]>,
+    macs: HashMap<MapData, PlaceKey, u32>,
     groups: HashMap<MapData, u32, GroupValue>,
     /// Entries written so far.
     writes: u64,
@@ -159,13 +160,13 @@ impl Tables {
         Ok(())
     }
 
-    /// Sets behind which router an address is; `here`: it is attached to this host.
+    /// Sets behind which other router an address is.
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn set_mac(&mut self, vni: Vni, mac: Mac, label: PeerLabel, here: bool) -> Result<(), GuardError> {
+    pub fn set_mac(&mut self, vni: Vni, mac: Mac, label: PeerLabel) -> Result<(), GuardError> {
         self.writes += 1;
-        Ok(self.macs.insert(place(vni, mac), [label.0, u16::from(here)], 0)?)
+        Ok(self.macs.insert(place(vni, mac), u32::from(label.0), 0)?)
     }
 
     /// Forgets an address.
@@ -221,7 +222,7 @@ impl Tables {
         self.groups.keys().filter_map(Result::ok).map(Vni).collect()
     }
 
-    /// All addresses that are known.
+    /// All addresses that are known to be behind other routers.
     #[must_use]
     pub fn macs(&self) -> Vec<(Vni, Mac)> {
         let read = |key: PlaceKey| {
@@ -281,7 +282,7 @@ fn hop(value: &HopValue) -> Option<Hop> {
     })
 }
 
-fn place(vni: Vni, mac: Mac) -> PlaceKey {
+pub(super) fn place(vni: Vni, mac: Mac) -> PlaceKey {
     let mut key = [0; 12];
     key[..4].copy_from_slice(&vni.0.to_ne_bytes());
     key[4..10].copy_from_slice(&mac.0);

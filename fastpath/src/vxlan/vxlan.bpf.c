@@ -2,12 +2,15 @@
 //
 // The fast path: frames between containers of different hosts in VXLAN (RFC 7348), without userspace.
 //
-//   mesh_out   egress of the stub, the bridge's one mesh port. A frame for a MAC address whose router can be reached
-//              goes to the VXLAN device, everything else to the TAP, and so to sleeve. Of a frame for a group a copy
+//   port_out   ingress of the host's end of a container's pair, behind the guard. A frame for a MAC address whose
+//              router can be reached goes to the VXLAN device, everything else to the bridge.
+//   mesh_out   egress of the stub, the bridge's one mesh port. The same, but everything else goes to the TAP, and so
+//              to sleeve. Of a frame for a group a copy
 //              goes to each other member of the network, if all can be reached; ARP and neighbour solicitations go
 //              to the router, which answers them.
 //   mesh_in    ingress of the VXLAN device. Takes packets from known neighbours only. What is for this router goes
-//              to its network's stub, if its destination is attached there; what is for another router goes on.
+//              straight into the container that has the address in that network, and what is for a group to the
+//              network's stub; what is for another router goes on.
 //   tap_in     ingress of the TAP: what sleeve delivers goes to the stub.
 //   hatch_out  egress of the hatch, the stub's other end: the router's own probes.
 //
@@ -28,6 +31,7 @@
 
 #define PROBE_TYPE 0x88b6	     // IEEE 802 local experimental
 #define PROBE_MAGIC 0x57504231	     // "WPB1"
+#define ELSEWHERE -2		     // no action of the kernel's
 #define FAR 32			     // TTL that stands for one relay
 #define GROUP_BIT (1u << 19)	     // A bit of the group policy header: not for one router
 #define PATIENCE 600000000000ull     // ns after which a router that shows no life is left alone
@@ -67,17 +71,12 @@ struct place {
 	__u8 reserved[2];
 };
 
-struct holder {
-	__u16 label;
-	__u16 here;		// attached to this host
-};
-
 // The routers with ports in a network, this one excepted.
 struct group {
 	__u16 count, labels[MEMBERS], reserved;
 };
 
-// Of a stub: its TAP. Of a TAP: its stub.
+// Of a stub: its TAP. Of a TAP: its stub. Of a container's port: nothing.
 struct port {
 	__u32 vni, other;
 };
@@ -117,8 +116,16 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1048576);
 	__type(key, struct place);
-	__type(value, struct holder);
+	__type(value, __u32); // label of the router behind which it is
 } macs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct place); // attached to this host
+	__type(value, __u32);	   // the host's end of its pair
+} locals SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -280,6 +287,36 @@ static __always_inline int spread(struct __sk_buff *skb, const struct settings *
 	return TC_ACT_SHOT; // what is left after the last copy
 }
 
+// Sends a frame for one address by the fast path, if it is the way there; ELSEWHERE if it is not.
+static __always_inline int try_fast(struct __sk_buff *skb, const struct settings *own, struct place *place)
+{
+	__u32 *label = bpf_map_lookup_elem(&macs, place);
+	struct hop *hop = label ? way(*label) : 0;
+
+	if (!hop || !hop->distance || !carries(hop))
+		return ELSEWHERE;
+	if (bpf_ktime_get_coarse_ns() > own->heartbeat + PATIENCE)
+		return drop(FORSAKEN);
+	return transmit(skb, hop, place->vni, *label, hop->distance - 1);
+}
+
+SEC("classifier")
+int port_out(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex;
+	struct port *port = bpf_map_lookup_elem(&ports, &ifindex);
+	struct settings *own = current();
+	struct place place = {};
+	int action;
+
+	if (!port || !own || skb->vlan_present || bpf_skb_load_bytes(skb, 0, place.mac, sizeof(place.mac)) ||
+	    place.mac[0] & 1)
+		return TC_ACT_UNSPEC;
+	place.vni = port->vni;
+	action = try_fast(skb, own, &place);
+	return action == ELSEWHERE ? TC_ACT_UNSPEC : action;
+}
+
 SEC("classifier")
 int mesh_out(struct __sk_buff *skb)
 {
@@ -287,8 +324,7 @@ int mesh_out(struct __sk_buff *skb)
 	struct port *port = bpf_map_lookup_elem(&ports, &ifindex);
 	struct settings *own = current();
 	struct place place = {};
-	struct holder *holder;
-	struct hop *hop;
+	int action;
 
 	if (!port || !own)
 		return TC_ACT_SHOT;
@@ -299,13 +335,9 @@ int mesh_out(struct __sk_buff *skb)
 	if (place.mac[0] & 1)
 		return spread(skb, own, port, place.mac);
 	place.vni = port->vni;
-	holder = bpf_map_lookup_elem(&macs, &place);
-	hop = holder && !holder->here ? way(holder->label) : 0;
-	if (hop && hop->distance && carries(hop)) {
-		if (bpf_ktime_get_coarse_ns() > own->heartbeat + PATIENCE)
-			return drop(FORSAKEN);
-		return transmit(skb, hop, place.vni, holder->label, hop->distance - 1);
-	}
+	action = try_fast(skb, own, &place);
+	if (action != ELSEWHERE)
+		return action;
 	return own->flags & FAST_ONLY ? drop(UNPROVEN) : bpf_redirect(port->other, 0);
 }
 
@@ -332,27 +364,22 @@ static __always_inline int probed(struct __sk_buff *skb)
 	return transmit(skb, hop, 0, asker, hop->distance - 1);
 }
 
-// A frame for a container of this host.
+// A frame for a container of this host, or for a group.
 static __always_inline int deliver(struct __sk_buff *skb, __u32 vni, const struct ethhdr *frame)
 {
 	struct place place = { .vni = vni };
-	struct holder *holder;
-	__u32 *stub;
+	__u32 *to;
 
 	__builtin_memcpy(place.mac, frame->h_source, sizeof(place.mac));
-	holder = bpf_map_lookup_elem(&macs, &place);
-	if (holder && holder->here)
+	if (bpf_map_lookup_elem(&locals, &place))
 		return drop(SPOOFED);
-	stub = bpf_map_lookup_elem(&networks, &vni);
-	if (!stub)
-		return drop(NOT_ATTACHED);
-	if (frame->h_dest[0] & 1)
-		return bpf_redirect(*stub, BPF_F_INGRESS);
+	if (frame->h_dest[0] & 1) {
+		to = bpf_map_lookup_elem(&networks, &vni);
+		return to ? bpf_redirect(*to, BPF_F_INGRESS) : drop(NOT_ATTACHED);
+	}
 	__builtin_memcpy(place.mac, frame->h_dest, sizeof(place.mac));
-	holder = bpf_map_lookup_elem(&macs, &place);
-	if (!holder || !holder->here)
-		return drop(NOT_ATTACHED);
-	return bpf_redirect(*stub, BPF_F_INGRESS);
+	to = bpf_map_lookup_elem(&locals, &place);
+	return to ? bpf_redirect_peer(*to, 0) : drop(NOT_ATTACHED);
 }
 
 SEC("classifier")
