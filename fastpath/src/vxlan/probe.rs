@@ -101,7 +101,7 @@ impl ProbeSocket {
             let mut ready = self.socket.readable().await?;
             match rustix::net::recv(ready.get_inner(), &mut buffer[..], RecvFlags::empty()) {
                 Ok((length, _)) => {
-                    if let Some(answer) = buffer.get(..length).and_then(read) {
+                    if let Some(answer) = buffer.get(..length).and_then(Answer::read) {
                         return Ok(answer);
                     }
                 }
@@ -132,17 +132,20 @@ fn question((to, from): (PeerLabel, PeerLabel), by: Option<(IpAddr, u8)>, number
     frame
 }
 
-/// Reads an answer; `None` for anything else.
-fn read(frame: &[u8]) -> Option<Answer> {
-    let rest = frame
-        .get(ETHERNET - 2..)?
-        .strip_prefix(&PROBE_TYPE.to_be_bytes())?;
-    let fields = rest.strip_prefix(&MAGIC)?;
-    let field = |at: usize| Some(u16::from_be_bytes(*fields.get(at..)?.first_chunk()?));
-    Some(Answer {
-        from: PeerLabel(field(4).filter(|_| field(0) == Some(ANSWER))?),
-        number: u64::from_be_bytes(*fields.get(8..)?.first_chunk()?),
-    })
+impl Answer {
+    /// Reads an answer's frame, or as much of it as holds the number; `None` for anything else.
+    #[must_use]
+    pub fn read(frame: &[u8]) -> Option<Self> {
+        let rest = frame
+            .get(ETHERNET - 2..)?
+            .strip_prefix(&PROBE_TYPE.to_be_bytes())?;
+        let fields = rest.strip_prefix(&MAGIC)?;
+        let field = |at: usize| Some(u16::from_be_bytes(*fields.get(at..)?.first_chunk()?));
+        Some(Self {
+            from: PeerLabel(field(4).filter(|_| field(0) == Some(ANSWER))?),
+            number: u64::from_be_bytes(*fields.get(8..)?.first_chunk()?),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -154,17 +157,17 @@ mod tests {
         #[test]
         fn what_is_sent_back_is_read(to: u16, from: u16, number: u64, size in 0..9000_u16) {
             let mut frame = question((PeerLabel(to), PeerLabel(from)), None, number, size);
-            prop_assert_eq!(read(&frame), None);
+            prop_assert_eq!(Answer::read(&frame), None);
             // As the program does it.
             frame[18..20].copy_from_slice(&2_u16.to_be_bytes());
             frame[20..22].copy_from_slice(&from.to_be_bytes());
             frame[22..24].copy_from_slice(&to.to_be_bytes());
-            prop_assert_eq!(read(&frame), Some(Answer { from: PeerLabel(to), number }));
+            prop_assert_eq!(Answer::read(&frame), Some(Answer { from: PeerLabel(to), number }));
         }
 
         #[test]
         fn anything_else_is_not(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-            prop_assert_eq!(read(&bytes), None);
+            prop_assert_eq!(Answer::read(&bytes), None);
         }
     }
 }

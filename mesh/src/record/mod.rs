@@ -172,6 +172,17 @@ mod tests {
     }
 
     #[test]
+    fn records_of_before_there_were_labels_are_read_as_without() {
+        let bytes = postcard::to_stdvec(&info(1, 1)).unwrap();
+        for cut in [1, 2] {
+            let record = record(1, (kind::PEER_INFO, 0), (1, 1), &bytes[..bytes.len() - cut]);
+            assert_eq!(record.info(), Some(&info(1, 1)));
+        }
+        let record = record(1, (kind::PEER_INFO, 0), (1, 1), &bytes[..bytes.len() - 3]);
+        assert_eq!(record.info(), None);
+    }
+
+    #[test]
     fn what_is_shown_to_people_is_printable_and_lists_are_cut() {
         let mut long = info(1, 1);
         long.version = "\x1b[31m1.0 é".repeat(50);
