@@ -4,7 +4,7 @@ use crate::guard::{Guard, GuardError};
 use crate::kernel::{Kernel, KernelError};
 use crate::names;
 use crate::netlink::link::{BridgeSettings, Kind};
-use crate::netlink::{Socket, address, link, neighbour, route};
+use crate::netlink::{Socket, address, link, neighbour, or_missing, route, tc};
 use crate::netns::{NetNs, NetNsRef};
 use crate::observe::{Guarded, Hook, Observed, PortFlags};
 use crate::plan::{Attachment, Desired, InsideStep, Op};
@@ -155,6 +155,10 @@ fn on_host(op: &Op) -> Result<(), KernelError> {
         Op::CreateVxlan { name, port, mtu } => {
             link::create_vxlan(&mut socket, name, *port, (*mtu).into())?;
             silence(&mut socket, name)
+        }
+        Op::Unhook { name } => {
+            let index = link::index(&mut socket, name)?;
+            Ok(or_missing(tc::detach(&mut socket, index, tc::BEHIND_GUARD))?)
         }
         Op::SetAside { name, mtu } => set_aside(&mut socket, name, *mtu),
         Op::AddForwarding { name, mac } => forwarding(&mut socket, name, *mac, neighbour::add),

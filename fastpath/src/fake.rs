@@ -3,7 +3,7 @@
 
 use crate::kernel::{Kernel, KernelError};
 use crate::names;
-use crate::observe::{BridgeSettings, HostLink, Inside, InsideLink, Kind, Observed};
+use crate::observe::{BridgeSettings, Hook, HostLink, Inside, InsideLink, Kind, Observed};
 use crate::plan::{Desired, InsideStep, Op};
 use mesh::{DropReason, Mac};
 use std::collections::BTreeMap;
@@ -43,6 +43,7 @@ pub fn bare_link(kind: Kind) -> HostLink {
         guard: None,
         vxlan_port: None,
         hook: None,
+        behind_guard: false,
     }
 }
 
@@ -187,7 +188,13 @@ impl FakeKernel {
                 if let Some(other) = hook.other() {
                     self.link(other)?;
                 }
-                self.link(name)?.hook = Some(hook.clone());
+                let link = self.link(name)?;
+                link.hook = Some(hook.clone());
+                link.behind_guard = matches!(hook, Hook::Port { .. });
+            }
+            Op::Unhook { name } => {
+                let link = self.link(name)?;
+                (link.hook, link.behind_guard) = (None, false);
             }
             Op::AddForwarding { name, mac } => self.link(name)?.forwarded.push(*mac),
             Op::RemoveForwarding { name, mac } => self.link(name)?.forwarded.retain(|known| known != mac),

@@ -49,6 +49,8 @@ pub struct HostLink {
     pub vxlan_port: Option<u16>,
     /// What of the fast path hangs before it.
     pub hook: Option<Hook>,
+    /// A program hangs there behind the guard, be it this run's or an earlier one's.
+    pub behind_guard: bool,
 }
 
 /// A program of the fast path, and what it was told. `vxlan.bpf.c` says what each does.

@@ -78,6 +78,11 @@ pub enum Op {
         /// Which, and what it is told.
         hook: Hook,
     },
+    /// Take the program behind the guard off an interface.
+    Unhook {
+        /// The interface.
+        name: String,
+    },
     /// Tell the bridge which address is behind a port.
     AddForwarding {
         /// The port.
@@ -167,6 +172,7 @@ impl Op {
             | Self::CreateVxlan { name, .. }
             | Self::SetAside { name, .. }
             | Self::Hook { name, .. }
+            | Self::Unhook { name }
             | Self::Guard { name, .. }
             | Self::Raise { name }
             | Self::Await { name }

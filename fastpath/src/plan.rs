@@ -243,6 +243,8 @@ fn plan_attachment(desired: &Desired, observed: &Observed, attachment: &Attachme
     if let Some(fast) = wanted(desired, observed) {
         let (vni, mac) = (fast.vni, attachment.mac);
         plan_hook(name, whole, Hook::Port { vni, mac }, ops);
+    } else if whole.is_some_and(|link| link.behind_guard) {
+        ops.push(Op::Unhook { name: name.clone() });
     }
     plan_raise(name, whole, ops);
     plan_inside(

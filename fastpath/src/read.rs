@@ -42,6 +42,8 @@ pub(crate) fn host(
         {
             seen.guard = guard.rules(link.index, program).cloned();
         }
+        seen.behind_guard = names::is_host(&desired.bridge, &link.name)
+            && tc::attached_at(&mut socket, link.index, tc::BEHIND_GUARD)?.is_some();
         if let Some(switch) = switch {
             let program = |place| tc::attached_at(&mut socket, link.index, place).ok().flatten();
             seen.hook = switch
@@ -87,6 +89,7 @@ fn host_link(link: &Link, bridge: Option<u32>, desired: &Desired) -> HostLink {
         guard: None,
         vxlan_port: link.vxlan_port,
         hook: None,
+        behind_guard: false,
     }
 }
 

@@ -145,7 +145,7 @@ pub fn interfaces(netns: &NetNs) -> Result<Vec<String>, KernelError> {
 pub fn strip_guard(at: End<'_>) -> Result<(), KernelError> {
     inside(at.netns, |socket| {
         let index = link::index(socket, at.ifname)?;
-        crate::netlink::tc::detach(socket, index)
+        crate::netlink::tc::detach(socket, index, crate::netlink::tc::INGRESS)
     })
 }
 

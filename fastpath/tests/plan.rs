@@ -109,6 +109,7 @@ fn host_link() -> impl Strategy<Value = HostLink> {
                 guard,
                 (hook, vxlan_port),
             )| HostLink {
+                behind_guard: matches!(hook, Some(Hook::Port { .. })),
                 hook,
                 vxlan_port: vxlan_port.filter(|_| kind == Kind::Vxlan),
                 mac: Some(mac),

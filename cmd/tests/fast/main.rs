@@ -12,6 +12,7 @@
 mod common;
 
 mod block;
+mod change;
 mod choice;
 mod figures;
 mod outage;

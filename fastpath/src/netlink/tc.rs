@@ -111,12 +111,12 @@ pub(crate) fn attach_at(
     )
 }
 
-/// Takes our filter off `interface`.
-pub(crate) fn detach(socket: &mut Socket, interface: u32) -> Result<(), NetlinkError> {
-    let mut head = header(interface, HANDLE.into(), INGRESS.handle());
-    head.info = PRIORITY << 16 | u32::from(ALL_PROTOCOLS.to_be());
+/// Takes our filter at a place off `interface`.
+pub(crate) fn detach(socket: &mut Socket, interface: u32, place: Place) -> Result<(), NetlinkError> {
+    let mut head = header(interface, HANDLE.into(), place.handle());
+    head.info = place.priority << 16 | u32::from(ALL_PROTOCOLS.to_be());
     let filter = TcMessage::from_parts(head, vec![TcAttribute::Kind("bpf".to_owned())]);
-    let doing = format!("take the guard off interface {interface}");
+    let doing = format!("take a program off interface {interface}");
     socket.change(
         &doing,
         RouteNetlinkMessage::DelTrafficFilter(filter),
