@@ -2,7 +2,7 @@
 //!
 //! A way to another router is the address of the next router on its route, and how many hops it has. It may be used
 //! once probes as large as frames come back by it, reflected by the destination's kernel: the kernels between forward
-//! probes as they forward frames, so an answer proves every hop, both ways. [`proof`] keeps count.
+//! probes as they forward frames, so an answer proves every hop, both ways. `proof` keeps count.
 //!
 //! 1. News of routes, labels and direct paths come in as [`Input`]s.
 //! 2. `resolve` finds each router's way, or in words [`Why`] there is none. Another way is a new one to prove.
