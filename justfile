@@ -32,6 +32,10 @@ sim seeds="2000" first="1":
 figures routers="10000" *stages="all":
     cargo run --release -p simulations --example figures -- --routers {{routers}} {{stages}}
 
+# The kernel's fast path beside raw veth and static VXLAN; needs root.
+fastpath:
+    bench/fastpath
+
 # Every scenario that comes with the program, on several seeds.
 scenarios seeds="20":
     for name in $(cargo run --quiet --release -- simulate --list | awk '{ print $1 }'); do \

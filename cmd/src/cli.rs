@@ -181,6 +181,9 @@ pub(crate) struct Launch {
     /// How frames travel.
     #[arg(long, env = "WEFT_OVERLAY", value_enum, default_value_t = OverlayChoice::Auto)]
     pub(crate) overlay: OverlayChoice,
+    /// UDP port of the fast path (VXLAN), the same on all hosts.
+    #[arg(long, env = "WEFT_VXLAN_PORT", default_value_t = 6784, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) vxlan_port: u16,
     /// Do not encrypt between routers that both find the other's address in here.
     #[arg(long, env = "WEFT_TRUSTED_SUBNETS", action = ArgAction::Append, value_delimiter = ',', num_args = 1, value_name = "CIDR[,CIDR...]")]
     pub(crate) trusted_subnets: Vec<Cidr>,
@@ -287,8 +290,12 @@ pub(crate) enum CipherChoice {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OverlayChoice {
+    /// The kernel where it can, sleeve elsewhere.
     Auto,
+    /// Nothing but sleeve.
     Sleeve,
+    /// Nothing but the kernel: frames for routers it does not reach are dropped.
+    Fast,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

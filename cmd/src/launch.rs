@@ -1,6 +1,6 @@
 //! `weft launch`: from options, stored state and invites to a running router.
 
-use crate::cli::{CipherChoice, Cli, Launch, LogFormat, OverlayChoice};
+use crate::cli::{CipherChoice, Cli, Launch, LogFormat};
 use crate::control;
 use crate::data::{Clock, Shore, Stop, UdpThread};
 use crate::link::{ConnectionIds, Dialer, LinksConfig, QuicQueue, SharedSocket};
@@ -15,9 +15,10 @@ use arc_swap::ArcSwapOption;
 use crypto::aead::Cipher;
 use crypto::identity::Identity;
 use fastpath::tap::Offloads;
+use fastpath::vxlan::Switch;
 use fastpath::watch::Watcher;
 use fastpath::{Linux, underlay};
-use mesh::{Drops, Mesh, PeerId, PeerName};
+use mesh::{Drops, Mesh, PeerId, PeerLabel, PeerName};
 use rand_core::{OsRng, RngCore};
 use sleeve::{KeySigner, Plane, PlaneConfig, Sleeve};
 use std::net::IpAddr;
@@ -146,7 +147,10 @@ fn assemble(
         Box::new(OsRng),
         clock.now(),
     );
+    let (fast, switch, answers) = router::prepare_fast(options, mtu, clock.now());
     let mut config = core_config(options, &name, id, &identity, &keyring, &memory, targets, &drops);
+    config.vxlan_port = fast.port();
+    config.label = PeerLabel(memory.label);
     let (seed, now) = (seed(), clock.now());
     let recording = match &options.record {
         Some(path) => Recording::start(path, options.record_limit, &mut config, seed, now)?,
@@ -177,7 +181,7 @@ fn assemble(
     }
     .start()
     .context("cannot start a thread")?;
-    let (containers, port_inbox) = containers(options, &state, &identity, &shore, mtu)?;
+    let (containers, port_inbox) = containers(options, &state, &identity, &shore, mtu, switch)?;
     let (outcomes, kept) = mpsc::unbounded_channel();
     let keeper = Keeper::start(state, outcomes).context("cannot start a thread")?;
     let settings = Settings {
@@ -189,7 +193,6 @@ fn assemble(
             .iter()
             .map(|text| with_port(text, listen.port()))
             .collect::<Result<_>>()?,
-        overlay_reason: overlay_reason(options.overlay),
     };
     let names = nameserver::serve(options)?;
     let mut router = Router {
@@ -208,6 +211,7 @@ fn assemble(
         containers,
         names,
         told_names: Default::default(),
+        fast,
         pings: Default::default(),
         advertised: Vec::new(),
         addresses: Vec::new(),
@@ -232,6 +236,7 @@ fn assemble(
         commands: command_inbox,
         ports: port_inbox,
         kept,
+        answers,
         watcher,
     };
     Ok((router, inbox, socket_file))
@@ -268,14 +273,15 @@ fn containers(
     identity: &Identity,
     shore: &Shore,
     mtu: u16,
+    switch: Option<Switch>,
 ) -> Result<(Containers, Option<mpsc::Receiver<router::PortOutcome>>)> {
     let (outcomes, inbox) = mpsc::channel(QUEUE);
     let made = router::start_tap(shore, &options.bridge, mtu)
         .and_then(|()| Linux::new().map_err(|error| error.to_string()));
     let ports = match made {
         Ok(linux) => {
-            let (ports, _thread) =
-                Ports::start(|| Box::new(guarded(linux)), outcomes).context("cannot start a thread")?;
+            let (ports, _thread) = Ports::start(|| Box::new(guarded(linux, switch)), outcomes)
+                .context("cannot start a thread")?;
             Ok(ports)
         }
         Err(why) => Err(format!("this router can't make interfaces: {why}")),
@@ -294,11 +300,14 @@ fn containers(
     Ok((containers, inbox))
 }
 
-fn guarded(mut linux: Linux) -> Linux {
-    if let Err(error) = linux.load_guard() {
-        warn!(
+/// The fast path comes with the guard only: past the router nobody else sees what containers send.
+fn guarded(mut linux: Linux, switch: Option<Switch>) -> Linux {
+    match (linux.load_guard(), switch) {
+        (Ok(()), Some(switch)) => linux.set_switch(switch),
+        (Ok(()), None) => {}
+        (Err(error), _) => warn!(
             "the port guard can't be loaded, so containers of one host are not guarded from each other: {error}"
-        );
+        ),
     }
     linux
 }
@@ -347,13 +356,6 @@ fn ciphers(choice: CipherChoice) -> Vec<Cipher> {
             let others = Cipher::ALL.iter().copied().filter(|cipher| *cipher != preferred);
             std::iter::once(preferred).chain(others).collect()
         }
-    }
-}
-
-fn overlay_reason(choice: OverlayChoice) -> &'static str {
-    match choice {
-        OverlayChoice::Auto => "this version of weft carries data over sleeve only",
-        OverlayChoice::Sleeve => "sleeve was asked for with --overlay sleeve",
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Memory {
     pub(crate) retired: Vec<String>,
     /// Name of the bridge it was launched with.
     pub(crate) bridge: Option<String>,
+    /// This router's label on the fast path; zero as long as it has none.
+    pub(crate) label: u16,
     /// What to dial.
     pub(crate) targets: Vec<String>,
     /// Names that the operator added.
@@ -264,6 +266,7 @@ mod tests {
             met: true,
             retired: vec!["x".into()],
             bridge: None,
+            label: 7,
             targets: vec!["10.0.0.1:6783".into()],
             names: BTreeMap::from([(
                 "web".parse().unwrap(),

@@ -147,7 +147,17 @@ fn show_status(cli: &Cli, listing: Option<Listing>) -> Result<()> {
     print(&match listing {
         None => table::summary(&status),
         Some(Listing::Peers) => table::peers(&status.peers),
-        Some(Listing::Connections) => table::connections(&status.connections),
+        Some(Listing::Connections) => {
+            let (rows, why) = (
+                table::connections(&status.connections),
+                table::reasons(&status.connections),
+            );
+            if why.is_empty() {
+                rows
+            } else {
+                format!("{rows}\n{why}")
+            }
+        }
         Some(Listing::Routes) => table::routes(&status.routes),
         Some(Listing::Targets) => table::targets(&status.targets),
         Some(Listing::Attachments) => table::attachments(&status.attachments),

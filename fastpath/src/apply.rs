@@ -4,10 +4,11 @@ use crate::guard::{Guard, GuardError};
 use crate::kernel::{Kernel, KernelError};
 use crate::names;
 use crate::netlink::link::{BridgeSettings, Kind};
-use crate::netlink::{Socket, address, link, neighbour, route};
+use crate::netlink::{Socket, address, link, neighbour, or_missing, route, tc};
 use crate::netns::{NetNs, NetNsRef};
-use crate::observe::{Guarded, Observed, PortFlags};
+use crate::observe::{Guarded, Hook, Observed, PortFlags};
 use crate::plan::{Attachment, Desired, InsideStep, Op};
+use crate::vxlan::Switch;
 use crate::{groups, read, sysctl};
 use mesh::{DropReason, Mac};
 use netlink_packet_route::link::In6AddrGenMode;
@@ -18,6 +19,7 @@ use rustix::io::Errno;
 pub struct Linux {
     host: NetNs,
     guard: Option<Guard>,
+    switch: Option<Switch>,
 }
 
 impl Linux {
@@ -32,13 +34,22 @@ impl Linux {
     /// The kernel as seen from `host`, without the guard.
     #[must_use]
     pub fn in_netns(host: NetNs) -> Self {
-        Self { host, guard: None }
+        Self {
+            host,
+            guard: None,
+            switch: None,
+        }
     }
 
     /// Takes the eBPF guard into use; the next plan puts it before every port. Without it, locked ports and the
     /// router's own checks remain.
     pub fn set_guard(&mut self, guard: Guard) {
         self.guard = Some(guard);
+    }
+
+    /// Takes the programs of the fast path into use; the next plan that wants one lays it.
+    pub fn set_switch(&mut self, switch: Switch) {
+        self.switch = Some(switch);
     }
 
     /// Loads the guard and takes it into use.
@@ -53,13 +64,20 @@ impl Linux {
 
 impl Kernel for Linux {
     fn observe(&mut self, desired: &Desired) -> Result<Observed, KernelError> {
-        let guard = self.guard.as_ref();
-        let host = self.host.run(|| read::host(desired, guard))??;
+        let (guard, switch) = (self.guard.as_ref(), self.switch.as_ref());
+        let (host, alive) = self.host.run(|| read::host(desired, guard, switch))??;
         if let Some(guard) = &mut self.guard {
-            let alive = host.values().map(|(link, _)| link.index).collect();
             guard.retain(&alive);
         }
-        Ok(read::all(desired, host, self.guard.is_some()))
+        if let Some(switch) = &mut self.switch {
+            switch.retain(&alive);
+        }
+        Ok(read::all(
+            desired,
+            host,
+            self.guard.is_some(),
+            self.switch.is_some(),
+        ))
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), KernelError> {
@@ -68,6 +86,7 @@ impl Kernel for Linux {
                 netns, ifname, step, ..
             } => inside(netns, ifname, step),
             Op::Guard { name, rules } => self.guard(name, rules),
+            Op::Hook { name, hook } => self.hook(name, hook),
             _ => self.host.run(|| on_host(op))?,
         }
     }
@@ -77,16 +96,29 @@ impl Kernel for Linux {
     }
 
     fn read_counters(&mut self) -> Result<Vec<(DropReason, u64)>, KernelError> {
-        Ok(self
-            .guard
-            .as_ref()
-            .map(Guard::read_counters)
-            .transpose()?
-            .unwrap_or_default())
+        let guard = self.guard.as_ref().map(Guard::read_counters).transpose()?;
+        let switch = self.switch.as_ref().map(Switch::read_counters).transpose()?;
+        Ok([guard, switch].into_iter().flatten().flatten().collect())
     }
 }
 
 impl Linux {
+    fn hook(&mut self, name: &str, hook: &Hook) -> Result<(), KernelError> {
+        let switch = self
+            .switch
+            .as_mut()
+            .ok_or_else(|| KernelError::Refused("the fast path's programs are not loaded".to_owned()))?;
+        self.host.run(|| {
+            let mut socket = Socket::open()?;
+            let index = link::index(&mut socket, name)?;
+            let other = match hook.other() {
+                Some(other) => link::index(&mut socket, other)?,
+                None => 0,
+            };
+            Ok(switch.hook(&mut socket, index, hook, other)?)
+        })?
+    }
+
     fn guard(&mut self, name: &str, rules: &Guarded) -> Result<(), KernelError> {
         let guard = self
             .guard
@@ -115,12 +147,26 @@ fn on_host(op: &Op) -> Result<(), KernelError> {
             mtu,
         } => set_port(&mut socket, name, bridge, *flags, *mtu),
         Op::CreateVeth { attachment, mtu } => create_veth(&mut socket, attachment, *mtu),
+        Op::CreateStub { stub, hatch, mtu } => {
+            link::create_stub(&mut socket, stub, hatch, (*mtu).into())?;
+            silence(&mut socket, stub)?;
+            silence(&mut socket, hatch)
+        }
+        Op::CreateVxlan { name, port, mtu } => {
+            link::create_vxlan(&mut socket, name, *port, (*mtu).into())?;
+            silence(&mut socket, name)
+        }
+        Op::Unhook { name } => {
+            let index = link::index(&mut socket, name)?;
+            Ok(or_missing(tc::detach(&mut socket, index, tc::BEHIND_GUARD))?)
+        }
+        Op::SetAside { name, mtu } => set_aside(&mut socket, name, *mtu),
         Op::AddForwarding { name, mac } => forwarding(&mut socket, name, *mac, neighbour::add),
         Op::RemoveForwarding { name, mac } => forwarding(&mut socket, name, *mac, neighbour::delete),
         Op::Raise { name } => Ok(link::raise(&mut socket, name)?),
         Op::Await { name } => await_running(&mut socket, name),
         Op::Delete { name } => Ok(link::delete(&mut socket, name)?),
-        Op::Guard { .. } | Op::Inside { .. } => {
+        Op::Guard { .. } | Op::Hook { .. } | Op::Inside { .. } => {
             Err(KernelError::Refused("this step belongs elsewhere".to_owned()))
         }
     }
@@ -171,6 +217,17 @@ fn set_port(
             other => other?,
         }
     }
+    Ok(link::set_mtu(socket, name, mtu.into())?)
+}
+
+fn set_aside(socket: &mut Socket, name: &str, mtu: u16) -> Result<(), KernelError> {
+    let joined = link::list(socket)?
+        .iter()
+        .any(|link| link.name == name && link.master.is_some());
+    if joined {
+        link::release(socket, name)?;
+    }
+    silence(socket, name)?;
     Ok(link::set_mtu(socket, name, mtu.into())?)
 }
 
@@ -259,7 +316,8 @@ fn remove(bridge: &str) -> Result<(), KernelError> {
     let mut socket = Socket::open()?;
     let links = link::list(&mut socket)?;
     let ours = links.iter().filter(|link| match link.kind {
-        Kind::Veth => names::is_host(bridge, &link.name),
+        Kind::Veth => names::is_host(bridge, &link.name) || link.name == names::stub(bridge),
+        Kind::Vxlan => link.name == names::vxlan(bridge),
         Kind::Bridge => link.name == bridge && link.ours,
         Kind::Tun => link.name == names::tap(bridge),
         Kind::Other => false,

@@ -3,7 +3,7 @@
 
 use crate::kernel::{Kernel, KernelError};
 use crate::names;
-use crate::observe::{BridgeSettings, HostLink, Inside, InsideLink, Kind, Observed};
+use crate::observe::{BridgeSettings, Hook, HostLink, Inside, InsideLink, Kind, Observed};
 use crate::plan::{Desired, InsideStep, Op};
 use mesh::{DropReason, Mac};
 use std::collections::BTreeMap;
@@ -17,6 +17,8 @@ pub struct FakeKernel {
     pub inside: BTreeMap<String, Inside>,
     /// The guard is loaded.
     pub guard: bool,
+    /// The programs of the fast path are loaded.
+    pub switch: bool,
     /// What [`Kernel::read_counters`] reports.
     pub counters: Vec<(DropReason, u64)>,
     /// Every step done, in order.
@@ -39,6 +41,9 @@ pub fn bare_link(kind: Kind) -> HostLink {
         bridge: None,
         forwarded: Vec::new(),
         guard: None,
+        vxlan_port: None,
+        hook: None,
+        behind_guard: false,
     }
 }
 
@@ -64,6 +69,11 @@ impl FakeKernel {
     /// Deletes a link as anybody may, with what hangs on it.
     pub fn delete_link(&mut self, name: &str) {
         let removed = self.links.remove(name);
+        // Stub and hatch are a pair: their names differ in the second letter.
+        if let Some(rest) = name.strip_prefix("ws").or_else(|| name.strip_prefix("wh")) {
+            self.links.remove(&format!("ws{rest}"));
+            self.links.remove(&format!("wh{rest}"));
+        }
         match removed.map(|link| link.kind) {
             Some(Kind::Bridge) => self.links.values_mut().for_each(leave_bridge),
             Some(Kind::Veth) => {
@@ -151,6 +161,41 @@ impl FakeKernel {
                 });
                 self.add_link(name, Kind::Veth);
             }
+            Op::CreateStub { stub, hatch, mtu } => {
+                for name in [stub, hatch] {
+                    if self.links.contains_key(name) {
+                        return Err(refused("there is already", name));
+                    }
+                    self.add_link(name, Kind::Veth);
+                    let link = self.link(name)?;
+                    (link.quiet, link.mtu) = (true, (*mtu).into());
+                }
+            }
+            Op::CreateVxlan { name, port, mtu } => {
+                if self.links.contains_key(name) {
+                    return Err(refused("there is already", name));
+                }
+                self.add_link(name, Kind::Vxlan);
+                let link = self.link(name)?;
+                (link.quiet, link.mtu, link.vxlan_port) = (true, (*mtu).into(), Some(*port));
+            }
+            Op::SetAside { name, mtu } => {
+                let link = self.link(name)?;
+                leave_bridge(link);
+                (link.quiet, link.mtu) = (true, (*mtu).into());
+            }
+            Op::Hook { name, hook } => {
+                if let Some(other) = hook.other() {
+                    self.link(other)?;
+                }
+                let link = self.link(name)?;
+                link.hook = Some(hook.clone());
+                link.behind_guard = matches!(hook, Hook::Port { .. });
+            }
+            Op::Unhook { name } => {
+                let link = self.link(name)?;
+                (link.hook, link.behind_guard) = (None, false);
+            }
             Op::AddForwarding { name, mac } => self.link(name)?.forwarded.push(*mac),
             Op::RemoveForwarding { name, mac } => self.link(name)?.forwarded.retain(|known| known != mac),
             Op::Guard { name, rules } => self.link(name)?.guard = Some(rules.clone()),
@@ -221,7 +266,11 @@ fn leave_bridge(link: &mut HostLink) {
 impl Kernel for FakeKernel {
     fn observe(&mut self, desired: &Desired) -> Result<Observed, KernelError> {
         let relevant = |name: &String| {
-            *name == desired.bridge || *name == desired.tap || names::is_host(&desired.bridge, name)
+            let bridge = &desired.bridge;
+            name == bridge
+                || *name == desired.tap
+                || names::is_host(bridge, name)
+                || names::is_fast(bridge, name)
         };
         let wanted = desired
             .attachments
@@ -238,6 +287,7 @@ impl Kernel for FakeKernel {
                 .map(|host| (host.clone(), self.inside.get(host).cloned().unwrap_or_else(empty)))
                 .collect(),
             guard: self.guard,
+            switch: self.switch,
         })
     }
 
@@ -248,7 +298,10 @@ impl Kernel for FakeKernel {
     }
 
     fn remove(&mut self, bridge: &str) -> Result<(), KernelError> {
-        let ours = |name: &str| name == bridge || names::is_host(bridge, name) || name == names::tap(bridge);
+        let ours = |name: &str| {
+            let own = [bridge, &names::tap(bridge)].contains(&name);
+            own || names::is_host(bridge, name) || names::is_fast(bridge, name)
+        };
         let names: Vec<_> = self.links.keys().filter(|name| ours(name)).cloned().collect();
         names.iter().for_each(|name| self.delete_link(name));
         Ok(())

@@ -10,12 +10,16 @@
 //!    memory. [`kernel::converge`] repeats 2 to 4 until nothing is left.
 //! 5. [`watch`] tells when somebody else changed something, and it starts again at 2.
 //!
+//! With a fast path, frames for other hosts need not pass the router: the programs of [`vxlan`] carry them, and
+//! [`mod@overlay`] decides for each router which way its frames take.
+//!
 //! Frames pass between the bridge and the router through the [`tap`]. [`guard`] keeps containers from speaking in
 //! another's name, and everything of the host from answering them. [`underlay`] knows the host's own addresses.
 //! [`mod@wire`] and [`user`] make whole networks of namespaces for the demo and for tests.
 
 pub mod apply;
 pub mod fake;
+mod fast;
 mod groups;
 pub mod guard;
 pub mod kernel;
@@ -24,6 +28,7 @@ pub mod netlink;
 pub mod netns;
 pub mod observe;
 mod op;
+pub mod overlay;
 pub mod plan;
 mod read;
 mod sys;
@@ -31,11 +36,12 @@ mod sysctl;
 pub mod tap;
 pub mod underlay;
 pub mod user;
+pub mod vxlan;
 pub mod watch;
 pub mod wire;
 
 pub use apply::{Linux, remove_all};
 pub use kernel::{Kernel, KernelError, Report, converge};
 pub use netns::{NetNs, NetNsRef};
-pub use plan::{Attachment, Desired};
+pub use plan::{Attachment, Desired, Fast};
 pub use tap::Tap;

@@ -26,6 +26,32 @@ pub fn tap(bridge: &str) -> String {
     format!("wt{:06x}", mark(bridge))
 }
 
+/// The stub of the router with this bridge: the bridge's mesh port when there is a fast path.
+#[must_use]
+pub fn stub(bridge: &str) -> String {
+    format!("ws{:06x}", mark(bridge))
+}
+
+/// The other end of the stub, by which the router's probes enter and leave.
+#[must_use]
+pub fn hatch(bridge: &str) -> String {
+    format!("wh{:06x}", mark(bridge))
+}
+
+/// The VXLAN device of the router with this bridge.
+#[must_use]
+pub fn vxlan(bridge: &str) -> String {
+    format!("wx{:06x}", mark(bridge))
+}
+
+/// True for the devices of the fast path of the router with this bridge.
+#[must_use]
+pub fn is_fast(bridge: &str, name: &str) -> bool {
+    [stub(bridge), hatch(bridge), vxlan(bridge)]
+        .iter()
+        .any(|device| device == name)
+}
+
 /// The host's end of the pair that leads to `ifname` in the namespace `netns`.
 #[must_use]
 pub fn host(bridge: &str, netns: &NetNsRef, ifname: &str) -> String {

@@ -1,7 +1,7 @@
 //! What is there: the part of the kernel's state that the plan compares with what is desired.
 
 use crate::names;
-use mesh::Mac;
+use mesh::{Mac, Vni};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -16,6 +16,8 @@ pub struct Observed {
     pub inside: BTreeMap<String, Inside>,
     /// The eBPF guard could be loaded, so ports and bridge are to be guarded by it.
     pub guard: bool,
+    /// The programs of the fast path could be loaded, so it is to be laid.
+    pub switch: bool,
 }
 
 /// A link in the host's namespace.
@@ -43,6 +45,52 @@ pub struct HostLink {
     pub forwarded: Vec<Mac>,
     /// What the guard's program on it enforces.
     pub guard: Option<Guarded>,
+    /// UDP port, when it is a VXLAN device as the router makes it.
+    pub vxlan_port: Option<u16>,
+    /// What of the fast path hangs before it.
+    pub hook: Option<Hook>,
+    /// A program hangs there behind the guard, be it this run's or an earlier one's.
+    pub behind_guard: bool,
+}
+
+/// A program of the fast path, and what it was told. `vxlan.bpf.c` says what each does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hook {
+    /// Before what a container sends, behind the guard; and what is for its address is delivered by it.
+    Port {
+        /// Its network.
+        vni: Vni,
+        /// Its address.
+        mac: Mac,
+    },
+    /// Before what leaves by the stub, the bridge's mesh port.
+    Stub {
+        /// The bridge's network.
+        vni: Vni,
+        /// Where to send what the fast path does not reach.
+        tap: String,
+    },
+    /// Before what comes in by the VXLAN device.
+    Vxlan,
+    /// Before what the router writes to the TAP.
+    Tap {
+        /// The bridge's network.
+        vni: Vni,
+        /// Where to deliver it.
+        stub: String,
+    },
+    /// Before what leaves by the hatch, the stub's other end.
+    Hatch,
+}
+
+impl Hook {
+    /// The other interface that the program is told of.
+    pub(crate) fn other(&self) -> Option<&str> {
+        match self {
+            Self::Stub { tap: other, .. } | Self::Tap { stub: other, .. } => Some(other),
+            Self::Port { .. } | Self::Vxlan | Self::Hatch => None,
+        }
+    }
 }
 
 /// What the guard lets through on one interface.

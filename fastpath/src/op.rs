@@ -1,7 +1,7 @@
 //! The steps of which a plan consists.
 
 use crate::netns::NetNsRef;
-use crate::observe::{Guarded, PortFlags};
+use crate::observe::{Guarded, Hook, PortFlags};
 use crate::plan::Attachment;
 use mesh::Mac;
 use std::net::IpAddr;
@@ -45,6 +45,43 @@ pub enum Op {
         attachment: Attachment,
         /// MTU of both ends.
         mtu: u16,
+    },
+    /// Make the pair of stub and hatch; both are down, and silent.
+    CreateStub {
+        /// The stub.
+        stub: String,
+        /// The hatch.
+        hatch: String,
+        /// MTU of both.
+        mtu: u16,
+    },
+    /// Make the VXLAN device; it is down, and silent.
+    CreateVxlan {
+        /// Its name.
+        name: String,
+        /// Its UDP port.
+        port: u16,
+        /// Its MTU.
+        mtu: u16,
+    },
+    /// Make an interface that is no port of the bridge silent, set its MTU, and take it out if it is in.
+    SetAside {
+        /// The interface.
+        name: String,
+        /// Its MTU.
+        mtu: u16,
+    },
+    /// Hang a program of the fast path before an interface, in place of the one that may hang there.
+    Hook {
+        /// The interface.
+        name: String,
+        /// Which, and what it is told.
+        hook: Hook,
+    },
+    /// Take the program behind the guard off an interface.
+    Unhook {
+        /// The interface.
+        name: String,
     },
     /// Tell the bridge which address is behind a port.
     AddForwarding {
@@ -125,12 +162,17 @@ impl Op {
     pub fn subject(&self) -> &str {
         match self {
             Self::CreateVeth { attachment, .. } => &attachment.host_ifname,
+            Self::CreateStub { stub, .. } => stub,
             Self::Inside { host, .. } => host,
             Self::CreateBridge { name, .. }
             | Self::SetBridge { name, .. }
             | Self::SetPort { name, .. }
             | Self::AddForwarding { name, .. }
             | Self::RemoveForwarding { name, .. }
+            | Self::CreateVxlan { name, .. }
+            | Self::SetAside { name, .. }
+            | Self::Hook { name, .. }
+            | Self::Unhook { name }
             | Self::Guard { name, .. }
             | Self::Raise { name }
             | Self::Await { name }
@@ -143,6 +185,9 @@ impl Op {
         matches!(
             self,
             Self::CreateBridge { .. } | Self::CreateVeth { .. } | Self::SetPort { .. }
-        ) || matches!(self, Self::Guard { .. })
+        ) || matches!(
+            self,
+            Self::Guard { .. } | Self::CreateStub { .. } | Self::CreateVxlan { .. } | Self::Hook { .. }
+        )
     }
 }

@@ -4,11 +4,13 @@
 //! repairs and, with fewer attachments desired, detaches. The order within a plan matters: an interface is
 //! complete and guarded before it is up, and bears its final name only then.
 
+pub use crate::fast::Fast;
+use crate::fast::{plan_fast, plan_hook, plan_none, wanted};
 use crate::names;
 use crate::netns::NetNsRef;
 pub use crate::op::{InsideStep, Op};
 
-use crate::observe::{Guarded, HostLink, Inside, InsideLink, Kind, Observed, PortFlags};
+use crate::observe::{Guarded, Hook, HostLink, Inside, InsideLink, Kind, Observed, PortFlags};
 use mesh::Mac;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -24,6 +26,8 @@ pub struct Desired {
     pub mtu: u16,
     /// Name of the TAP device, made by [`Tap::create`](crate::tap::Tap::create); usually [`names::tap`].
     pub tap: String,
+    /// The fast path, if there is to be one. A kernel that can't lay it leaves the TAP in the bridge.
+    pub fast: Option<Fast>,
     /// The containers.
     pub attachments: Vec<Attachment>,
 }
@@ -83,7 +87,7 @@ pub fn local_mac(random: [u8; 6]) -> Mac {
     Mac([first & 0xfc | 0x02, b, c, d, e, f])
 }
 
-/// How the bridge treats the TAP: frames for addresses it does not know go there, and it learns nothing from it.
+/// How the bridge treats its mesh port, the TAP or the stub: frames for addresses it does not know go there, and it learns nothing from it.
 pub const TAP_PORT: PortFlags = PortFlags {
     learning: false,
     unicast_flood: true,
@@ -115,9 +119,15 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Op> {
         return ops;
     }
     plan_bridge(desired, observed, &mut ops);
+    // Without a TAP what there is of a fast path stays as it is, and carries on.
     if let Some(tap) = observed.link(&desired.tap, Kind::Tun) {
-        plan_port(desired, &desired.tap, Some(tap), TAP_PORT, &mut ops);
-        plan_raise(&desired.tap, Some(tap), &mut ops);
+        if let Some(fast) = wanted(desired, observed) {
+            plan_fast(desired, observed, fast, tap, &mut ops);
+        } else {
+            plan_none(desired, observed, &mut ops);
+            plan_port(desired, &desired.tap, Some(tap), TAP_PORT, &mut ops);
+            plan_raise(&desired.tap, Some(tap), &mut ops);
+        }
     }
     for attachment in &desired.attachments {
         plan_attachment(desired, observed, attachment, &mut ops);
@@ -162,7 +172,7 @@ fn plan_guard(observed: &Observed, name: &str, link: Option<&HostLink>, rules: G
     }
 }
 
-fn plan_raise(name: &str, link: Option<&HostLink>, ops: &mut Vec<Op>) {
+pub(crate) fn plan_raise(name: &str, link: Option<&HostLink>, ops: &mut Vec<Op>) {
     let lowered = ops
         .iter()
         .any(|op| matches!(op, Op::SetPort { name: port, .. } if port == name));
@@ -174,7 +184,7 @@ fn plan_raise(name: &str, link: Option<&HostLink>, ops: &mut Vec<Op>) {
 }
 
 /// Plans a port; true when its bridge forgets what it knew of it.
-fn plan_port(
+pub(crate) fn plan_port(
     desired: &Desired,
     name: &str,
     link: Option<&HostLink>,
@@ -230,6 +240,12 @@ fn plan_attachment(desired: &Desired, observed: &Observed, attachment: &Attachme
     let forgotten = plan_port(desired, name, whole, CONTAINER_PORT, ops);
     plan_forwarding(attachment, whole.filter(|_| !forgotten), ops);
     plan_guard(observed, name, whole, attachment.guard(), ops);
+    if let Some(fast) = wanted(desired, observed) {
+        let (vni, mac) = (fast.vni, attachment.mac);
+        plan_hook(name, whole, Hook::Port { vni, mac }, ops);
+    } else if whole.is_some_and(|link| link.behind_guard) {
+        ops.push(Op::Unhook { name: name.clone() });
+    }
     plan_raise(name, whole, ops);
     plan_inside(
         desired.mtu,

@@ -6,17 +6,24 @@ use crate::names;
 use crate::netlink::link::Link;
 use crate::netlink::{NetlinkError, Socket, address, link, neighbour, route, tc};
 use crate::observe::{HostLink, Inside, InsideLink, Kind, Observed};
-use crate::plan::{Attachment, Desired};
+use crate::plan::{Attachment, Desired, Fast};
 use crate::sysctl;
-use std::collections::BTreeMap;
+use crate::vxlan::Switch;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Reads the links of the namespace the thread is in. With each comes the index of its other end, for pairs.
+/// Those links of the host's namespace that matter, with the index of each one's other end, for pairs; and the indices of
+/// all links there are.
+pub(crate) type Host = (BTreeMap<String, (HostLink, Option<u32>)>, BTreeSet<u32>);
+
+/// Reads the links of the namespace the thread is in.
 pub(crate) fn host(
     desired: &Desired,
     guard: Option<&Guard>,
-) -> Result<BTreeMap<String, (HostLink, Option<u32>)>, NetlinkError> {
+    switch: Option<&Switch>,
+) -> Result<Host, NetlinkError> {
     let mut socket = Socket::open()?;
     let links = link::list(&mut socket)?;
+    let indices: BTreeMap<_, _> = links.iter().map(|link| (link.name.clone(), link.index)).collect();
     let bridge = links
         .iter()
         .find(|link| is_our_bridge(link, desired))
@@ -35,9 +42,17 @@ pub(crate) fn host(
         {
             seen.guard = guard.rules(link.index, program).cloned();
         }
+        seen.behind_guard = names::is_host(&desired.bridge, &link.name)
+            && tc::attached_at(&mut socket, link.index, tc::BEHIND_GUARD)?.is_some();
+        if let Some(switch) = switch {
+            let program = |place| tc::attached_at(&mut socket, link.index, place).ok().flatten();
+            seen.hook = switch
+                .hooked(link.index, program, |name| indices.get(name).copied())
+                .cloned();
+        }
         found.insert(link.name, (seen, link.peer.filter(|_| link.peer_elsewhere)));
     }
-    Ok(found)
+    Ok((found, indices.into_values().collect()))
 }
 
 fn is_our_bridge(link: &Link, desired: &Desired) -> bool {
@@ -45,7 +60,17 @@ fn is_our_bridge(link: &Link, desired: &Desired) -> bool {
 }
 
 fn is_relevant(name: &str, desired: &Desired) -> bool {
-    name == desired.bridge || name == desired.tap || names::is_host(&desired.bridge, name)
+    let bridge = &desired.bridge;
+    let fast = |fast: &Fast| {
+        [&fast.stub, &fast.hatch, &fast.vxlan]
+            .iter()
+            .any(|device| *device == name)
+    };
+    name == bridge
+        || name == desired.tap
+        || names::is_host(bridge, name)
+        || names::is_fast(bridge, name)
+        || desired.fast.as_ref().is_some_and(fast)
 }
 
 fn host_link(link: &Link, bridge: Option<u32>, desired: &Desired) -> HostLink {
@@ -62,6 +87,9 @@ fn host_link(link: &Link, bridge: Option<u32>, desired: &Desired) -> HostLink {
         bridge: link.bridge,
         forwarded: Vec::new(),
         guard: None,
+        vxlan_port: link.vxlan_port,
+        hook: None,
+        behind_guard: false,
     }
 }
 
@@ -131,6 +159,7 @@ pub(crate) fn all(
     desired: &Desired,
     host: BTreeMap<String, (HostLink, Option<u32>)>,
     guard: bool,
+    switch: bool,
 ) -> Observed {
     let ends = |name: &str| {
         host.get(name)
@@ -145,5 +174,10 @@ pub(crate) fn all(
         })
         .collect();
     let links = host.into_iter().map(|(name, (link, _))| (name, link)).collect();
-    Observed { links, inside, guard }
+    Observed {
+        links,
+        inside,
+        guard,
+        switch,
+    }
 }

@@ -95,6 +95,7 @@ fn is_underlay(link: &Link, links: &[Link], bridge: &str) -> bool {
         Kind::Bridge => link.ours || of_runtime || link.name == bridge,
         Kind::Tun => true,
         Kind::Veth => !link.peer_elsewhere || of_runtime,
+        Kind::Vxlan => link.ours || of_runtime,
         Kind::Other => of_runtime,
     };
     let in_our_bridge = port_of.is_some_and(|port| port.ours || port.name == bridge);

@@ -2,9 +2,10 @@
 //! build their hosts of these; the router itself does without.
 
 use crate::kernel::KernelError;
-use crate::netlink::{NetlinkError, Socket, address, link, or_exists, route};
+use crate::netlink::{NetlinkError, Socket, address, link, neighbour, or_exists, route};
 use crate::netns::NetNs;
 use crate::sys;
+use mesh::Mac;
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -94,7 +95,7 @@ fn switch_features(at: End<'_>, off: &[&str], on: &[&str]) -> Result<(), KernelE
 /// When the name is taken, or without privileges.
 pub fn tunnel(at: End<'_>, id: u32, local: Ipv4Addr, remote: Ipv4Addr, port: u16) -> Result<(), KernelError> {
     inside(at.netns, |socket| {
-        link::create_vxlan(socket, at.ifname, id, local, remote, port)?;
+        link::create_tunnel(socket, at.ifname, id, local, remote, port)?;
         link::raise(socket, at.ifname)
     })
 }
@@ -130,6 +131,17 @@ pub fn add_address(at: End<'_>, address: IpAddr, prefix: u8) -> Result<(), Kerne
     inside(at.netns, |socket| {
         let index = link::index(socket, at.ifname)?;
         address::add(socket, index, address, prefix)
+    })
+}
+
+/// Enters where a neighbour is, so that nobody need ask.
+///
+/// # Errors
+/// When the interface is not there.
+pub fn add_neighbour(at: End<'_>, address: IpAddr, mac: Mac) -> Result<(), KernelError> {
+    inside(at.netns, |socket| {
+        let index = link::index(socket, at.ifname)?;
+        neighbour::add_static(socket, index, address, mac)
     })
 }
 
@@ -198,7 +210,7 @@ pub fn interfaces(netns: &NetNs) -> Result<Vec<String>, KernelError> {
 pub fn strip_guard(at: End<'_>) -> Result<(), KernelError> {
     inside(at.netns, |socket| {
         let index = link::index(socket, at.ifname)?;
-        crate::netlink::tc::detach(socket, index)
+        crate::netlink::tc::detach(socket, index, crate::netlink::tc::INGRESS)
     })
 }
 

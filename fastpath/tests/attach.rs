@@ -342,6 +342,7 @@ fn two_routers_share_a_namespace() {
         bridge_mac: None,
         mtu: 1400,
         tap: names::tap("other"),
+        fast: None,
         attachments: vec![fastpath::Attachment::new(
             "other",
             third_ref,

@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use fastpath::fake::{FakeKernel, bare_link};
-use fastpath::observe::{BridgeSettings, Guarded, HostLink, Inside, InsideLink, Kind, PortFlags};
-use fastpath::plan::{InsideStep, Obstacle, Op, local_mac, obstacles, plan};
+use fastpath::observe::{BridgeSettings, Guarded, Hook, HostLink, Inside, InsideLink, Kind, PortFlags};
+use fastpath::plan::{Fast, InsideStep, Obstacle, Op, local_mac, obstacles, plan};
 use fastpath::{Attachment, Desired, Kernel, NetNsRef, converge, names};
-use mesh::Mac;
+use mesh::{Mac, Vni};
 use proptest::prelude::*;
 use std::net::IpAddr;
 
@@ -26,6 +26,7 @@ fn desired(attachments: Vec<Attachment>) -> Desired {
         bridge_mac: Some(Mac([2, 0, 0, 0, 0, 9])),
         mtu: 1390,
         tap: names::tap(BRIDGE),
+        fast: None,
         attachments,
     }
 }
@@ -73,11 +74,23 @@ fn guarded() -> impl Strategy<Value = Guarded> {
     ]
 }
 
+fn hook() -> impl Strategy<Value = Hook> {
+    let (vni, tap, stub) = (Vni::DEFAULT, names::tap(BRIDGE), names::stub(BRIDGE));
+    prop_oneof![
+        Just(Hook::Stub { vni, tap }),
+        Just(Hook::Vxlan),
+        Just(Hook::Tap { vni, stub }),
+        Just(Hook::Hatch),
+        mac().prop_map(move |mac| Hook::Port { vni, mac }),
+    ]
+}
+
 fn host_link() -> impl Strategy<Value = HostLink> {
     let kind = prop_oneof![
         1 => Just(Kind::Bridge),
         3 => Just(Kind::Veth),
         1 => Just(Kind::Tun),
+        1 => Just(Kind::Vxlan),
         1 => Just(Kind::Other),
     ];
     let mtu = prop_oneof![Just(1390), Just(1500)];
@@ -86,9 +99,19 @@ fn host_link() -> impl Strategy<Value = HostLink> {
         (proptest::option::of(port_flags()), any::<bool>()),
         prop::collection::vec(mac(), 0..3),
         proptest::option::of(guarded()),
+        (proptest::option::of(hook()), proptest::option::of(6783..6786_u16)),
     )
         .prop_map(
-            |((kind, mac, mtu, [up, quiet, plain]), (port, in_bridge), forwarded, guard)| HostLink {
+            |(
+                (kind, mac, mtu, [up, quiet, plain]),
+                (port, in_bridge),
+                forwarded,
+                guard,
+                (hook, vxlan_port),
+            )| HostLink {
+                behind_guard: matches!(hook, Some(Hook::Port { .. })),
+                hook,
+                vxlan_port: vxlan_port.filter(|_| kind == Kind::Vxlan),
                 mac: Some(mac),
                 mtu,
                 up,
@@ -144,14 +167,16 @@ prop_compose! {
     /// Any state: ours in disorder, leftovers of former attachments, and links of others.
     fn world()(
         mut names in Just(vec![BRIDGE.to_owned(), names::tap(BRIDGE), "docker0".to_owned(), "wvzz".to_owned()]),
-        links in prop::collection::vec(proptest::option::of(host_link()), 8),
+        links in prop::collection::vec(proptest::option::of(host_link()), 11),
         insides in prop::collection::vec(proptest::option::of(inside()), 4),
         guard in any::<bool>(),
+        switch in any::<bool>(),
     ) -> FakeKernel {
         let hosts: Vec<_> = (1..=4).map(|number| attachment(number, Vec::new()).host_ifname).collect();
         names.extend(hosts.iter().cloned());
         let mut kernel = FakeKernel::new();
-        kernel.guard = guard;
+        names.extend([names::stub(BRIDGE), names::hatch(BRIDGE), names::vxlan(BRIDGE)]);
+        (kernel.guard, kernel.switch) = (guard, switch);
         for (name, link) in names.into_iter().zip(links) {
             kernel.links.extend(link.map(|link| (name, link)));
         }
@@ -170,13 +195,13 @@ prop_compose! {
 
 fn wish() -> impl Strategy<Value = Desired> {
     let addresses = prop::collection::vec(address(), 0..4);
-    prop::collection::btree_map(1..=4_u8, addresses, 0..4).prop_map(|wanted| {
-        desired(
-            wanted
-                .into_iter()
-                .map(|(n, addresses)| attachment(n, addresses))
-                .collect(),
-        )
+    let attachments = prop::collection::btree_map(1..=4_u8, addresses, 0..4);
+    (attachments, any::<bool>()).prop_map(|(wanted, fast)| {
+        let attachments = wanted.into_iter().map(|(n, addresses)| attachment(n, addresses));
+        Desired {
+            fast: fast.then(|| Fast::of_bridge(BRIDGE, Vni::DEFAULT, 6784)),
+            ..desired(attachments.collect())
+        }
     })
 }
 
@@ -209,6 +234,23 @@ proptest! {
             if matches!(op, Op::Raise { .. } | Op::Inside { step: InsideStep::Reveal(_), .. }) {
                 prop_assert!(ops[at..].iter().find(late).is_none(), "{:?}", ops);
             }
+        }
+    }
+
+    /// Once all is done, the bridge has one port that leads to the mesh.
+    #[test]
+    fn one_port_leads_to_the_mesh(mut kernel in world(), wanted in wish()) {
+        converge(&mut kernel, &wanted).unwrap();
+        let is = |name: &str, kind| kernel.links.get(name).is_some_and(|link| link.kind == kind);
+        let ports = [
+            (wanted.tap.clone(), Kind::Tun),
+            (names::stub(BRIDGE), Kind::Veth),
+            (names::hatch(BRIDGE), Kind::Veth),
+            (names::vxlan(BRIDGE), Kind::Vxlan),
+        ];
+        let joined = ports.iter().filter(|(name, kind)| is(name, *kind) && kernel.links[name].in_bridge);
+        if is(BRIDGE, Kind::Bridge) && is(&wanted.tap, Kind::Tun) {
+            prop_assert_eq!(joined.count(), 1);
         }
     }
 

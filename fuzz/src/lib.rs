@@ -11,7 +11,7 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | [`crypto`], [`mesh`], [`naming`], [`sleeve`], [`ethernet`], [`net`] | the targets, by what they fuzz |
+//! | [`crypto`], [`mesh`], [`naming`], [`sleeve`], [`ethernet`], [`fastpath`], [`net`] | the targets, by what they fuzz |
 //! | [`recording`] | recorded control planes, and their replay |
 //! | [`router`], [`records`] | a control plane under test, and messages for it |
 //! | [`world`], [`caught`] | three routers with sessions |
@@ -30,6 +30,7 @@ pub mod bytes;
 pub mod caught;
 pub mod crypto;
 pub mod ethernet;
+pub mod fastpath;
 pub mod mesh;
 pub mod mutate;
 pub mod naming;
@@ -74,6 +75,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("control_half", sleeve::control_half),
     ("readers", ethernet::readers),
     ("port_guard", ethernet::port_guard),
+    ("probe_answer", fastpath::probe_answer),
     ("neighbor_answers", ethernet::neighbor_answers),
     ("too_big_answers", ethernet::too_big_answers),
     ("written_address", net::written_address),

@@ -136,6 +136,8 @@ pub fn info(peer: PeerId, epoch: u64) -> PeerInfo {
         admissions: vec![proof(&peer)],
         version: "1.0".to_owned(),
         capabilities: 0,
+        vxlan_port: 0,
+        label: mesh::PeerLabel::NONE,
     }
 }
 

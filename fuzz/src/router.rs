@@ -166,6 +166,7 @@ impl Router {
             Output::Name(change) => assert!(change.vni.0 <= Vni::MAX && change.addresses.is_sorted()),
             Output::Peer(info) => assert!(info.peer != OWN && info.addresses.len() <= 16),
             Output::PeerGone(peer) => assert!(peer != OWN),
+            Output::PeerLabel { .. } => {}
             Output::Label { label, .. } => assert!(label.0 != 0),
             Output::Detour { .. } => {}
             Output::Tree { .. } => {}

@@ -16,6 +16,7 @@ pub fn seeds() -> Vec<Seed> {
         control::mesh(),
         data::frames(),
         data::datagrams(),
+        data::probes(),
     ]
     .concat()
 }

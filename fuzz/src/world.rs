@@ -391,6 +391,8 @@ impl Router {
             admissions: Vec::new(),
             version: String::new(),
             capabilities: 0,
+            vxlan_port: 0,
+            label: mesh::PeerLabel::NONE,
         };
         let (trusted, container_mtu) = (Vec::new(), 1390);
         let plane = Arc::new(Plane::new(PlaneConfig {

@@ -57,6 +57,8 @@ fn info(peer: PeerId) -> PeerInfo {
         admissions: Trusting.admissions(),
         version: "0.1".to_owned(),
         capabilities: 0,
+        vxlan_port: 0,
+        label: mesh::PeerLabel::NONE,
     }
 }
 

@@ -486,6 +486,7 @@ fn inputs() -> impl Strategy<Value = Input> {
         1 => target().prop_map(|target| Input::ForgetTarget { target }),
         1 => peer().prop_map(|peer| Input::ForgetPeer { peer }),
         1 => Just(Input::SecretsChanged),
+        1 => any::<bool>().prop_map(|on| Input::FastPath { port: if on { 6784 } else { 0 } }),
         1 => (0..9_u64).prop_map(Input::EpochPersisted),
         1 => Just(Input::Addresses(vec!["10.0.0.9:1".parse().unwrap()])),
         5 => Just(Input::Tick),

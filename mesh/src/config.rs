@@ -1,7 +1,7 @@
 //! What a router's core is told once, at its start.
 
 use crate::wire::{VERSION_MAX, VERSION_MIN};
-use crate::{Drops, PeerId, PeerName, Signer};
+use crate::{Drops, PeerId, PeerLabel, PeerName, Signer};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,6 +40,11 @@ pub struct Config {
     pub versions: (u16, u16),
     /// Bits of features; none is defined yet.
     pub capabilities: u32,
+    /// UDP port at which this host's kernel takes VXLAN; zero, the default: it has no fast path, or not yet
+    /// ([`Input::FastPath`](crate::Input::FastPath)).
+    pub vxlan_port: u16,
+    /// The label of the last run, if there is a fast path and was one.
+    pub label: PeerLabel,
     /// Time between two keepalives on a link. Default: 1 s.
     pub keepalive: Duration,
     /// Keepalive intervals without any sign of life after which a link is dead. Default: 3.
@@ -65,6 +70,8 @@ impl Config {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             versions: (VERSION_MIN, VERSION_MAX),
             capabilities: 0,
+            vxlan_port: 0,
+            label: PeerLabel::NONE,
             keepalive: Duration::from_secs(1),
             keepalive_misses: 3,
         }

@@ -84,6 +84,27 @@ drop_reasons! {
     RouterAdvertisement = "router_advertisement",
     /// Came from a container, meant for the host itself.
     HostBound = "host_bound",
+    // The kernel's fast path.
+    /// VXLAN from an address that is no neighbour's, or is to be encrypted.
+    VxlanUnknownSource = "vxlan_unknown_source",
+    /// VXLAN without a whole frame or probe in it.
+    VxlanTruncated = "vxlan_truncated",
+    /// VXLAN that names no router.
+    VxlanNoLabel = "vxlan_no_label",
+    /// VXLAN for a router that is not known, or there is no way to.
+    VxlanUnknownLabel = "vxlan_unknown_label",
+    /// VXLAN that would go back to where it came from.
+    VxlanLoop = "vxlan_loop",
+    /// VXLAN that came over more hops than its way has.
+    VxlanHopLimit = "vxlan_hop_limit",
+    /// VXLAN for an address that is not attached here in that network.
+    VxlanNotAttached = "vxlan_not_attached",
+    /// VXLAN from an address that is attached here.
+    VxlanSpoofed = "vxlan_spoofed",
+    /// No proven way for VXLAN to go on.
+    VxlanUnproven = "vxlan_unproven",
+    /// VXLAN long after the router gave its last sign of life.
+    VxlanForsaken = "vxlan_forsaken",
     // Handshakes.
     /// A session handshake older than one seen before.
     StaleHandshake = "stale_handshake",

@@ -4,8 +4,8 @@
 //! drains [`Output`]s after each. Frames never pass here.
 
 use crate::{
-    Fdb, LinkId, LinkLabel, Mac, Name, NameChange, Packet, PeerId, PeerInfo, PeerName, Route, SecretId,
-    ShortId, Tree, Vni,
+    Fdb, LinkId, LinkLabel, Mac, Name, NameChange, Packet, PeerId, PeerInfo, PeerLabel, PeerName, Route,
+    SecretId, ShortId, Tree, Vni,
 };
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
@@ -152,6 +152,11 @@ pub enum Input {
         /// Whose tree.
         source: ShortId,
     },
+    /// This host's kernel takes VXLAN at this UDP port from now on; 0: it does not.
+    FastPath {
+        /// The port.
+        port: u16,
+    },
     /// The set of valid secrets changed; the signer already answers with the new ones.
     SecretsChanged,
     /// The epoch asked for by [`Output::PersistEpoch`] is on disk.
@@ -206,6 +211,14 @@ pub enum Output {
     },
     /// A router's `PeerInfo` is new or changed.
     Peer(PeerInfo),
+    /// A router holds this label from now on, or [`NONE`](PeerLabel::NONE). No label is told of two routers at a time.
+    /// This router's own is told as well: it is to be stored, and handed back in [`Config::label`](crate::Config::label).
+    PeerLabel {
+        /// Who.
+        peer: PeerId,
+        /// Its label.
+        label: PeerLabel,
+    },
     /// A router was collected: forget all about it.
     PeerGone(PeerId),
     /// A link is up with this neighbour: the data path shall be tried at this address.

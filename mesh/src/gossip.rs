@@ -126,7 +126,9 @@ impl Mesh {
             kind::PEER_INFO => {
                 self.admitted(&origin);
                 if let Some(info) = record.info() {
+                    let (label, epoch) = (info.label, info.epoch);
                     self.out.push(Output::Peer(info.clone()));
+                    self.label_told(now, origin, label, epoch);
                 }
                 self.connector.look_again();
             }
@@ -162,6 +164,7 @@ impl Mesh {
         let changes = self.names.forget(peer);
         self.names_changed(changes);
         self.dismissed(now, peer);
+        self.label_forgotten(*peer);
         self.connector.peer_gone(peer);
         self.out.push(Output::PeerGone(*peer));
     }

@@ -46,6 +46,7 @@ impl Mesh {
     }
 
     fn issue_info(&mut self, now: Instant) {
+        self.settle_label();
         let info = self.own.info();
         let record = self.own.issue(kind::PEER_INFO, 0, &info);
         self.publish(now, record);

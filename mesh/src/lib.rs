@@ -39,6 +39,7 @@
 //! | `gossip`, `spread/`, `repair`, `digest` | how records spread |
 //! | `topology`, `graph/` | who is linked with whom, and trees of shortest paths over that, kept up to date |
 //! | `route/`, `reach`, `schedule` | paths for data and control messages |
+//! | `peerlabel` | the label by which VXLAN headers name a router, and who holds which |
 //! | `trees` | this router's place in the trees along which broadcast spreads |
 //! | `routed` | control messages over several hops |
 //! | `recording/` | what a core was told, without keys, and a core that is told it again |
@@ -69,6 +70,7 @@ mod neighbor;
 mod outbox;
 mod own;
 mod packet;
+mod peerlabel;
 mod reach;
 mod record;
 pub mod recording;
@@ -100,6 +102,7 @@ pub use id::{InvalidName, LinkId, LinkLabel, Mac, PeerId, PeerName, SecretId, Sh
 pub use mesh::Mesh;
 pub use names::{BadName, MAX_NAME, MAX_NAME_ADDRESSES, Name, NameChange, Names, NamesBody};
 pub use packet::Packet;
+pub use peerlabel::PeerLabel;
 pub use record::{Admission, PeerInfo, Signer, Stamp};
 pub use route::{DirectPath, LABEL_REST, Labels, MAX_LABELS, RELAY_COST_US, Route};
 pub use sizes::Size;

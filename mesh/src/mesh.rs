@@ -6,6 +6,7 @@ use crate::link::{Greeter, Links};
 use crate::linkstate::LinkStates;
 use crate::outbox::Outbox;
 use crate::own::Own;
+use crate::peerlabel::PeerLabels;
 use crate::record::Record;
 use crate::repair::Turn;
 use crate::route::{Detours, Routes};
@@ -40,6 +41,8 @@ pub struct Mesh {
     pub(crate) detours: Detours,
     pub(crate) labels: Labels,
     pub(crate) trees: Trees,
+    /// Who holds which label of the fast path.
+    pub(crate) peer_labels: PeerLabels,
     /// The label of each neighbour.
     pub(crate) labelled: BTreeMap<PeerId, LinkLabel>,
     /// Direct data paths, as the driver reports them.
@@ -91,6 +94,7 @@ impl Mesh {
             detours: Detours::default(),
             labels: Labels::new(),
             trees: Trees::new(config.id),
+            peer_labels: PeerLabels::default(),
             labelled: BTreeMap::new(),
             direct: BTreeMap::new(),
             schedule: Schedule::default(),
@@ -154,6 +158,12 @@ impl Mesh {
             }
             Input::Name { vni, name, addresses } => self.name_changed(now, vni, &name, addresses),
             Input::UseTree { vni, source } => self.use_tree(now, vni, source),
+            Input::FastPath { port } => {
+                if self.own.set_vxlan_port(port) {
+                    self.settle_label();
+                    self.own.renew_info(now);
+                }
+            }
             Input::SecretsChanged => self.secrets_changed(now),
             Input::EpochPersisted(epoch) => self.epoch_persisted(now, epoch),
             Input::Shutdown => self.shut_down(now),

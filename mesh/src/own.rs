@@ -7,7 +7,7 @@
 use crate::outbox::Outbox;
 use crate::record::body::MAX_ADDRESSES;
 use crate::record::{Key, Record, Version};
-use crate::{Config, DropReason, Event, Instant, Output, PeerId, PeerInfo, Signer};
+use crate::{Config, DropReason, Event, Instant, Output, PeerId, PeerInfo, PeerLabel, Signer};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -58,6 +58,8 @@ impl Own {
             admissions: config.signer.admissions(),
             version: config.version,
             capabilities: config.capabilities,
+            vxlan_port: config.vxlan_port,
+            label: config.label,
         };
         Self {
             id: config.id,
@@ -82,6 +84,26 @@ impl Own {
     /// The epoch of the records issued now.
     pub(crate) fn epoch(&self) -> u64 {
         self.info.epoch
+    }
+
+    /// True if this router's kernel can carry frames.
+    pub(crate) fn has_fast_path(&self) -> bool {
+        self.info.vxlan_port != 0
+    }
+
+    /// The kernel's port changed, perhaps; true if so.
+    pub(crate) fn set_vxlan_port(&mut self, port: u16) -> bool {
+        std::mem::replace(&mut self.info.vxlan_port, port) != port
+    }
+
+    /// The label in this router's next `PeerInfo`.
+    pub(crate) fn label(&self) -> PeerLabel {
+        self.info.label
+    }
+
+    /// Takes a label; the next `PeerInfo` tells it.
+    pub(crate) fn set_label(&mut self, label: PeerLabel) {
+        self.info.label = label;
     }
 
     /// False while a greater epoch is being stored: nothing is issued until then.

@@ -38,6 +38,7 @@ impl Mesh {
             self.registry.size(),
             self.names.size(),
             self.trees.size(),
+            self.peer_labels.size(),
             self.detours.size(),
         ];
         parts

@@ -68,6 +68,8 @@ pub(crate) fn info(n: u8, epoch: u64) -> PeerInfo {
         admissions: vec![admission(&id(n))],
         version: "0.1".to_owned(),
         capabilities: 0,
+        vxlan_port: 0,
+        label: crate::PeerLabel::NONE,
     }
 }
 

@@ -512,6 +512,8 @@ impl Router {
                 route,
             } => self.plane.set_detour(neighbor, label, route.as_ref()),
             Output::Tree { vni, source, tree } => self.feed_sleeve(sleeve::Input::Tree { vni, source, tree }),
+            // The simulated network has no kernels that carry frames.
+            Output::PeerLabel { .. } => {}
             Output::Label { label, neighbor } => self.plane.set_label(label, neighbor),
             Output::Fdb(change) => self.plane.apply_fdb(&change),
             Output::Name(NameChange { vni, name, addresses }) => match addresses.as_slice() {

@@ -131,6 +131,12 @@ impl Sleeve {
         self.remotes.keys().filter_map(view).collect()
     }
 
+    /// The direct path to a router, or the search for it.
+    #[must_use]
+    pub fn path(&self, now: Instant, peer: &PeerId) -> Option<PathView> {
+        self.remotes.get(peer)?.paths.view(&self.cx, now)
+    }
+
     /// The direct paths, and the searches for them, for status.
     #[must_use]
     pub fn paths(&self, now: Instant) -> Vec<PathView> {

@@ -11,7 +11,7 @@ use crate::net::{Cidr, unusable_for_container};
 use crate::state::Attachment;
 use fastpath::kernel::Report;
 use fastpath::plan::{Desired, Obstacle};
-use fastpath::{NetNsRef, names};
+use fastpath::{Fast, NetNsRef, names};
 use mesh::{Input, Mac, Name, Vni};
 use rand_core::{OsRng, RngCore};
 use serde_json::{Value, json};
@@ -86,12 +86,13 @@ impl Containers {
         }
     }
 
-    fn desired(&self) -> Desired {
+    fn desired(&self, fast: Option<Fast>) -> Desired {
         Desired {
             bridge: self.bridge.clone(),
             bridge_mac: Some(self.bridge_mac),
             mtu: self.mtu,
             tap: names::tap(&self.bridge),
+            fast,
             attachments: self
                 .attached
                 .iter()
@@ -136,7 +137,7 @@ impl Containers {
 impl Router {
     /// Orders the kernel to be as the list says.
     pub(crate) fn converge(&mut self) -> Result<Ticket, String> {
-        let desired = self.containers.desired();
+        let desired = self.containers.desired(self.fast.wanted());
         let ports = self.containers.ports.as_mut().map_err(|why| why.clone())?;
         ports.converge(desired)
     }
@@ -332,6 +333,7 @@ impl Router {
         }
         self.forget_gone(&report);
         self.publish(&report);
+        self.look_at_fast(&report);
         let error = match &asked {
             Some(Asked::Attach { host, .. }) => trouble_of(&report, host, &self.containers.bridge),
             _ => None,

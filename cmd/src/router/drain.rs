@@ -63,9 +63,17 @@ impl Router {
             }
             Output::Deliver { from, payload } => self.deliver(from, payload),
             Output::Peer(info) => self.peer(info),
-            Output::PeerGone(peer) => self.feed_sleeve(sleeve::Input::PeerGone(peer)),
+            Output::PeerLabel { peer, label } => self.peer_label(peer, label),
+            Output::PeerGone(peer) => {
+                self.feed_sleeve(sleeve::Input::PeerGone(peer));
+                self.fast_forget(peer);
+            }
             Output::Neighbor { peer, address } => self.neighbor(peer, address),
-            Output::Route { peer, route } => self.feed_sleeve(sleeve::Input::Route { peer, route }),
+            Output::Route { peer, route } => {
+                let path = route.as_ref().map(|route| route.path.clone());
+                self.feed_sleeve(sleeve::Input::Route { peer, route });
+                self.feed_fast(fastpath::overlay::Input::Route { peer, path });
+            }
             Output::Detour {
                 neighbor,
                 label,
@@ -73,7 +81,10 @@ impl Router {
             } => self.shore.plane.set_detour(neighbor, label, route.as_ref()),
             Output::Tree { vni, source, tree } => self.feed_sleeve(sleeve::Input::Tree { vni, source, tree }),
             Output::Label { label, neighbor } => self.shore.plane.set_label(label, neighbor),
-            Output::Fdb(change) => self.shore.plane.apply_fdb(&change),
+            Output::Fdb(change) => {
+                self.shore.plane.apply_fdb(&change);
+                self.fast.apply_fdb(change.vni, &change.change);
+            }
             Output::Name(change) => self.names.apply(change),
             Output::PersistEpoch(epoch) => self.persist_epoch(epoch),
             Output::PersistTargets(targets) => {
@@ -88,8 +99,14 @@ impl Router {
         match output {
             sleeve::Output::Control { to, payload } => self.feed(Input::SendTo { peer: to, payload }),
             sleeve::Output::Datagram { to, bytes } => sleeve::Sink::datagram(&mut self.shore, to, &bytes),
-            sleeve::Output::PathUp { peer, mtu, rtt } => self.feed(Input::PathUp { peer, mtu, rtt }),
-            sleeve::Output::PathDown { peer } => self.feed(Input::PathDown { peer }),
+            sleeve::Output::PathUp { peer, mtu, rtt } => {
+                self.feed(Input::PathUp { peer, mtu, rtt });
+                self.path_changed(peer);
+            }
+            sleeve::Output::PathDown { peer } => {
+                self.feed(Input::PathDown { peer });
+                self.path_changed(peer);
+            }
             sleeve::Output::UseTree { vni, source } => self.feed(Input::UseTree { vni, source }),
             sleeve::Output::Pong { id, rtt, path, .. } => {
                 let path = path.iter().map(|hop| self.name(hop)).collect();
@@ -106,6 +123,7 @@ impl Router {
         for link in of_peer.filter(|link| link.data_public != info.data_key) {
             link.close(CloseCode::Protocol, "its record names another data key");
         }
+        self.fast_peer(&info);
         self.feed_sleeve(sleeve::Input::Peer(info));
     }
 

@@ -13,6 +13,7 @@
 
 mod containers;
 mod drain;
+mod fast;
 mod keeper;
 mod names;
 mod naming;
@@ -23,6 +24,7 @@ mod secrets;
 mod status;
 
 pub(crate) use containers::Containers;
+pub(crate) use fast::{FastPath, prepare as prepare_fast};
 pub(crate) use keeper::{Keeper, Kept};
 pub(crate) use naming::NameTable;
 pub(crate) use ports::{Outcome as PortOutcome, Ports};
@@ -49,8 +51,6 @@ pub(crate) struct Settings {
     pub(crate) id: PeerId,
     pub(crate) listen: SocketAddr,
     pub(crate) advertise: Vec<String>,
-    /// Why frames travel over sleeve, in a sentence.
-    pub(crate) overlay_reason: &'static str,
 }
 
 /// The router.
@@ -74,6 +74,7 @@ pub(crate) struct Router {
     pub(crate) names: Names,
     /// The names of this host, as the core was told.
     pub(crate) told_names: NameTable,
+    pub(crate) fast: FastPath,
     pub(crate) pings: Pings,
     /// What `--advertise` names, resolved.
     pub(crate) advertised: Vec<SocketAddr>,

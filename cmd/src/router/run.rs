@@ -4,6 +4,7 @@ use super::{Kept, PortOutcome, Router};
 use crate::control::Command;
 use crate::link::{CloseCode, LinkHandle};
 use crate::{data, link};
+use fastpath::vxlan::Answer;
 use fastpath::watch::Watcher;
 use fastpath::{Tap, names, underlay};
 use mesh::{DropReason, Input};
@@ -31,6 +32,8 @@ pub(crate) struct Inbox {
     pub(crate) ports: Option<Receiver<PortOutcome>>,
     /// As many as there were orders, which the router itself gives.
     pub(crate) kept: UnboundedReceiver<Kept>,
+    /// Probes of the fast path that came back.
+    pub(crate) answers: Receiver<Answer>,
     pub(crate) watcher: Option<Watcher>,
 }
 
@@ -42,6 +45,7 @@ enum News {
     Kept(Kept),
     ThreadEnded(&'static str),
     Command(Command),
+    Answer(Answer),
     Kernel,
 }
 
@@ -54,6 +58,7 @@ impl Inbox {
             outcome = outcome(&mut self.ports) => outcome.map_or(News::ThreadEnded("ports"), News::Ports),
             kept = self.kept.recv() => kept.map_or(News::ThreadEnded("state"), News::Kept),
             Some(command) = self.commands.recv() => News::Command(command),
+            Some(answer) = self.answers.recv() => News::Answer(answer),
             () = changed(&mut self.watcher) => News::Kernel,
         }
     }
@@ -96,6 +101,7 @@ impl Router {
             News::Kept(kept) => self.kept(kept),
             News::ThreadEnded(name) => self.thread_ended(name),
             News::Command(command) => self.command(command),
+            News::Answer(answer) => self.probe_answered(answer),
             News::Kernel => self.kernel_changed(),
         }
         // Queued news come before timers, but not for ever.
@@ -108,7 +114,7 @@ impl Router {
     fn next_timer(&self) -> tokio::time::Instant {
         let mesh = self.mesh.poll_timeout().map(|(at, _)| at);
         let sleeve = self.sleeve.poll_timeout();
-        let earliest = [mesh, sleeve, self.pings.next_deadline()]
+        let earliest = [mesh, sleeve, self.pings.next_deadline(), self.fast.next_timeout()]
             .into_iter()
             .flatten()
             .min();
@@ -126,6 +132,7 @@ impl Router {
         if self.sleeve.poll_timeout().is_some_and(|at| at <= now) {
             self.feed_sleeve(sleeve::Input::Tick);
         }
+        self.fast_timers();
         self.pings.expire(now);
         self.recording.flush();
     }

@@ -127,8 +127,8 @@ impl Router {
         let Some(path) = path.filter(|path| path.state != PathState::Probing) else {
             return;
         };
-        row.overlay = Some(Overlay::Sleeve);
-        row.overlay_reason = Some(self.settings.overlay_reason.into());
+        row.overlay = Some(self.overlay(&path.peer));
+        row.overlay_reason = self.fast.why(&path.peer);
         row.encrypted = Some(path.encrypted);
         row.mtu = Some(path.mtu);
     }
@@ -140,12 +140,20 @@ impl Router {
             path: route.path.iter().map(|hop| self.name(hop)).collect(),
             hops: route.path.len(),
             cost_us: route.cost_us,
-            overlay: Overlay::Sleeve,
+            overlay: self.overlay(&peer),
             direct: route.path.len() == 1,
         };
         let mut routes: Vec<_> = self.mesh.routes().into_iter().map(route).collect();
         routes.sort_by_key(|route| (route.name.clone(), route.peer_id.clone()));
         routes
+    }
+
+    fn overlay(&self, peer: &PeerId) -> Overlay {
+        if self.fast.is_fast(peer) {
+            Overlay::Fast
+        } else {
+            Overlay::Sleeve
+        }
     }
 
     fn targets(&self) -> Vec<Target> {

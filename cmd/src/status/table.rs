@@ -1,6 +1,7 @@
 //! `weft status` for people: every line fits 80 columns, at five routers and at fifty.
 
 use super::model::{Attachment, Connection, Overlay, Peer, Route, State, Status, Target};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Columns of a terminal.
@@ -116,7 +117,7 @@ pub(crate) fn connections(connections: &[Connection]) -> String {
         .map(|c| {
             let data = match (c.overlay, c.encrypted) {
                 (None, _) => "-",
-                (Some(_), Some(false)) => "plain",
+                (Some(Overlay::Sleeve), Some(false)) => "plain",
                 (Some(overlay), _) => overlay_name(overlay),
             };
             let mtu = c.mtu.map_or_else(|| "-".to_owned(), |mtu| mtu.to_string());
@@ -137,6 +138,48 @@ pub(crate) fn connections(connections: &[Connection]) -> String {
         &rows,
         &[24, 14, 6, 5, 8, 11],
     )
+}
+
+/// Under the connections: why data takes sleeve, or what else is to be said of its way. One line for each reason.
+pub(crate) fn reasons(connections: &[Connection]) -> String {
+    const NAMED: usize = 3;
+    let mut of: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for connection in connections {
+        if let Some(reason) = &connection.overlay_reason {
+            let name = connection.name.as_deref().unwrap_or(&connection.address);
+            of.entry(reason).or_default().push(name);
+        }
+    }
+    let all = of.values().map(Vec::len).sum::<usize>();
+    let line = |(reason, names): (&&str, &Vec<&str>)| {
+        let who = match names.len() {
+            count if count == all && count > 1 => "all".to_owned(),
+            count if count > NAMED => format!("{} and {} more", names[..NAMED].join(", "), count - NAMED),
+            _ => names.join(", "),
+        };
+        wrapped(&format!("{who}: {reason}"))
+    };
+    of.iter().map(line).collect()
+}
+
+/// Text in lines that fit, all but the first a little to the right.
+fn wrapped(text: &str) -> String {
+    let (mut lines, mut room) = (String::new(), WIDTH);
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if length + 1 > room {
+            lines.push_str("\n ");
+            room = WIDTH - 1;
+        }
+        if !lines.is_empty() {
+            lines.push(' ');
+            room = room.saturating_sub(1);
+        }
+        lines.push_str(word);
+        room = room.saturating_sub(length);
+    }
+    lines.push('\n');
+    lines
 }
 
 /// The routes.
@@ -407,7 +450,12 @@ mod tests {
             state: if up { State::Established } else { State::Retrying },
             direction: Direction::Out,
             overlay: up.then_some(Overlay::Sleeve),
-            overlay_reason: up.then(|| "this version carries data over sleeve only".into()),
+            overlay_reason: up.then(|| {
+                let blocked = "nothing comes back from UDP port 6784 at 10.0.0.4 (is it blocked?)";
+                let encrypted = "encryption is on, and this version has no ESP: the fast path needs both hosts in \
+                                 each other's --trusted-subnets";
+                if i == 4 { blocked.into() } else { encrypted.into() }
+            }),
             encrypted: up.then_some(i % 6 != 5),
             mtu: up.then_some(1500),
             rtt_us: up.then_some(300 * i as u64),
@@ -448,6 +496,7 @@ mod tests {
         let status = mesh_of(50);
         golden("status-50.txt", &summary(&status));
         golden("connections-50.txt", &connections(&status.connections));
+        golden("reasons-50.txt", &reasons(&status.connections));
         golden("peers-50.txt", &peers(&status.peers));
         golden("routes-50.txt", &routes(&status.routes));
         golden("targets-50.txt", &targets(&status.targets));

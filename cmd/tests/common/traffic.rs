@@ -2,9 +2,12 @@
 
 use super::run::finish;
 use super::{Container, start};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Pings that go on in the background.
@@ -110,6 +113,74 @@ pub fn tcp(from: &Container, to: &Container, address: IpAddr, payload: &[u8]) ->
         assert!(received == payload, "what arrived is not what was sent");
     });
     start.elapsed()
+}
+
+/// One TCP connection that goes on in the background: a number every few milliseconds.
+pub struct Flow {
+    stop: Arc<AtomicBool>,
+    sender: JoinHandle<io::Result<u64>>,
+    receiver: JoinHandle<(u64, bool, Duration)>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub struct FlowReport {
+    /// All that was sent arrived, in order.
+    pub whole: bool,
+    /// The longest time in which nothing arrived.
+    pub longest: Duration,
+}
+
+impl Flow {
+    /// Connects, and starts to send.
+    pub fn start(from: &Container, to: &Container, address: IpAddr) -> Self {
+        let listener = to.netns.run(|| TcpListener::bind((address, 0))).unwrap().unwrap();
+        let target = listener.local_addr().unwrap();
+        let connected = from.netns.run(|| TcpStream::connect_timeout(&target, STALL));
+        let mut stream = connected.unwrap().unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_write_timeout(Some(STALL)).unwrap();
+        let (mut accepted, _) = listener.accept().unwrap();
+        accepted.set_read_timeout(Some(STALL)).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let sender = std::thread::spawn(move || {
+            let mut number = 0_u64;
+            while !stopped.load(Ordering::Relaxed) {
+                stream.write_all(&number.to_be_bytes())?;
+                number += 1;
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Ok(number)
+        });
+        let receiver = std::thread::spawn(move || {
+            let (mut next, mut in_order, mut longest) = (0_u64, true, Duration::ZERO);
+            let (mut number, mut last) = ([0; 8], Instant::now());
+            while accepted.read_exact(&mut number).is_ok() {
+                in_order &= u64::from_be_bytes(number) == next;
+                next += 1;
+                longest = longest.max(last.elapsed());
+                last = Instant::now();
+            }
+            (next, in_order, longest)
+        });
+        Self {
+            stop,
+            sender,
+            receiver,
+        }
+    }
+
+    /// Ends it.
+    pub fn stop(self) -> FlowReport {
+        self.stop.store(true, Ordering::Relaxed);
+        let sent = self.sender.join().unwrap();
+        let (received, in_order, longest) = self.receiver.join().unwrap();
+        FlowReport {
+            whole: in_order && sent.is_ok_and(|sent| sent == received),
+            longest,
+        }
+    }
 }
 
 /// Longest pause in a TCP connection.

@@ -9,7 +9,7 @@
 //
 // What can't be parsed does not pass: a header cut short counts as a spoofed address, a chain of headers too long,
 // which hides something, as an advertisement.
-// build.sh makes guard.bpf.o of this. Loops are unrolled, so that old verifiers see none.
+// build-ebpf.sh makes guard.bpf.o of this. Loops are unrolled, so that old verifiers see none.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>

@@ -23,6 +23,8 @@ pub enum Kind {
     Veth,
     /// A TUN or TAP device.
     Tun,
+    /// A VXLAN device, made for programs that set each packet's tunnel.
+    Vxlan,
     /// Anything else, a hardware interface for example.
     Other,
 }
@@ -82,6 +84,8 @@ pub(crate) struct Link {
     pub(crate) peer_elsewhere: bool,
     pub(crate) port: Option<PortFlags>,
     pub(crate) bridge: Option<BridgeSettings>,
+    /// UDP port, when it is a VXLAN device as the router makes it.
+    pub(crate) vxlan_port: Option<u16>,
     /// Made by a router: it bears our group number.
     pub(crate) ours: bool,
     /// Makes itself an IPv6 link-local address.
@@ -175,6 +179,7 @@ pub(crate) fn parse(message: LinkMessage) -> Option<Link> {
         peer_elsewhere: false,
         port: None,
         bridge: None,
+        vxlan_port: None,
         ours: false,
         link_local: false,
     };
@@ -209,6 +214,8 @@ fn read_info(link: &mut Link, info: LinkInfo) {
         LinkInfo::Kind(InfoKind::Bridge) => link.kind = Kind::Bridge,
         LinkInfo::Kind(InfoKind::Veth) => link.kind = Kind::Veth,
         LinkInfo::Kind(InfoKind::Tun) => link.kind = Kind::Tun,
+        LinkInfo::Kind(InfoKind::Vxlan) => link.kind = Kind::Vxlan,
+        LinkInfo::Data(InfoData::Vxlan(settings)) => link.vxlan_port = read_vxlan(&settings),
         LinkInfo::Data(InfoData::Bridge(settings)) => {
             link.bridge = Some(BridgeSettings {
                 plain: is_plain(&settings),
@@ -220,6 +227,18 @@ fn read_info(link: &mut Link, info: LinkInfo) {
         }
         _ => {}
     }
+}
+
+/// The port, if the device takes packets for every tunnel, with labels, and learns nothing.
+fn read_vxlan(settings: &[InfoVxlan]) -> Option<u16> {
+    let has = |wanted: InfoVxlan| settings.contains(&wanted);
+    let port = settings.iter().find_map(|setting| match setting {
+        InfoVxlan::Port(port) => Some(*port),
+        _ => None,
+    });
+    let is_ours =
+        has(InfoVxlan::CollectMetadata(true)) && has(InfoVxlan::Gbp) && has(InfoVxlan::Learning(false));
+    port.filter(|_| is_ours)
 }
 
 fn read_port(settings: &[InfoBridgePort]) -> PortFlags {
@@ -320,6 +339,55 @@ pub(crate) fn create_veth(
     )
 }
 
+/// Makes a VXLAN device without a tunnel of its own: whatever comes to the port arrives by it, and what is sent by it
+/// bears its tunnel along (`external`, in iproute2's words). It is down.
+pub(crate) fn create_vxlan(socket: &mut Socket, name: &str, port: u16, mtu: u32) -> Result<(), NetlinkError> {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::Group(GROUP));
+    message.attributes.push(LinkAttribute::Mtu(mtu));
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Vxlan),
+        LinkInfo::Data(InfoData::Vxlan(vec![
+            InfoVxlan::CollectMetadata(true),
+            InfoVxlan::Learning(false),
+            InfoVxlan::Gbp,
+            InfoVxlan::Port(port),
+        ])),
+    ]));
+    socket.change(
+        &format!("make VXLAN device {name} at UDP port {port}"),
+        RouteNetlinkMessage::NewLink(message),
+        Mode::Create,
+    )
+}
+
+/// Makes the stub and the hatch, a pair of this namespace; both down.
+pub(crate) fn create_stub(
+    socket: &mut Socket,
+    stub: &str,
+    hatch: &str,
+    mtu: u32,
+) -> Result<(), NetlinkError> {
+    let mut peer = named(hatch);
+    peer.attributes.push(LinkAttribute::Mtu(mtu));
+    let mut message = named(stub);
+    message.attributes.push(LinkAttribute::Group(GROUP));
+    message.attributes.push(LinkAttribute::Mtu(mtu));
+    message.attributes.push(pair_info(peer));
+    socket.change(
+        &format!("make veth pair {stub}"),
+        RouteNetlinkMessage::NewLink(message),
+        Mode::Create,
+    )
+}
+
+/// Takes `name` out of its bridge.
+pub(crate) fn release(socket: &mut Socket, name: &str) -> Result<(), NetlinkError> {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::Controller(0));
+    change(socket, &format!("take {name} out of the bridge"), message)
+}
+
 /// Makes a pair for a wire: `here`, and `there` in the namespace `netns`.
 pub(crate) fn create_pair(
     socket: &mut Socket,
@@ -343,7 +411,7 @@ pub(crate) fn create_pair(
 }
 
 /// Makes a VXLAN device between two fixed addresses; `port` is that of UDP.
-pub(crate) fn create_vxlan(
+pub(crate) fn create_tunnel(
     socket: &mut Socket,
     name: &str,
     id: u32,

@@ -1,9 +1,12 @@
-//! The forwarding tables of bridges.
+//! The forwarding tables of bridges, and where neighbours are.
 
 use super::{Mode, NetlinkError, Socket};
 use mesh::Mac;
-use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use std::net::IpAddr;
 
 /// One static entry of a bridge's forwarding table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,4 +75,27 @@ pub(crate) fn add(socket: &mut Socket, port: u32, mac: Mac) -> Result<(), Netlin
 pub(crate) fn delete(socket: &mut Socket, port: u32, mac: Mac) -> Result<(), NetlinkError> {
     let request = RouteNetlinkMessage::DelNeighbour(entry(port, mac));
     super::or_missing(socket.change(&format!("remove forwarding entry {mac}"), request, Mode::Change))
+}
+
+/// Says that `address` has this MAC address on the interface with index `index`, so that nobody asks.
+pub(crate) fn add_static(
+    socket: &mut Socket,
+    index: u32,
+    address: IpAddr,
+    mac: Mac,
+) -> Result<(), NetlinkError> {
+    let mut message = NeighbourMessage::default();
+    let (family, destination) = match address {
+        IpAddr::V4(address) => (AddressFamily::Inet, NeighbourAddress::Inet(address)),
+        IpAddr::V6(address) => (AddressFamily::Inet6, NeighbourAddress::Inet6(address)),
+    };
+    message.header.family = family;
+    message.header.ifindex = index;
+    message.header.state = NeighbourState::Permanent;
+    message.attributes = vec![
+        NeighbourAttribute::Destination(destination),
+        NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()),
+    ];
+    let request = RouteNetlinkMessage::NewNeighbour(message);
+    socket.change(&format!("enter neighbour {address}"), request, Mode::Ensure)
 }

@@ -1,4 +1,4 @@
-//! Traffic control: where the port guard's programs hang. A filter made by netlink stays when its maker dies.
+//! Traffic control: where the programs of the guard and of the fast path hang. A filter made by netlink stays when its maker dies.
 
 use super::{Mode, NetlinkError, Socket};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -23,27 +23,62 @@ fn header(interface: u32, handle: TcHandle, parent: TcHandle) -> TcHeader {
     }
 }
 
-fn ingress() -> TcHandle {
-    TcHandle {
-        major: TcHandle::CLSACT.major,
-        minor: TcHandle::MIN_INGRESS,
+/// Where a program hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    minor: u16,
+    priority: u32,
+}
+
+/// Before what comes in by an interface.
+pub(crate) const INGRESS: Place = Place {
+    minor: TcHandle::MIN_INGRESS,
+    priority: PRIORITY,
+};
+/// Before what leaves by an interface.
+pub(crate) const EGRESS: Place = Place {
+    minor: TcHandle::MIN_EGRESS,
+    priority: PRIORITY,
+};
+/// Before what comes in and has passed the guard.
+pub(crate) const BEHIND_GUARD: Place = Place {
+    minor: TcHandle::MIN_INGRESS,
+    priority: PRIORITY + 1,
+};
+
+impl Place {
+    fn handle(self) -> TcHandle {
+        TcHandle {
+            major: TcHandle::CLSACT.major,
+            minor: self.minor,
+        }
     }
 }
 
-/// Hangs `program` before everything that comes in by `interface`, in place of what we hung there before; there
-/// is no moment without either.
+/// Hangs `program` before everything that comes in by `interface`; see [`attach_at`].
 pub(crate) fn attach(
     socket: &mut Socket,
     interface: u32,
     program: &impl AsFd,
     name: &str,
 ) -> Result<(), NetlinkError> {
-    let place = TcHandle {
+    attach_at(socket, interface, INGRESS, program, name)
+}
+
+/// Hangs `program` there, in place of what we hung there before; there is no moment without either.
+pub(crate) fn attach_at(
+    socket: &mut Socket,
+    interface: u32,
+    place: Place,
+    program: &impl AsFd,
+    name: &str,
+) -> Result<(), NetlinkError> {
+    let number = TcHandle {
         major: TcHandle::CLSACT.major,
         minor: 0,
     };
     let queue = TcMessage::from_parts(
-        header(interface, place, TcHandle::CLSACT),
+        header(interface, number, TcHandle::CLSACT),
         vec![TcAttribute::Kind("clsact".to_owned())],
     );
     let doing = format!("prepare interface {interface} for a filter");
@@ -53,8 +88,8 @@ pub(crate) fn attach(
         Mode::Create,
     ))?;
 
-    let mut head = header(interface, HANDLE.into(), ingress());
-    head.info = PRIORITY << 16 | u32::from(ALL_PROTOCOLS.to_be());
+    let mut head = header(interface, HANDLE.into(), place.handle());
+    head.info = place.priority << 16 | u32::from(ALL_PROTOCOLS.to_be());
     let fd = program.as_fd().as_raw_fd().cast_unsigned();
     let options = [
         TcFilterBpfOption::ProgFd(fd),
@@ -68,7 +103,7 @@ pub(crate) fn attach(
             TcAttribute::Options(options.map(TcOption::Bpf).to_vec()),
         ],
     );
-    let doing = format!("attach the guard to interface {interface}");
+    let doing = format!("attach {name} to interface {interface}");
     socket.change(
         &doing,
         RouteNetlinkMessage::NewTrafficFilter(filter),
@@ -76,12 +111,12 @@ pub(crate) fn attach(
     )
 }
 
-/// Takes our filter off `interface`.
-pub(crate) fn detach(socket: &mut Socket, interface: u32) -> Result<(), NetlinkError> {
-    let mut head = header(interface, HANDLE.into(), ingress());
-    head.info = PRIORITY << 16 | u32::from(ALL_PROTOCOLS.to_be());
+/// Takes our filter at a place off `interface`.
+pub(crate) fn detach(socket: &mut Socket, interface: u32, place: Place) -> Result<(), NetlinkError> {
+    let mut head = header(interface, HANDLE.into(), place.handle());
+    head.info = place.priority << 16 | u32::from(ALL_PROTOCOLS.to_be());
     let filter = TcMessage::from_parts(head, vec![TcAttribute::Kind("bpf".to_owned())]);
-    let doing = format!("take the guard off interface {interface}");
+    let doing = format!("take a program off interface {interface}");
     socket.change(
         &doing,
         RouteNetlinkMessage::DelTrafficFilter(filter),
@@ -89,9 +124,18 @@ pub(crate) fn detach(socket: &mut Socket, interface: u32) -> Result<(), NetlinkE
     )
 }
 
-/// The number of the program that hangs in our place on `interface`, if any.
+/// The number of the program that hangs in our place before what comes in by `interface`, if any.
 pub(crate) fn attached(socket: &mut Socket, interface: u32) -> Result<Option<u32>, NetlinkError> {
-    let request = TcMessage::from_parts(header(interface, TcHandle::UNSPEC, ingress()), Vec::new());
+    attached_at(socket, interface, INGRESS)
+}
+
+/// The number of the program that hangs in our place there, if any.
+pub(crate) fn attached_at(
+    socket: &mut Socket,
+    interface: u32,
+    place: Place,
+) -> Result<Option<u32>, NetlinkError> {
+    let request = TcMessage::from_parts(header(interface, TcHandle::UNSPEC, place.handle()), Vec::new());
     let doing = format!("list filters of interface {interface}");
     let answers = socket.dump(&doing, &RouteNetlinkMessage::GetTrafficFilter(request));
     let answers = match answers {
@@ -102,13 +146,13 @@ pub(crate) fn attached(socket: &mut Socket, interface: u32) -> Result<Option<u32
         other => other?,
     };
     Ok(answers.iter().find_map(|answer| match answer {
-        RouteNetlinkMessage::NewTrafficFilter(filter) if ours(filter) => program(filter),
+        RouteNetlinkMessage::NewTrafficFilter(filter) if is_at(filter, place) => program(filter),
         _ => None,
     }))
 }
 
-fn ours(filter: &TcMessage) -> bool {
-    filter.header.info >> 16 == PRIORITY && u32::from(filter.header.handle) == HANDLE
+fn is_at(filter: &TcMessage, place: Place) -> bool {
+    filter.header.info >> 16 == place.priority && u32::from(filter.header.handle) == HANDLE
 }
 
 fn program(filter: &TcMessage) -> Option<u32> {

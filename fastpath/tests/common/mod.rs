@@ -63,6 +63,7 @@ impl Host {
             bridge_mac: Some(BRIDGE_MAC),
             mtu: MTU,
             tap: names::tap(BRIDGE),
+            fast: None,
             attachments: Vec::new(),
         };
         let kernel = Linux::in_netns(netns.clone());

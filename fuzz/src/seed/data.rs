@@ -289,3 +289,19 @@ fn as_it_is() -> Vec<u8> {
     let header = sleeve::offload::Offload::default().header(0, false);
     [&[1][..], &header, &plain_frame(0, 1)].concat()
 }
+
+/// Probes of the fast path: a question, and its answer.
+pub(super) fn probes() -> Vec<Seed> {
+    let probe = |kind: u8| {
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb6];
+        frame.extend(*b"WPB1");
+        frame.extend([0, kind, 0x0a, 1, 0x0b, 2, 0, 1]);
+        frame.extend(7_u64.to_be_bytes());
+        frame.resize(64, 0);
+        frame
+    };
+    vec![
+        ("probe_answer", "question", probe(1)),
+        ("probe_answer", "answer", probe(2)),
+    ]
+}

@@ -59,7 +59,12 @@ impl PeerInfo {
     /// Reads the body of a record with this key and version; `None` unless it speaks of its own origin and
     /// epoch. What is only shown to people is cut to printable text, so that no terminal obeys it.
     pub(crate) fn read(body: &[u8], key: &Key, version: &Version) -> Option<Self> {
-        let (mut read, _) = postcard::take_from_bytes::<Self>(body).ok()?;
+        let read = postcard::take_from_bytes::<Self>(body).map(|(read, _)| read);
+        let mut read = match read {
+            Ok(read) => read,
+            // Written before there were labels: it ends where port and label, both zero, would follow.
+            Err(_) => postcard::from_bytes::<Self>(&[body, &[0, 0]].concat()).ok()?,
+        };
         read.addresses.truncate(MAX_ADDRESSES);
         read.admissions.truncate(MAX_ADMISSIONS);
         read.version = read

@@ -12,7 +12,7 @@ pub(crate) use signed::{Key, Record, RecordError, Version};
 
 pub use stamp::Stamp;
 
-use crate::{PeerId, PeerName, SecretId};
+use crate::{PeerId, PeerLabel, PeerName, SecretId};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -63,6 +63,10 @@ pub struct PeerInfo {
     pub version: String,
     /// Bits for features of later versions; unknown ones are ignored.
     pub capabilities: u32,
+    /// UDP port at which its kernel takes VXLAN (RFC 7348). Zero: it has no fast path.
+    pub vxlan_port: u16,
+    /// The label it claims for the fast path; who holds it, [`Output::PeerLabel`](crate::Output::PeerLabel) tells.
+    pub label: PeerLabel,
 }
 
 /// What a record is about. Kinds this version does not know are stored and forwarded all the same.
@@ -165,6 +169,17 @@ mod tests {
         assert!(usual.bytes().len() <= 200, "{}", usual.bytes().len());
         let elsewhere = record(1, (kind::LINK_STATE, 1), (1, 1), &body);
         assert_eq!(elsewhere.body(), None);
+    }
+
+    #[test]
+    fn records_of_before_there_were_labels_are_read_as_without() {
+        let bytes = postcard::to_stdvec(&info(1, 1)).unwrap();
+        for cut in [1, 2] {
+            let record = record(1, (kind::PEER_INFO, 0), (1, 1), &bytes[..bytes.len() - cut]);
+            assert_eq!(record.info(), Some(&info(1, 1)));
+        }
+        let record = record(1, (kind::PEER_INFO, 0), (1, 1), &bytes[..bytes.len() - 3]);
+        assert_eq!(record.info(), None);
     }
 
     #[test]

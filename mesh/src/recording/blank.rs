@@ -38,6 +38,7 @@ pub(super) fn input(input: &Input) -> (Input, Vec<[u8; 16]>) {
         | Input::Detach { .. }
         | Input::Name { .. }
         | Input::UseTree { .. }
+        | Input::FastPath { .. }
         | Input::SecretsChanged
         | Input::EpochPersisted(_)
         | Input::Shutdown
@@ -66,6 +67,7 @@ pub(super) fn mark(output: &Output) -> Mark {
             label,
             route,
         } => ("Detour", encoded(&(neighbor, label, route))),
+        Output::PeerLabel { peer, label } => ("PeerLabel", encoded(&(peer, label))),
         Output::Tree { vni, source, tree } => ("Tree", encoded(&(vni, source, tree))),
         Output::Label { label, neighbor } => ("Label", encoded(&(label, neighbor))),
         Output::Fdb(change) => ("Fdb", encoded(change)),

@@ -26,7 +26,7 @@ mod tests;
 pub use recorder::{Ended, Recorder};
 pub use replay::{Difference, Replay};
 
-use crate::{Admission, Config, Drops, Input, Instant, PeerId, PeerName, Signer};
+use crate::{Admission, Config, Drops, Input, Instant, PeerId, PeerLabel, PeerName, Signer};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -85,6 +85,8 @@ struct Settings {
     version: String,
     versions: (u16, u16),
     capabilities: u32,
+    vxlan_port: u16,
+    label: PeerLabel,
     keepalive: Duration,
     keepalive_misses: u32,
 }
@@ -141,6 +143,8 @@ impl Start {
             version,
             versions,
             capabilities,
+            vxlan_port,
+            label,
             keepalive,
             keepalive_misses,
         } = config.clone();
@@ -156,6 +160,8 @@ impl Start {
             version,
             versions,
             capabilities,
+            vxlan_port,
+            label,
             keepalive,
             keepalive_misses,
         };
@@ -184,6 +190,8 @@ impl Start {
             version: settings.version,
             versions: settings.versions,
             capabilities: settings.capabilities,
+            vxlan_port: settings.vxlan_port,
+            label: settings.label,
             keepalive: settings.keepalive,
             keepalive_misses: settings.keepalive_misses,
         }

@@ -98,6 +98,7 @@ fn inputs() -> Vec<Input> {
             mtu: 1500,
             rtt: Duration::from_millis(3),
         },
+        Input::FastPath { port: 6784 },
         Input::SecretsChanged,
         Input::EpochPersisted(2),
     ]

@@ -9,7 +9,7 @@ pub use signer::{FakeSigner, Secrets};
 
 use mesh::{
     Config, Direction, DropReason, Drops, Event, Fdb, Input, Instant, LinkId, LinkStatus, Mesh, Output,
-    PeerId, PeerInfo, Route, Tree, Vni,
+    PeerId, PeerInfo, PeerLabel, Route, Tree, Vni,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -32,10 +32,15 @@ pub struct Host {
     /// What is on disk.
     pub epoch: u64,
     pub stored_targets: Vec<String>,
+    pub label: PeerLabel,
+    /// Whether it has a fast path, and so a label.
+    pub is_fast: bool,
     /// What the core said.
     pub log: Vec<(u64, Event)>,
     pub delivered: Vec<(PeerId, Vec<u8>)>,
     pub peers: BTreeMap<PeerId, PeerInfo>,
+    /// Who has which label, this host included.
+    pub labels: BTreeMap<PeerId, PeerLabel>,
     pub routes: BTreeMap<PeerId, Route>,
     pub fdb: Vec<Fdb>,
     pub trees: BTreeMap<(Vni, PeerId), Tree>,
@@ -143,9 +148,12 @@ impl World {
             max_links: 32,
             epoch: 0,
             stored_targets: Vec::new(),
+            label: PeerLabel::NONE,
+            is_fast: false,
             log: Vec::new(),
             delivered: Vec::new(),
             peers: BTreeMap::new(),
+            labels: BTreeMap::new(),
             routes: BTreeMap::new(),
             fdb: Vec::new(),
             trees: BTreeMap::new(),
@@ -170,6 +178,7 @@ impl World {
         host.epoch += 1;
         host.run += 1;
         host.routes.clear();
+        host.labels.clear();
         host.peers.clear();
         let signer = Arc::new(FakeSigner {
             own: host.id,
@@ -182,6 +191,8 @@ impl World {
         config.max_links = host.max_links;
         config.targets = texts.into_iter().chain(host.stored_targets.clone()).collect();
         config.addresses = vec![host.address];
+        config.vxlan_port = if host.is_fast { 6784 } else { 0 };
+        config.label = host.label;
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&self.seed.to_le_bytes());
         host.mesh = Some(Mesh::new(config, seed, Instant(self.now)));
@@ -393,6 +404,13 @@ impl World {
                 self.later(n, Input::EpochPersisted(epoch));
             }
             Output::PersistTargets(targets) => self.hosts[n].stored_targets = targets,
+            Output::PeerLabel { peer, label } => {
+                let host = &mut self.hosts[n];
+                if peer == host.id && label.is_some() {
+                    host.label = label;
+                }
+                host.labels.insert(peer, label);
+            }
             Output::Log(event) => self.hosts[n].log.push((now, event)),
             Output::Deliver { from, payload } => self.hosts[n].delivered.push((from, payload)),
             Output::Peer(info) => {

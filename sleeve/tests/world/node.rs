@@ -156,6 +156,8 @@ impl Node {
             }],
             version: "0".into(),
             capabilities: 0,
+            vxlan_port: 0,
+            label: mesh::PeerLabel::NONE,
         }
     }
 }

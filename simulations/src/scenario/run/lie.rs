@@ -108,6 +108,8 @@ impl Stage {
                         admissions: minted.admissions(),
                         version: "minted".into(),
                         capabilities: 0,
+                        vxlan_port: 0,
+                        label: mesh::PeerLabel::NONE,
                     };
                     forged.info(&minted, &info, 1);
                     forged.links(&minted, peer, (2, 2), &[id]);

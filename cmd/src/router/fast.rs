@@ -1,0 +1,488 @@
+//! The kernel's fast path: news of the control plane to [`Overlay`], its decisions into the kernel's tables.
+//!
+//! It is there when the operator allows it (`--overlay`), frames may travel in clear to somebody (`--trusted-subnets`;
+//! this version has no ESP), and the kernel takes the programs. Otherwise [`FastPath::why`] says what is missing.
+
+use super::Router;
+use crate::cli::{Launch, OverlayChoice};
+use fastpath::Fast;
+use fastpath::kernel::Report;
+use fastpath::overlay::{CHANGE, Config, Direct, GRACE, Input, Output, Overlay};
+use fastpath::vxlan::{Answer, Hop, Local, MOST_MEMBERS, ProbeSocket, Switch, Tables};
+use mesh::{FdbChange, Instant, Mac, PeerId, PeerLabel, Vni};
+use rand_core::{OsRng, RngCore};
+use sleeve::PathState;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+
+/// How often direct paths are looked at, whatever sleeve says of them.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often the programs hear that this router lives.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How long packets for the label that this router had before are taken.
+const FORMER: Duration = Duration::from_secs(60);
+/// Answers to probes that may wait; more are as good as lost.
+const ANSWERS: usize = 4096;
+
+/// The fast path, or why there is none.
+pub(crate) struct FastPath {
+    laid: Result<Laid, String>,
+    answers: mpsc::Sender<Answer>,
+}
+
+/// A router's hold on the programs' tables.
+struct Laid {
+    tables: Tables,
+    overlay: Overlay,
+    fast: Fast,
+    fast_only: bool,
+    /// The hatch, once there is one.
+    probes: Option<Arc<ProbeSocket>>,
+    /// Why others can't be told of it, as it was last found.
+    trouble: Option<String>,
+    own: PeerLabel,
+    former: (PeerLabel, Instant),
+    macs: Macs,
+    groups: Groups,
+    next_look: Instant,
+    next_heartbeat: Instant,
+}
+
+/// Behind whom MAC addresses are, as far as the programs are to know.
+#[derive(Default)]
+struct Macs {
+    behind: BTreeMap<(Vni, Mac), PeerId>,
+    labels: BTreeMap<PeerId, PeerLabel>,
+    /// Of routers: theirs, so that a new label finds them.
+    of: BTreeMap<PeerId, BTreeSet<(Vni, Mac)>>,
+    told: BTreeMap<(Vni, Mac), PeerLabel>,
+    /// Left by an earlier run, and not heard of since; until when they stay.
+    left: BTreeSet<(Vni, Mac)>,
+    left_until: Option<Instant>,
+}
+
+/// Who gets copies of frames for groups.
+#[derive(Default)]
+struct Groups {
+    members: BTreeMap<Vni, Vec<PeerId>>,
+    told: BTreeMap<Vni, Vec<PeerLabel>>,
+    /// Left by an earlier run: they stay until the grace is over, or something else is to be told.
+    left: BTreeSet<Vni>,
+}
+
+/// Loads the programs if they are wanted. Takes some 50 ms; whoever starts the router waits, as what an earlier run
+/// left must be known before the control plane says anything.
+pub(crate) fn prepare(
+    options: &Launch,
+    mtu: u16,
+    now: Instant,
+) -> (FastPath, Option<Switch>, mpsc::Receiver<Answer>) {
+    let (answers, inbox) = mpsc::channel(ANSWERS);
+    let wanted = match options.overlay {
+        OverlayChoice::Sleeve => Err("sleeve was asked for with --overlay sleeve".to_owned()),
+        _ if options.trusted_subnets.is_empty() => Err(
+            "encryption is on, and this version has no ESP: the fast path needs both hosts in each other's \
+             --trusted-subnets"
+                .to_owned(),
+        ),
+        _ => Ok(Fast::of_bridge(&options.bridge, Vni::DEFAULT, options.vxlan_port)),
+    };
+    let loaded = wanted.and_then(|fast| {
+        Switch::load(&options.bridge)
+            .map(|(switch, tables)| (fast, switch, tables))
+            .map_err(|error| format!("this host's kernel has no fast path: {error}"))
+    });
+    let (laid, switch) = match loaded {
+        Ok((fast, switch, tables)) => {
+            let laid = Laid::new(fast, tables, options.overlay == OverlayChoice::Fast, mtu, now);
+            (Ok(laid), Some(switch))
+        }
+        Err(why) => {
+            if options.overlay == OverlayChoice::Fast {
+                warn!("no frame will pass, as --overlay fast allows nothing else: {why}");
+            }
+            (Err(why), None)
+        }
+    };
+    (FastPath { laid, answers }, switch, inbox)
+}
+
+impl Laid {
+    fn new(fast: Fast, tables: Tables, fast_only: bool, mtu: u16, now: Instant) -> Self {
+        let config = Config {
+            port: fast.port,
+            mtu,
+            first: OsRng.next_u64(),
+        };
+        let overlay = Overlay::new(config, now, tables.hops(), tables.senders());
+        let groups = Groups {
+            left: tables.groups(),
+            ..Groups::default()
+        };
+        let left: BTreeSet<_> = tables.macs().into_iter().collect();
+        let macs = Macs {
+            left_until: Some(now + GRACE).filter(|_| !left.is_empty() || !groups.left.is_empty()),
+            left,
+            ..Macs::default()
+        };
+        Self {
+            tables,
+            overlay,
+            fast,
+            fast_only,
+            probes: None,
+            trouble: None,
+            own: PeerLabel::NONE,
+            former: (PeerLabel::NONE, now),
+            macs,
+            groups,
+            next_look: now,
+            next_heartbeat: now,
+        }
+    }
+
+    fn set_local(&mut self, now: Instant) {
+        self.next_heartbeat = now + HEARTBEAT;
+        if !self.own.is_some() {
+            return;
+        }
+        let local = Local {
+            label: self.own,
+            former: self.former.0,
+            former_for: self.former.1.since(now),
+            fast_only: self.fast_only,
+        };
+        complain(self.tables.set_local(&local));
+    }
+
+    /// Writes what the programs shall know of a MAC address, if it is not what they know.
+    fn tell_mac(&mut self, key: (Vni, Mac)) {
+        let macs = &mut self.macs;
+        let peer = macs.behind.get(&key);
+        let label = peer.and_then(|peer| macs.labels.get(peer)).copied();
+        let wanted = label.filter(|label| label.is_some());
+        let was_left = macs.left.remove(&key);
+        let told = macs.told.get(&key).copied();
+        if told == wanted && !(was_left && wanted.is_none()) {
+            return;
+        }
+        match wanted {
+            Some(label) => {
+                macs.told.insert(key, label);
+                complain(self.tables.set_mac(key.0, key.1, label));
+            }
+            None => {
+                macs.told.remove(&key);
+                complain(self.tables.remove_mac(key.0, key.1));
+            }
+        }
+    }
+
+    fn set_behind(&mut self, key: (Vni, Mac), peer: Option<PeerId>) {
+        let old = match peer {
+            Some(peer) => {
+                self.macs.of.entry(peer).or_default().insert(key);
+                self.macs.behind.insert(key, peer)
+            }
+            None => self.macs.behind.remove(&key),
+        };
+        if let Some(old) = old.filter(|old| Some(*old) != peer)
+            && let Some(of) = self.macs.of.get_mut(&old)
+        {
+            of.remove(&key);
+            if of.is_empty() {
+                self.macs.of.remove(&old);
+            }
+        }
+        self.tell_mac(key);
+    }
+
+    /// The programs carry frames for a group while they reach every member.
+    fn tell_group(&mut self, vni: Vni) {
+        let members = self
+            .groups
+            .members
+            .get(&vni)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let is_carried =
+            members.len() <= MOST_MEMBERS && members.iter().all(|peer| self.overlay.is_fast(peer));
+        let label = |peer| self.macs.labels.get(peer).copied().unwrap_or_default();
+        let mut wanted: Vec<PeerLabel> = members.iter().filter(|_| is_carried).map(label).collect();
+        if !wanted.iter().all(|label| label.is_some()) {
+            wanted.clear();
+        }
+        let told = self.groups.told.get(&vni).map(Vec::as_slice).unwrap_or_default();
+        let is_left = self.groups.left.contains(&vni) && self.macs.left_until.is_some();
+        if wanted == told && !self.groups.left.contains(&vni) || wanted.is_empty() && is_left {
+            return;
+        }
+        self.groups.left.remove(&vni);
+        complain(self.tables.set_group(vni, &wanted));
+        self.groups.told.insert(vni, wanted);
+    }
+
+    /// A router's way or label is another than before.
+    fn tell_groups_of(&mut self, peer: &PeerId) {
+        let with = self
+            .groups
+            .members
+            .iter()
+            .filter(|(_, members)| members.contains(peer));
+        for vni in with.map(|(vni, _)| *vni).collect::<Vec<_>>() {
+            self.tell_group(vni);
+        }
+    }
+
+    fn expire_left(&mut self, now: Instant) {
+        if self.macs.left_until.is_some_and(|until| until <= now) {
+            self.macs.left_until = None;
+            for key in std::mem::take(&mut self.macs.left) {
+                if !self.macs.told.contains_key(&key) {
+                    complain(self.tables.remove_mac(key.0, key.1));
+                }
+            }
+            for vni in self.groups.left.clone() {
+                self.tell_group(vni);
+            }
+        }
+    }
+}
+
+/// A table that can't be written is one that is full; the frames in question go another way, or nowhere.
+fn complain(result: Result<(), fastpath::guard::GuardError>) {
+    if let Err(error) = result {
+        warn!("the fast path's tables: {error}");
+    }
+}
+
+impl FastPath {
+    /// What is to be laid, if anything.
+    pub(crate) fn wanted(&self) -> Option<Fast> {
+        self.laid.as_ref().ok().map(|laid| laid.fast.clone())
+    }
+
+    /// The UDP port to tell others of from the start: what was there in the last run will be there again.
+    pub(crate) fn port(&self) -> u16 {
+        self.laid.as_ref().map_or(0, |laid| laid.fast.port)
+    }
+
+    /// True if frames to a router take the fast path.
+    pub(crate) fn is_fast(&self, peer: &PeerId) -> bool {
+        self.laid.as_ref().is_ok_and(|laid| laid.overlay.is_fast(peer))
+    }
+
+    /// Why frames to a router take sleeve, or what else is to be said; nothing when all is well.
+    pub(crate) fn why(&self, peer: &PeerId) -> Option<String> {
+        let laid = match &self.laid {
+            Ok(laid) => laid,
+            Err(why) => return Some(why.clone()),
+        };
+        let trouble = || laid.trouble.clone();
+        trouble().or_else(|| laid.overlay.why(peer).map(|why| why.to_string()))
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let laid = self.laid.as_ref().ok()?;
+        let looks = [laid.next_look, laid.next_heartbeat];
+        looks
+            .into_iter()
+            .chain(laid.overlay.poll_timeout())
+            .chain(laid.macs.left_until)
+            .min()
+    }
+
+    /// The forwarding table changed.
+    pub(super) fn apply_fdb(&mut self, vni: Vni, change: &FdbChange) {
+        let Ok(laid) = &mut self.laid else { return };
+        match change {
+            FdbChange::Set { mac, peer, .. } => laid.set_behind((vni, *mac), Some(*peer)),
+            FdbChange::Remove { mac } => laid.set_behind((vni, *mac), None),
+            FdbChange::Members(members) => {
+                laid.groups.members.insert(vni, members.clone());
+                laid.tell_group(vni);
+            }
+        }
+    }
+}
+
+impl Router {
+    /// News for the fast path.
+    pub(super) fn feed_fast(&mut self, input: Input) {
+        let now = self.shore.clock.now();
+        let Ok(laid) = &mut self.fast.laid else { return };
+        laid.overlay.handle_input(now, input);
+        for output in laid.overlay.take_outputs() {
+            self.fast_output(&output);
+        }
+    }
+
+    fn fast_output(&mut self, output: &Output) {
+        let Ok(laid) = &mut self.fast.laid else { return };
+        match *output {
+            Output::Hop { label, hop } => {
+                let within = if hop.is_some_and(|hop: Hop| hop.carries) {
+                    CHANGE
+                } else {
+                    Duration::ZERO
+                };
+                complain(laid.tables.set_hop(label, hop, within));
+            }
+            Output::Sender { address, label } => complain(laid.tables.set_sender(address, label)),
+            Output::Probe { to, number, size, by } => {
+                let Some(probes) = &laid.probes else { return };
+                if let Err(error) = probes.ask((to, laid.own), by, number, size) {
+                    // The hatch is gone or down: the next look of the thread that keeps it mends that.
+                    debug!("a probe was not sent: {error}");
+                    laid.probes = None;
+                }
+            }
+            Output::Moved { peer, fast } => {
+                laid.tell_groups_of(&peer);
+                let name = self.name(&peer);
+                if fast {
+                    info!(peer = name, "frames take the fast path");
+                } else {
+                    let why = self.fast.why(&peer).unwrap_or_default();
+                    info!(peer = name, "frames take sleeve: {why}");
+                }
+            }
+        }
+    }
+
+    /// A probe came back.
+    pub(super) fn probe_answered(&mut self, answer: Answer) {
+        let Answer { from, number } = answer;
+        self.feed_fast(Input::Answer { from, number });
+    }
+
+    /// Time has come.
+    pub(super) fn fast_timers(&mut self) {
+        let now = self.shore.clock.now();
+        if self.fast.next_timeout().is_none_or(|at| at > now) {
+            return;
+        }
+        let Ok(laid) = &mut self.fast.laid else { return };
+        laid.expire_left(now);
+        if laid.next_heartbeat <= now {
+            laid.set_local(now);
+        }
+        if laid.next_look <= now {
+            laid.next_look = now + LOOK;
+            let paths = self.sleeve.paths(now);
+            for path in paths {
+                self.direct_path(path.peer, Some(&path));
+            }
+        }
+        self.feed_fast(Input::Tick);
+    }
+
+    /// Sleeve's direct path to a router may have changed.
+    pub(super) fn path_changed(&mut self, peer: PeerId) {
+        if self.fast.laid.is_ok() {
+            let path = self.sleeve.path(self.shore.clock.now(), &peer);
+            self.direct_path(peer, path.as_ref());
+        }
+    }
+
+    fn direct_path(&mut self, peer: PeerId, path: Option<&sleeve::PathView>) {
+        let path = path.filter(|path| path.state != PathState::Probing);
+        let path = path.and_then(|path| {
+            Some(Direct {
+                address: path.address?.ip().to_canonical(),
+                encrypted: path.encrypted,
+            })
+        });
+        self.feed_fast(Input::Direct { peer, path });
+    }
+
+    /// A router's label on the fast path; this router's own is kept over restarts.
+    pub(super) fn peer_label(&mut self, peer: PeerId, label: PeerLabel) {
+        let now = self.shore.clock.now();
+        if peer == self.settings.id {
+            if label.is_some() && self.memory.label != label.0 {
+                self.memory.label = label.0;
+                self.persist_memory();
+            }
+            let Ok(laid) = &mut self.fast.laid else { return };
+            if laid.own.is_some() && laid.own != label {
+                laid.former = (laid.own, now + FORMER);
+            }
+            laid.own = label;
+            laid.set_local(now);
+            return;
+        }
+        if let Ok(laid) = &mut self.fast.laid {
+            laid.macs.labels.insert(peer, label);
+            for key in laid.macs.of.get(&peer).cloned().unwrap_or_default() {
+                laid.tell_mac(key);
+            }
+        }
+        self.feed_fast(Input::Label { peer, label });
+        if let Ok(laid) = &mut self.fast.laid {
+            laid.tell_groups_of(&peer);
+        }
+    }
+
+    /// A router is no longer known.
+    pub(super) fn fast_forget(&mut self, peer: PeerId) {
+        if let Ok(laid) = &mut self.fast.laid {
+            laid.macs.labels.remove(&peer);
+        }
+        self.feed_fast(Input::PeerGone(peer));
+    }
+
+    /// A router's record.
+    pub(super) fn fast_peer(&mut self, info: &mesh::PeerInfo) {
+        if self.fast.laid.is_ok() {
+            let addresses = info.addresses.iter().map(|address| address.ip().to_canonical());
+            self.feed_fast(Input::Peer {
+                peer: info.peer,
+                port: info.vxlan_port,
+                addresses: addresses.collect::<Vec<IpAddr>>(),
+            });
+        }
+    }
+
+    /// The kernel was worked on: is the fast path there? Others hear of it, or that it is not.
+    pub(super) fn look_at_fast(&mut self, report: &Report) {
+        let Ok(laid) = &mut self.fast.laid else { return };
+        let devices = [&laid.fast.vxlan, &laid.fast.stub, &laid.fast.hatch];
+        let failed = report
+            .failed
+            .iter()
+            .find(|(op, _)| devices.iter().any(|device| *device == op.subject()));
+        let mut trouble = failed.map(|(_, error)| format!("this host's kernel has no fast path: {error}"));
+        if trouble.is_none() && laid.probes.is_none() {
+            match ProbeSocket::open(&laid.fast.hatch) {
+                Ok(probes) => {
+                    let probes = Arc::new(probes);
+                    laid.probes = Some(probes.clone());
+                    let answers = self.fast.answers.clone();
+                    tokio::spawn(async move {
+                        // Ends with the hatch, or with the router.
+                        while let Ok(answer) = probes.answer().await {
+                            if let Err(mpsc::error::TrySendError::Closed(_)) = answers.try_send(answer) {
+                                return;
+                            }
+                        }
+                    });
+                }
+                Err(error) => trouble = Some(format!("this host has no fast path: {error}")),
+            }
+        }
+        let is_news = trouble.is_some() != laid.trouble.is_some();
+        laid.trouble = trouble;
+        if is_news {
+            let port = if laid.trouble.is_none() { laid.fast.port } else { 0 };
+            if let Some(why) = &laid.trouble {
+                warn!("{why}");
+            }
+            self.feed(mesh::Input::FastPath { port });
+        }
+    }
+}

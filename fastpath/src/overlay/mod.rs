@@ -1,0 +1,395 @@
+//! Which overlay the frames to each router take: sans-IO, one [`Overlay`] per router.
+//!
+//! A way to another router is the address of the next router on its route, and how many hops it has. It may be used
+//! once probes as large as frames come back by it, reflected by the destination's kernel: the kernels between forward
+//! probes as they forward frames, so an answer proves every hop, both ways. `proof` keeps count.
+//!
+//! 1. News of routes, labels and direct paths come in as [`Input`]s.
+//! 2. `resolve` finds each router's way, or in words [`Why`] there is none. Another way is a new one to prove.
+//! 3. `tell` writes what changed into the kernel's tables ([`Output::Hop`]), one entry per router.
+//!
+//! Another way than the one in use is proven beside it, and takes its place in one write (`way`). Frames leave the
+//! fast path at once when three probes in a row are lost, or when the first hop is lost. They return when three came back; when the way has several hops, not before it was the same for two
+//! seconds, so that relays know it too; and later each time if that goes on. A way that the control plane lost keeps
+//! carrying while probes come back, for [`GRACE`]: a router that is restarted looks like that.
+
+mod proof;
+#[cfg(test)]
+mod tests;
+mod way;
+mod why;
+
+pub use why::Why;
+
+use crate::vxlan::Hop;
+use mesh::{Instant, PeerId, PeerLabel};
+use proof::Proof;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Most hops of a way: what the TTL can say.
+pub const MAX_HOPS: usize = 8;
+/// How long a way is kept that probes prove and the control plane lost, and what an earlier run left.
+pub const GRACE: Duration = Duration::from_secs(60);
+/// How long a way over relays must have been the same before it is used.
+pub const STABLE: Duration = Duration::from_secs(2);
+/// When frames change to the fast path, if there is no gap before.
+pub const CHANGE: Duration = Duration::from_millis(100);
+
+/// What does not change.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// UDP port of VXLAN, the same on all hosts.
+    pub port: u16,
+    /// Bytes of the largest packet that containers send.
+    pub mtu: u16,
+    /// Number of the first probe; random, so that answers to an earlier run's are not taken.
+    pub first: u64,
+}
+
+/// The direct data path to a router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Direct {
+    /// Where.
+    pub address: IpAddr,
+    /// Frames to it are to be encrypted: one of the two does not trust the other's address.
+    pub encrypted: bool,
+}
+
+/// News.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// What a router's record says.
+    Peer {
+        /// Who.
+        peer: PeerId,
+        /// Its UDP port for VXLAN; 0: it has no fast path.
+        port: u16,
+        /// Its addresses.
+        addresses: Vec<IpAddr>,
+    },
+    /// A router's label.
+    Label {
+        /// Who.
+        peer: PeerId,
+        /// Its label, or none.
+        label: PeerLabel,
+    },
+    /// Nothing is known of it any more.
+    PeerGone(PeerId),
+    /// The direct path to a router, if there is one.
+    Direct {
+        /// Who.
+        peer: PeerId,
+        /// The path.
+        path: Option<Direct>,
+    },
+    /// The route to a router, if there is one.
+    Route {
+        /// Who.
+        peer: PeerId,
+        /// The hops, the router itself last.
+        path: Option<Vec<PeerId>>,
+    },
+    /// A probe came back.
+    Answer {
+        /// From whom.
+        from: PeerLabel,
+        /// Its number.
+        number: u64,
+    },
+    /// Nothing happened but time.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Tell the kernel how the router with this label is reached.
+    Hop {
+        /// The label.
+        label: PeerLabel,
+        /// The way; none: not at all.
+        hop: Option<Hop>,
+    },
+    /// Tell the kernel from whom packets from this address are.
+    Sender {
+        /// The address.
+        address: IpAddr,
+        /// The neighbour; none: of nobody.
+        label: Option<PeerLabel>,
+    },
+    /// Send a probe.
+    Probe {
+        /// To whom.
+        to: PeerLabel,
+        /// Its number.
+        number: u64,
+        /// Bytes of the packet.
+        size: u16,
+        /// The address and the distance of a way that the kernel does not know yet; none: by the one it knows.
+        by: Option<(IpAddr, u8)>,
+    },
+    /// Frames to a router take the other overlay from now on.
+    Moved {
+        /// To whom.
+        peer: PeerId,
+        /// They take the fast path.
+        fast: bool,
+    },
+}
+
+/// A way to a router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Way {
+    via: PeerId,
+    address: IpAddr,
+    distance: u8,
+}
+
+/// A way that is being proven while another is in use.
+#[derive(Debug)]
+struct Next {
+    way: Way,
+    settles: Instant,
+    proof: Proof,
+}
+
+/// What is known of a router, and how it is reached.
+#[derive(Debug)]
+struct Pair {
+    label: PeerLabel,
+    port: u16,
+    addresses: Vec<IpAddr>,
+    direct: Option<Direct>,
+    route: Option<Vec<PeerId>>,
+    way: Result<Way, Why>,
+    /// When the way will have been the same for long enough, if relays must know it too.
+    settles: Instant,
+    /// Since when it is kept although the control plane lost it.
+    stale: Option<Instant>,
+    /// Until when, at most.
+    until: Option<Instant>,
+    proof: Proof,
+    /// The way that is to take its place, once it is proven.
+    next: Option<Next>,
+    /// What the kernel was told, and under which label.
+    told: Option<(PeerLabel, Hop)>,
+    /// Its place in the queue.
+    due: Option<Instant>,
+}
+
+impl Pair {
+    fn new(now: Instant) -> Self {
+        Self {
+            label: PeerLabel::NONE,
+            port: 0,
+            addresses: Vec::new(),
+            direct: None,
+            route: None,
+            way: Err(Why::NoFastPath),
+            settles: now,
+            stale: None,
+            until: None,
+            proof: Proof::new(now),
+            next: None,
+            told: None,
+            due: None,
+        }
+    }
+
+    fn carries(&self) -> bool {
+        self.told.is_some_and(|(_, hop)| hop.carries)
+    }
+}
+
+/// Decides for one router.
+#[derive(Debug)]
+pub struct Overlay {
+    config: Config,
+    pairs: BTreeMap<PeerId, Pair>,
+    /// Who has which label.
+    labels: BTreeMap<PeerLabel, PeerId>,
+    /// Who is reached by way of whom.
+    behind: BTreeMap<PeerId, BTreeSet<PeerId>>,
+    /// When to look at whom.
+    queue: BTreeSet<(Instant, PeerId)>,
+    /// Neighbours' addresses that are in the kernel, and since when without reason.
+    senders: BTreeMap<IpAddr, (PeerLabel, Option<Instant>)>,
+    /// Ways that an earlier run left and nobody claimed yet, and until when.
+    adopted: BTreeMap<PeerLabel, Hop>,
+    adopted_until: Option<Instant>,
+    number: u64,
+    out: Vec<Output>,
+}
+
+impl Overlay {
+    /// Starts with what an earlier run left in the kernel, if it did.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        now: Instant,
+        hops: BTreeMap<PeerLabel, Hop>,
+        senders: BTreeMap<IpAddr, PeerLabel>,
+    ) -> Self {
+        let number = config.first;
+        let adopted_until = Some(now + GRACE).filter(|_| !hops.is_empty());
+        Self {
+            config,
+            pairs: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            behind: BTreeMap::new(),
+            queue: BTreeSet::new(),
+            senders: senders
+                .into_iter()
+                .map(|(address, label)| (address, (label, Some(now))))
+                .collect(),
+            adopted: hops,
+            adopted_until,
+            number,
+            out: Vec::new(),
+        }
+    }
+
+    /// Takes in news. Drain [`take_outputs`](Self::take_outputs) afterwards.
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Peer {
+                peer,
+                port,
+                addresses,
+            } => {
+                let pair = self.pair(now, peer);
+                (pair.port, pair.addresses) = (port, addresses);
+                self.renew_around(now, peer);
+            }
+            Input::Label { peer, label } => self.set_label(now, peer, label),
+            Input::PeerGone(peer) => self.forget(now, peer),
+            Input::Direct { peer, path } => {
+                let pair = self.pair(now, peer);
+                if pair.direct != path {
+                    pair.direct = path;
+                    self.renew_around(now, peer);
+                }
+            }
+            Input::Route { peer, path } => {
+                self.pair(now, peer).route = path;
+                self.renew(now, peer);
+            }
+            Input::Answer { from, number } => {
+                if let Some(peer) = self.labels.get(&from).copied()
+                    && let Some(pair) = self.pairs.get_mut(&peer)
+                {
+                    let before = pair.proof.is_proven();
+                    let next = pair.next.as_mut();
+                    if pair.proof.answered(now, number)
+                        || next.is_some_and(|next| next.proof.answered(now, number))
+                    {
+                        self.proof_changed(now, peer, before);
+                    }
+                }
+            }
+            Input::Tick => self.tick(now),
+        }
+    }
+
+    /// What is to be done.
+    pub fn take_outputs(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// When to hand in the next [`Tick`](Input::Tick).
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let pair = self.queue.first().map(|(at, _)| *at);
+        let sender = self.senders.values().filter_map(|(_, stale)| *stale).min();
+        [pair, sender.map(|since| since + GRACE), self.adopted_until]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// True if frames to this router take the fast path.
+    #[must_use]
+    pub fn is_fast(&self, peer: &PeerId) -> bool {
+        self.pairs.get(peer).is_some_and(Pair::carries)
+    }
+
+    /// Why frames to this router don't take the fast path; `None`: they do.
+    #[must_use]
+    pub fn why(&self, peer: &PeerId) -> Option<Why> {
+        let Some(pair) = self.pairs.get(peer) else {
+            return Some(Why::NoFastPath);
+        };
+        if pair.carries() {
+            return pair.stale.map(|_| Why::Stale);
+        }
+        let way = match &pair.way {
+            Ok(way) => way,
+            Err(why) => return Some(why.clone()),
+        };
+        if !pair.proof.is_proven() {
+            let known = way.distance > 1 || pair.addresses.contains(&way.address);
+            return Some(match pair.proof.state() {
+                proof::State::Asking => Why::Proving,
+                _ if way.distance > 1 && !self.is_proven(&way.via) => Why::FirstHop,
+                proof::State::Narrow => Why::Narrow {
+                    address: way.address,
+                    mtu: self.config.mtu,
+                },
+                proof::State::Silent if way.distance > 1 => Why::SomeHop {
+                    distance: way.distance,
+                },
+                proof::State::Silent if !known => Why::Translated { address: way.address },
+                proof::State::Silent => Why::Silent {
+                    address: way.address,
+                    port: self.config.port,
+                },
+            });
+        }
+        if way.distance > 1 && !self.is_proven(&way.via) {
+            return Some(Why::FirstHop);
+        }
+        Some(if pair.proof.held_until().is_some() {
+            Why::Flapping
+        } else {
+            Why::Settling
+        })
+    }
+
+    fn pair(&mut self, now: Instant, peer: PeerId) -> &mut Pair {
+        self.pairs.entry(peer).or_insert_with(|| Pair::new(now))
+    }
+
+    fn is_proven(&self, peer: &PeerId) -> bool {
+        self.pairs.get(peer).is_some_and(|pair| pair.proof.is_proven())
+    }
+
+    /// True if an earlier run proved the first hop to it, and this one has not looked yet.
+    fn was_proven(&self, peer: &PeerId) -> bool {
+        let left = self
+            .pairs
+            .get(peer)
+            .and_then(|pair| self.adopted.get(&pair.label));
+        left.is_some_and(|left| left.relays && left.distance == 1)
+    }
+
+    fn set_label(&mut self, now: Instant, peer: PeerId, label: PeerLabel) {
+        let pair = self.pair(now, peer);
+        let old = std::mem::replace(&mut pair.label, label);
+        if old == label {
+            return;
+        }
+        pair.proof = Proof::new(now);
+        pair.next = None;
+        self.drop_senders(old);
+        if self.labels.get(&old) == Some(&peer) {
+            self.labels.remove(&old);
+        }
+        if label.is_some() {
+            self.labels.insert(label, peer);
+        }
+        self.renew_around(now, peer);
+    }
+}

@@ -1,0 +1,534 @@
+//! One router's decisions against a network that the test makes up.
+
+use super::*;
+use proptest::prelude::*;
+
+const MTU: u16 = 1390;
+const PORT: u16 = 6784;
+
+fn id(n: u8) -> PeerId {
+    PeerId([n; 32])
+}
+
+fn label(n: u8) -> PeerLabel {
+    PeerLabel(100 + u16::from(n))
+}
+
+fn address(n: u8) -> IpAddr {
+    IpAddr::from([10, 0, 0, n])
+}
+
+fn config() -> Config {
+    Config {
+        port: PORT,
+        mtu: MTU,
+        first: 77,
+    }
+}
+
+/// A router, its kernel, and the network: who answers probes, up to which size.
+struct World {
+    now: Instant,
+    overlay: Overlay,
+    answers: BTreeMap<PeerLabel, u16>,
+    /// Where ways that are not in use yet lead nowhere.
+    deaf: BTreeSet<IpAddr>,
+    on_the_way: BTreeMap<(Instant, u64), PeerLabel>,
+    hops: BTreeMap<PeerLabel, Hop>,
+    senders: BTreeMap<IpAddr, PeerLabel>,
+    writes: usize,
+    probes: usize,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::after(BTreeMap::new(), BTreeMap::new())
+    }
+
+    /// After an earlier run that left these.
+    fn after(hops: BTreeMap<PeerLabel, Hop>, senders: BTreeMap<IpAddr, PeerLabel>) -> Self {
+        // A router's clock starts with it.
+        let now = Instant(0);
+        Self {
+            now,
+            overlay: Overlay::new(config(), now, hops.clone(), senders.clone()),
+            answers: BTreeMap::new(),
+            deaf: BTreeSet::new(),
+            on_the_way: BTreeMap::new(),
+            hops,
+            senders,
+            writes: 0,
+            probes: 0,
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        self.overlay.handle_input(self.now, input);
+        for output in self.overlay.take_outputs() {
+            match output {
+                Output::Hop { label, hop } => {
+                    self.writes += 1;
+                    let old = match hop {
+                        Some(hop) => self.hops.insert(label, hop),
+                        None => self.hops.remove(&label),
+                    };
+                    assert_ne!(old, hop, "written although nothing changed");
+                }
+                Output::Sender { address, label } => {
+                    let old = match label {
+                        Some(label) => self.senders.insert(address, label),
+                        None => self.senders.remove(&address),
+                    };
+                    assert_ne!(old, label, "written although nothing changed");
+                }
+                Output::Probe { to, number, size, by } => {
+                    self.probes += 1;
+                    let blocked = by.is_some_and(|(address, _)| self.deaf.contains(&address));
+                    if !blocked && self.answers.get(&to).is_some_and(|most| size <= *most) {
+                        self.on_the_way
+                            .insert((self.now + Duration::from_millis(2), number), to);
+                    }
+                }
+                Output::Moved { .. } => {}
+            }
+        }
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            let answer = self.on_the_way.keys().next().copied();
+            let timer = self.overlay.poll_timeout();
+            let Some(at) = [answer.map(|(at, _)| at), timer]
+                .into_iter()
+                .flatten()
+                .min()
+                .filter(|at| *at <= end)
+            else {
+                break;
+            };
+            assert!(
+                at >= self.now || timer != Some(at) || at == self.now,
+                "a timer in the past"
+            );
+            self.now = self.now.max(at);
+            match answer.filter(|(due, _)| *due == at) {
+                Some((due, number)) => {
+                    let from = self.on_the_way.remove(&(due, number)).unwrap();
+                    self.input(Input::Answer { from, number });
+                }
+                None => self.input(Input::Tick),
+            }
+        }
+        self.now = end;
+    }
+
+    fn until(&mut self, most: Duration, done: impl Fn(&Self) -> bool) -> Duration {
+        let start = self.now;
+        while !done(self) && self.now.since(start) < most {
+            self.run(Duration::from_millis(10));
+        }
+        assert!(done(self), "not within {most:?}");
+        self.now.since(start)
+    }
+
+    fn meet(&mut self, n: u8) {
+        self.input(Input::Peer {
+            peer: id(n),
+            port: PORT,
+            addresses: vec![address(n)],
+        });
+        self.input(Input::Label {
+            peer: id(n),
+            label: label(n),
+        });
+        self.answers.insert(label(n), 9000);
+    }
+
+    fn direct(&mut self, n: u8, encrypted: Option<bool>) {
+        let path = encrypted.map(|encrypted| Direct {
+            address: address(n),
+            encrypted,
+        });
+        self.input(Input::Direct { peer: id(n), path });
+    }
+
+    fn route(&mut self, n: u8, path: Option<&[u8]>) {
+        let path = path.map(|path| path.iter().copied().map(id).collect());
+        self.input(Input::Route { peer: id(n), path });
+    }
+
+    /// A neighbour 1, and a router 2 behind it.
+    fn line() -> Self {
+        let mut world = Self::new();
+        world.meet(1);
+        world.meet(2);
+        world.direct(1, Some(false));
+        world.route(1, Some(&[1]));
+        world.route(2, Some(&[1, 2]));
+        world
+    }
+
+    fn is_fast(&self, n: u8) -> bool {
+        let hop = self.hops.get(&label(n));
+        let is_fast = hop.is_some_and(|hop| hop.carries);
+        assert_eq!(is_fast, self.overlay.is_fast(&id(n)));
+        is_fast
+    }
+
+    fn why(&self, n: u8) -> Option<Why> {
+        self.overlay.why(&id(n))
+    }
+}
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+#[test]
+fn a_first_hop_is_proven_in_half_a_second_and_a_way_over_it_used_in_three() {
+    let mut world = World::line();
+    assert_eq!(world.why(1), Some(Why::Proving));
+    world.until(ms(500), |world| world.is_fast(1));
+    assert!(!world.is_fast(2));
+    let took = world.until(secs(3), |world| world.is_fast(2));
+    assert!(took > secs(1), "{took:?}");
+    assert_eq!(world.why(2), None);
+    assert_eq!(world.hops[&label(2)].distance, 2);
+    assert_eq!(world.senders, BTreeMap::from([(address(1), label(1))]));
+    let before = (world.writes, world.probes);
+    world.run(secs(60));
+    assert_eq!(world.writes, before.0, "at rest nothing is written");
+    assert!(world.probes - before.1 <= 2 * 2 * 60 + 4);
+}
+
+#[test]
+fn a_blocked_port_is_left_within_three_seconds_and_used_again_within_five() {
+    for n in [1, 2] {
+        let mut world = World::line();
+        world.run(secs(10));
+        assert!(world.is_fast(1) && world.is_fast(2));
+        world.answers.clear();
+        world.until(secs(3), |world| !world.is_fast(n));
+        world.run(secs(20));
+        let why = world.why(n).unwrap();
+        let first = Why::Silent {
+            address: address(1),
+            port: PORT,
+        };
+        assert_eq!(why, if n == 1 { first } else { Why::FirstHop });
+        world.answers.extend([(label(1), 9000), (label(2), 9000)]);
+        world.until(secs(5), |world| world.is_fast(n));
+    }
+}
+
+#[test]
+fn a_way_whose_middle_fails_is_left_although_the_first_hop_is_fast() {
+    let mut world = World::line();
+    world.run(secs(10));
+    world.answers.remove(&label(2));
+    world.until(secs(3), |world| !world.is_fast(2));
+    world.run(secs(1));
+    assert!(world.is_fast(1));
+    assert_eq!(world.why(2), Some(Why::SomeHop { distance: 2 }));
+}
+
+#[test]
+fn words_say_why_not() {
+    let mut world = World::line();
+    world.answers.insert(label(1), 1000);
+    world.run(secs(10));
+    let (address, mtu) = (address(1), MTU);
+    assert_eq!(world.why(1), Some(Why::Narrow { address, mtu }));
+    world.answers.clear();
+    world.input(Input::Peer {
+        peer: id(1),
+        port: PORT,
+        addresses: Vec::new(),
+    });
+    world.run(secs(10));
+    assert_eq!(world.why(1), Some(Why::Translated { address }));
+    world.input(Input::Peer {
+        peer: id(1),
+        port: 4789,
+        addresses: Vec::new(),
+    });
+    assert_eq!(world.why(1), Some(Why::OtherPort { port: 4789 }));
+    assert_eq!(world.why(2), Some(Why::FirstHop));
+    assert_eq!(world.why(9), Some(Why::NoFastPath));
+}
+
+#[test]
+fn encryption_ends_the_fast_path_at_once() {
+    let mut world = World::line();
+    world.run(secs(10));
+    world.direct(1, Some(true));
+    assert!(world.hops.is_empty() && world.senders.is_empty());
+    assert_eq!(world.why(1), Some(Why::Encrypted));
+    assert_eq!(world.why(2), Some(Why::Encrypted));
+}
+
+#[test]
+fn what_the_control_plane_lost_carries_on_while_probes_come_back() {
+    let mut world = World::line();
+    world.run(secs(10));
+    let before = world.writes;
+    world.direct(1, None);
+    world.route(1, None);
+    world.route(2, None);
+    world.run(secs(5));
+    assert!(world.is_fast(1) && world.is_fast(2));
+    assert_eq!(world.why(2), Some(Why::Stale));
+    world.direct(1, Some(false));
+    world.route(1, Some(&[1]));
+    world.route(2, Some(&[1, 2]));
+    world.run(secs(70));
+    assert!(world.is_fast(2));
+    assert_eq!((world.why(2), world.writes), (None, before));
+    world.direct(1, None);
+    world.route(1, None);
+    world.route(2, None);
+    world.run(secs(59));
+    assert!(world.is_fast(2));
+    world.run(secs(2));
+    assert!(world.hops.is_empty() && world.senders.is_empty());
+}
+
+/// Router 2 is behind 1; 3 is another neighbour.
+fn fork() -> World {
+    let mut world = World::line();
+    world.meet(3);
+    world.direct(3, Some(false));
+    world.route(3, Some(&[3]));
+    world.run(secs(10));
+    world
+}
+
+#[test]
+fn another_path_is_proven_beside_the_old_one_and_takes_its_place_in_one_write() {
+    let mut world = fork();
+    let before = world.writes;
+    world.route(2, Some(&[3, 2]));
+    world.run(ms(1500));
+    assert_eq!(
+        (world.hops[&label(2)].address, world.is_fast(2)),
+        (address(1), true)
+    );
+    world.run(secs(1));
+    assert_eq!(
+        (world.hops[&label(2)].address, world.is_fast(2)),
+        (address(3), true)
+    );
+    assert_eq!(world.writes - before, 1);
+    // One that can't be proven takes over when the old one fails, and frames take sleeve.
+    world.deaf.insert(address(1));
+    world.route(2, Some(&[1, 2]));
+    world.run(secs(10));
+    assert_eq!(
+        (world.hops[&label(2)].address, world.is_fast(2)),
+        (address(3), true)
+    );
+    world.answers.remove(&label(2));
+    world.until(secs(3), |world| !world.is_fast(2));
+    assert_eq!(world.hops[&label(2)].address, address(1));
+}
+
+#[test]
+fn a_neighbour_that_restarts_is_not_left_for_a_detour() {
+    let mut world = fork();
+    world.direct(1, None);
+    world.route(1, Some(&[3, 1]));
+    world.run(secs(1));
+    assert_eq!((world.hops[&label(1)].distance, world.is_fast(1)), (1, true));
+    world.direct(1, Some(false));
+    world.route(1, Some(&[1]));
+    world.run(secs(5));
+    assert_eq!((world.is_fast(1), world.why(1)), (true, None));
+    world.direct(1, None);
+    world.route(1, Some(&[3, 1]));
+    world.run(secs(4));
+    assert_eq!((world.hops[&label(1)].distance, world.is_fast(1)), (2, true));
+}
+
+#[test]
+fn a_neighbour_that_moves_is_followed_without_a_gap() {
+    let mut world = World::line();
+    world.run(secs(10));
+    let moved = |world: &mut World, address, encrypted| {
+        let path = Some(Direct { address, encrypted });
+        world.input(Input::Direct { peer: id(1), path });
+    };
+    moved(&mut world, address(11), false);
+    for _ in 0..40 {
+        world.run(ms(100));
+        assert!(world.is_fast(1) && world.is_fast(2));
+    }
+    assert!(world.hops.values().all(|hop| hop.address == address(11)));
+    assert_eq!(world.senders.len(), 2, "what is on the way still counts");
+    world.run(secs(60));
+    assert_eq!(world.senders.keys().collect::<Vec<_>>(), [&address(11)]);
+    moved(&mut world, address(12), true);
+    assert!(world.hops.is_empty() && world.senders.is_empty());
+}
+
+#[test]
+fn what_an_earlier_run_left_carries_on_without_a_write() {
+    let mut first = World::line();
+    first.run(secs(10));
+    // The order in which a new run learns things is not that in which the first did.
+    for order in 0..6 {
+        let mut world = World::after(first.hops.clone(), first.senders.clone());
+        world.run(secs(3));
+        world.meet(if order % 2 == 0 { 1 } else { 2 });
+        world.meet(if order % 2 == 0 { 2 } else { 1 });
+        world.run(ms(300));
+        let steps: [fn(&mut World); 3] = [
+            |world| world.direct(1, Some(false)),
+            |world| world.route(1, Some(&[1])),
+            |world| world.route(2, Some(&[1, 2])),
+        ];
+        for step in 0..3 {
+            steps[(step + order / 2) % 3](&mut world);
+            world.run(ms(100));
+            assert!(world.hops.values().all(|hop| hop.carries), "{order} {step}");
+        }
+        world.run(secs(120));
+        assert!(world.is_fast(1) && world.is_fast(2));
+        assert_eq!((world.writes, &world.senders), (0, &first.senders));
+    }
+    // Nobody claims it.
+    let mut world = World::after(first.hops.clone(), first.senders.clone());
+    world.run(secs(61));
+    assert!(world.hops.is_empty() && world.senders.is_empty());
+}
+
+#[test]
+fn who_flaps_is_trusted_later_each_time() {
+    let mut world = World::line();
+    world.run(secs(10));
+    let mut last = Duration::ZERO;
+    for round in 0..5 {
+        world.answers.clear();
+        world.until(secs(3), |world| !world.is_fast(1));
+        world.answers.insert(label(1), 9000);
+        let took = world.until(secs(40), |world| world.is_fast(1));
+        assert!(round == 0 || took > last, "{took:?} after {last:?}");
+        last = took;
+    }
+    assert!(last > secs(10));
+}
+
+#[test]
+fn a_thousand_ways_share_the_probes() {
+    let mut world = World::new();
+    world.meet(1);
+    world.direct(1, Some(false));
+    world.route(1, Some(&[1]));
+    for n in 0..1000_u16 {
+        let mut peer = [0; 32];
+        peer[..2].copy_from_slice(&(1000 + n).to_be_bytes());
+        let (peer, label) = (PeerId(peer), PeerLabel(1000 + n));
+        world.input(Input::Peer {
+            peer,
+            port: PORT,
+            addresses: Vec::new(),
+        });
+        world.input(Input::Label { peer, label });
+        let path = Some(vec![id(1), peer]);
+        world.input(Input::Route { peer, path });
+        world.answers.insert(label, 9000);
+    }
+    world.run(secs(30));
+    assert_eq!(world.hops.values().filter(|hop| hop.carries).count(), 1001);
+    let before = world.probes;
+    world.run(secs(10));
+    assert!(world.probes - before <= 2600, "{}", world.probes - before);
+    // All fails: each entry is written once for its own probes and once for those of the first hop, soon.
+    let before = world.writes;
+    world.answers.clear();
+    world.until(secs(3), |world| world.hops.values().all(|hop| !hop.carries));
+    assert!(world.writes - before <= 2001, "{}", world.writes - before);
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Direct(u8, Option<bool>),
+    Route(u8, Option<Vec<u8>>),
+    Label(u8, bool),
+    Answers(u8, bool),
+    Gone(u8),
+    Run(u16),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let n = 1..5_u8;
+    prop_oneof![
+        (n.clone(), any::<Option<bool>>()).prop_map(|(n, path)| Act::Direct(n, path)),
+        (n.clone(), any::<Option<u8>>()).prop_map(|(n, via)| {
+            let path = via
+                .map(|via| 1 + via % 4)
+                .map(|via| if via == n { vec![n] } else { vec![via, n] });
+            Act::Route(n, path)
+        }),
+        (n.clone(), any::<bool>()).prop_map(|(n, on)| Act::Label(n, on)),
+        (n.clone(), any::<bool>()).prop_map(|(n, on)| Act::Answers(n, on)),
+        n.prop_map(Act::Gone),
+        (1..5000_u16).prop_map(Act::Run),
+    ]
+}
+
+proptest! {
+    /// Whatever happens: nothing is written twice, what the kernel has is what the router thinks, frames go only
+    /// where the first hop is plain, and all that was lost is gone in the end.
+    #[test]
+    fn whatever_happens(acts in prop::collection::vec(act(), 1..60)) {
+        let mut world = World::new();
+        let mut direct: BTreeMap<u8, Option<bool>> = BTreeMap::new();
+        for n in 1..5 {
+            world.meet(n);
+        }
+        for act in acts {
+            match act {
+                Act::Direct(n, path) => {
+                    direct.insert(n, path);
+                    world.direct(n, path);
+                }
+                Act::Route(n, path) => world.route(n, path.as_deref()),
+                Act::Label(n, on) => {
+                    let label = if on { label(n) } else { PeerLabel::NONE };
+                    world.input(Input::Label { peer: id(n), label });
+                }
+                Act::Answers(n, true) => drop(world.answers.insert(label(n), 9000)),
+                Act::Answers(n, false) => drop(world.answers.remove(&label(n))),
+                Act::Gone(n) => {
+                    direct.remove(&n);
+                    world.input(Input::PeerGone(id(n)));
+                }
+                Act::Run(time) => world.run(ms(time.into())),
+            }
+            for n in 1..5 {
+                world.is_fast(n);
+            }
+            for hop in world.hops.values() {
+                let first = (1..5).find(|n| address(*n) == hop.address).unwrap();
+                prop_assert_ne!(direct.get(&first), Some(&Some(true)), "clear where encryption is wanted");
+            }
+            for address in world.senders.keys() {
+                let n = (1..5).find(|n| super::tests::address(*n) == *address).unwrap();
+                prop_assert_ne!(direct.get(&n), Some(&Some(true)));
+            }
+        }
+        for n in 1..5 {
+            world.direct(n, None);
+            world.route(n, None);
+        }
+        world.run(secs(130));
+        prop_assert!(world.hops.is_empty(), "{:?}", world.hops);
+        prop_assert!(world.senders.is_empty(), "{:?}", world.senders);
+        prop_assert_eq!(world.overlay.poll_timeout(), None);
+    }
+}

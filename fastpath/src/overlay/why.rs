@@ -1,0 +1,95 @@
+//! Why frames don't take the fast path, in words.
+
+use std::fmt;
+use std::net::IpAddr;
+
+/// Why frames to a router take sleeve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// The other router has no fast path, or no label yet.
+    NoFastPath,
+    /// It uses another UDP port.
+    OtherPort {
+        /// Which.
+        port: u16,
+    },
+    /// There is no route.
+    NoRoute,
+    /// More hops than a packet may take.
+    TooFar,
+    /// There is no direct data path to the first hop.
+    NoDirect,
+    /// Frames on the first hop are to be encrypted.
+    Encrypted,
+    /// The way is being proven.
+    Proving,
+    /// The first hop is not fast.
+    FirstHop,
+    /// The first hop is fast, but one behind it is not.
+    SomeHop {
+        /// Hops of the way.
+        distance: u8,
+    },
+    /// Small packets come back, large ones do not.
+    Narrow {
+        /// Where they were sent.
+        address: IpAddr,
+        /// Bytes of the large ones.
+        mtu: u16,
+    },
+    /// Nothing comes back.
+    Silent {
+        /// Where it was sent.
+        address: IpAddr,
+        /// UDP port.
+        port: u16,
+    },
+    /// Nothing comes back, and the address is not the router's own.
+    Translated {
+        /// The address.
+        address: IpAddr,
+    },
+    /// The route has changed a moment ago.
+    Settling,
+    /// The way was lost again and again.
+    Flapping,
+    /// The fast path is in use, although the control plane has lost the router.
+    Stale,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoFastPath => f.write_str("that router offers no fast path"),
+            Self::OtherPort { port } => write!(f, "that router uses UDP port {port} for VXLAN"),
+            Self::NoRoute => f.write_str("there is no route"),
+            Self::TooFar => write!(f, "the fast path goes over at most {} hops", super::MAX_HOPS),
+            Self::NoDirect => f.write_str("there is no direct data path to the first hop"),
+            Self::Encrypted => f.write_str(
+                "encryption is on, and this version has no ESP: the fast path needs both hosts in each other's \
+                 --trusted-subnets",
+            ),
+            Self::Proving => f.write_str("the fast path is being tried"),
+            Self::FirstHop => f.write_str("the first hop is not fast"),
+            Self::SomeHop { distance } => write!(
+                f,
+                "probes over {distance} hops are not answered: a hop behind the first is not fast"
+            ),
+            Self::Narrow { address, mtu } => write!(
+                f,
+                "packets of {mtu} bytes in VXLAN do not come back from {address}, small ones do (MTU)"
+            ),
+            Self::Silent { address, port } => write!(
+                f,
+                "nothing comes back from UDP port {port} at {address} (is it blocked?)"
+            ),
+            Self::Translated { address } => write!(
+                f,
+                "nothing comes back from {address}, where a translator (NAT) stands before that router"
+            ),
+            Self::Settling => f.write_str("the route has just changed"),
+            Self::Flapping => f.write_str("the fast path was lost a moment ago"),
+            Self::Stale => f.write_str("kept although the control plane lost that router"),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Probes: frames of an EtherType of their own, sent by the hatch, sent back by the kernel of the router they are for.
+//!
+//! ```text
+//!  0              12     14      18     20   22     24         26       34    50 …
+//!  | two made-up MACs | 88b6 | magic | kind | to | from | distance | number | via | zeros up to the size to be proven |
+//! ```
+//! The hatch's program reads distance and via, where they are not zero, instead of its table: so a way is proven before
+//! it is used.
+
+use super::tables;
+use crate::netlink::{NetlinkError, Socket, link};
+use crate::sys;
+use mesh::PeerLabel;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use tokio::io::unix::AsyncFd;
+
+/// EtherType of probes: the second for local experiments of IEEE 802.
+pub const PROBE_TYPE: u16 = 0x88b6;
+const MAGIC: [u8; 4] = *b"WPB1";
+const QUESTION: u16 = 1;
+const ANSWER: u16 = 2;
+/// Bytes of all that before the zeros.
+const HEADERS: usize = 50;
+/// Ethernet header.
+const ETHERNET: usize = 14;
+
+/// Why probes can't be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// The socket can't be made or bound.
+    #[error("the socket for probes: {0}")]
+    Socket(#[from] io::Error),
+    /// The hatch is not there.
+    #[error(transparent)]
+    Hatch(#[from] NetlinkError),
+}
+
+/// What came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// Who sent it back.
+    pub from: PeerLabel,
+    /// The number it was sent with.
+    pub number: u64,
+}
+
+/// The hatch. Needs a tokio runtime with I/O.
+#[derive(Debug)]
+pub struct ProbeSocket {
+    socket: AsyncFd<OwnedFd>,
+}
+
+impl ProbeSocket {
+    /// Opens the hatch `name` in the calling thread's namespace.
+    ///
+    /// # Errors
+    /// When it is not there, or without CAP_NET_RAW.
+    pub fn open(name: &str) -> Result<Self, ProbeError> {
+        let index = link::index(&mut Socket::open()?, name)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = rustix::net::socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)
+            .map_err(io::Error::from)?;
+        sys::bind_packet(&fd, index, PROBE_TYPE)?;
+        Ok(Self {
+            socket: sys::await_readable(fd)?,
+        })
+    }
+
+    /// Asks the router with label `to`, in a packet of `size` bytes (without the Ethernet header): by the way that the
+    /// tables know, or by the next router at an address, so many hops away.
+    ///
+    /// # Errors
+    /// What the kernel said; `ENETDOWN` once the hatch is gone or down.
+    pub fn ask(
+        &self,
+        (to, from): (PeerLabel, PeerLabel),
+        by: Option<(IpAddr, u8)>,
+        number: u64,
+        size: u16,
+    ) -> io::Result<()> {
+        let question = question((to, from), by, number, size);
+        match rustix::net::send(self.socket.get_ref(), &question, SendFlags::empty()) {
+            // Lost, as it may be anywhere.
+            Ok(_) | Err(Errno::AGAIN | Errno::NOBUFS) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits for an answer. Nothing is lost when the future is dropped.
+    ///
+    /// # Errors
+    /// When the hatch is gone or down.
+    pub async fn answer(&self) -> io::Result<Answer> {
+        // Of a longer frame the rest is of no use.
+        let mut buffer = [0; 64];
+        loop {
+            let mut ready = self.socket.readable().await?;
+            match rustix::net::recv(ready.get_inner(), &mut buffer[..], RecvFlags::empty()) {
+                Ok((length, _)) => {
+                    if let Some(answer) = buffer.get(..length).and_then(Answer::read) {
+                        return Ok(answer);
+                    }
+                }
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// The whole frame of a probe.
+fn question((to, from): (PeerLabel, PeerLabel), by: Option<(IpAddr, u8)>, number: u64, size: u16) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+    frame.extend(PROBE_TYPE.to_be_bytes());
+    frame.extend(MAGIC);
+    for field in [
+        QUESTION,
+        to.0,
+        from.0,
+        by.map_or(0, |(_, distance)| distance.into()),
+    ] {
+        frame.extend(field.to_be_bytes());
+    }
+    frame.extend(number.to_be_bytes());
+    frame.extend(by.map_or([0; 16], |(address, _)| tables::octets(address)));
+    frame.resize((ETHERNET + usize::from(size)).max(HEADERS), 0);
+    frame
+}
+
+impl Answer {
+    /// Reads an answer's frame, or as much of it as holds the number; `None` for anything else.
+    #[must_use]
+    pub fn read(frame: &[u8]) -> Option<Self> {
+        let rest = frame
+            .get(ETHERNET - 2..)?
+            .strip_prefix(&PROBE_TYPE.to_be_bytes())?;
+        let fields = rest.strip_prefix(&MAGIC)?;
+        let field = |at: usize| Some(u16::from_be_bytes(*fields.get(at..)?.first_chunk()?));
+        Some(Self {
+            from: PeerLabel(field(4).filter(|_| field(0) == Some(ANSWER))?),
+            number: u64::from_be_bytes(*fields.get(8..)?.first_chunk()?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_sent_back_is_read(to: u16, from: u16, number: u64, size in 0..9000_u16) {
+            let mut frame = question((PeerLabel(to), PeerLabel(from)), None, number, size);
+            prop_assert_eq!(Answer::read(&frame), None);
+            // As the program does it.
+            frame[18..20].copy_from_slice(&2_u16.to_be_bytes());
+            frame[20..22].copy_from_slice(&from.to_be_bytes());
+            frame[22..24].copy_from_slice(&to.to_be_bytes());
+            prop_assert_eq!(Answer::read(&frame), Some(Answer { from: PeerLabel(to), number }));
+        }
+
+        #[test]
+        fn anything_else_is_not(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            prop_assert_eq!(Answer::read(&bytes), None);
+        }
+    }
+}
