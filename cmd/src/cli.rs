@@ -56,13 +56,22 @@ pub(crate) enum Verb {
         #[arg(required = true, value_name = "PEER")]
         peers: Vec<String>,
     },
-    /// Give a container an interface in the mesh; prints its addresses.
+    /// Give a container an interface in the mesh; prints its addresses. Without CIDR it gets the next free ones.
     Attach {
         #[command(flatten)]
         container: Container,
         /// Addresses with prefix length, IPv4 or IPv6.
-        #[arg(required = true, value_name = "CIDR")]
+        #[arg(value_name = "CIDR")]
         addresses: Vec<Cidr>,
+    },
+    /// List this host's containers in the mesh, with their addresses.
+    Ps,
+    /// Show which router owns which share of the containers' addresses.
+    Ipam,
+    /// Take over the addresses of a router that will not come back.
+    Reclaim {
+        /// Its name, its id or the start of it.
+        peer: String,
     },
     /// Take a container's interface away.
     Detach {
@@ -158,6 +167,25 @@ pub(crate) struct Launch {
     /// MTU of the containers' interfaces [default: the underlay's less 110].
     #[arg(long, env = "WEFT_MTU", value_name = "M", value_parser = clap::value_parser!(u16).range(1280..=65_000))]
     pub(crate) mtu: Option<u16>,
+    /// The IPv4 range of containers' addresses, the same on all hosts.
+    #[arg(
+        long,
+        env = "WEFT_IPALLOC_RANGE",
+        default_value = "10.32.0.0/12",
+        value_name = "CIDR"
+    )]
+    pub(crate) ipalloc_range: Cidr,
+    /// The IPv6 range beside it, or `none`.
+    #[arg(
+        long,
+        env = "WEFT_IPALLOC_RANGE_V6",
+        default_value = "fd57:4546:5400::/64",
+        value_name = "CIDR"
+    )]
+    pub(crate) ipalloc_range_v6: String,
+    /// Divide the addresses only when the majority of so many routers see each other [default: at once].
+    #[arg(long, env = "WEFT_IPALLOC_INIT", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) ipalloc_init: Option<u16>,
     /// Serve /status and /healthz over HTTP here.
     #[arg(long, env = "WEFT_HTTP", value_name = "ADDR", value_parser = parse_http)]
     pub(crate) http: Option<SocketAddr>,
@@ -381,6 +409,7 @@ mod tests {
             "weft launch --listen nowhere",
             "weft launch --mtu 1279",
             "weft launch --trusted-subnets 10.0.0.0/33",
+            "weft attach",
             "weft attach 10.0.0.1/24",
             "weft attach --netns a --pid 1 10.0.0.1/24",
             "weft attach --netns a 10.0.0.1",

@@ -1,13 +1,14 @@
 //! The `weft` binary: command line and daemon.
 //!
 //! - `cli`, `verbs`: what the operator says; every verb but `launch` talks to the router over `control`.
-//! - `launch`, `membership`, `state`: from options and disk to a running router.
+//! - `launch`, `membership`, `state`, `address_store`: from options and disk to a running router.
 //! - `router`: the task that drives the sans-IO cores of `mesh` and `sleeve`.
 //! - `recording`: what the control plane was told, written down on demand.
 //! - `link`: QUIC between routers. `data`: the threads that carry frames.
 //! - `status`, `http`: what others see of it. `demo`: all of it on one machine. `simulate`: all of it in
 //!   memory.
 
+mod address_store;
 mod cli;
 mod control;
 mod data;

@@ -43,6 +43,14 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
                 container: container_ref(container)?,
             },
         ),
+        Verb::Ps => show(cli, &Request::Ps, table::containers),
+        Verb::Ipam => show(cli, &Request::Ipam, table::shares),
+        Verb::Reclaim { peer } => {
+            let request = Request::Reclaim { peer: peer.clone() };
+            show(cli, &request, |value| {
+                format!("{} addresses\n", value["addresses"])
+            })
+        }
         Verb::Status { listing } => show_status(cli, *listing),
         Verb::Ping { peer, control, count } => ping(cli, peer, *control, *count),
         Verb::Trace { peer } => trace(cli, peer),
@@ -68,6 +76,16 @@ fn ask(cli: &Cli, request: &Request) -> Result<Value> {
 /// Asks for something that has no answer but success.
 fn quiet(cli: &Cli, request: &Request) -> Result<()> {
     ask(cli, request).map(|_| ())
+}
+
+/// Asks, and prints the answer as JSON or as `text` makes of it.
+fn show(cli: &Cli, request: &Request, text: impl Fn(&Value) -> String) -> Result<()> {
+    let value = ask(cli, request)?;
+    if cli.json {
+        print_json(&value)
+    } else {
+        print(&text(&value))
+    }
 }
 
 /// Prints, and ends quietly when nobody reads any more.
@@ -103,6 +121,8 @@ fn container_ref(container: &Container) -> Result<ContainerRef> {
         netns,
         pid: container.pid,
         ifname: container.ifname.clone(),
+        name: None,
+        mac: None,
     })
 }
 

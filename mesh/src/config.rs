@@ -1,5 +1,6 @@
 //! What a router's core is told once, at its start.
 
+use crate::ipam::Setup;
 use crate::wire::{VERSION_MAX, VERSION_MIN};
 use crate::{Drops, PeerId, PeerName, Signer};
 use std::fmt;
@@ -40,6 +41,8 @@ pub struct Config {
     pub versions: (u16, u16),
     /// Bits of features; none is defined yet.
     pub capabilities: u32,
+    /// Networks whose addresses are given out here. Default: none.
+    pub addresses_of: Setup,
     /// Time between two keepalives on a link. Default: 1 s.
     pub keepalive: Duration,
     /// Keepalive intervals without any sign of life after which a link is dead. Default: 3.
@@ -65,6 +68,7 @@ impl Config {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             versions: (VERSION_MIN, VERSION_MAX),
             capabilities: 0,
+            addresses_of: Setup::default(),
             keepalive: Duration::from_secs(1),
             keepalive_misses: 3,
         }

@@ -3,7 +3,7 @@
 use crate::link::Link;
 use crate::record::body::MAX_ADJACENCIES;
 use crate::record::{Record, kind};
-use crate::{Adjacency, Delay, DropReason, Instant, LinkLabel, LocalChange, MacsBody, Mesh, Output, PeerId};
+use crate::{Adjacency, Delay, DropReason, Instant, LinkLabel, LocalChange, MacsBody, Mesh, PeerId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ impl Mesh {
         for (subkey, body) in bodies {
             self.issue_macs(now, subkey, body);
         }
+        self.renew_addresses(now);
     }
 
     /// Issues what has changed and waited long enough.
@@ -72,7 +73,7 @@ impl Mesh {
         }
     }
 
-    fn publish(&mut self, now: Instant, record: Option<Record>) -> Option<Arc<Record>> {
+    pub(crate) fn publish(&mut self, now: Instant, record: Option<Record>) -> Option<Arc<Record>> {
         let Some(record) = record.map(Arc::new) else {
             self.out.drop(DropReason::OversizedRecord);
             return None;
@@ -84,9 +85,7 @@ impl Mesh {
 
     /// Container ports came or went.
     pub(crate) fn ports_changed(&mut self, now: Instant, change: LocalChange) {
-        for change in change.fdb {
-            self.out.push(Output::Fdb(change));
-        }
+        self.fdb_changed(change.fdb);
         if self.own.may_issue() {
             for (subkey, body) in change.publish {
                 self.issue_macs(now, subkey, body);

@@ -2,6 +2,7 @@
 
 use crate::connector::{Around, Connector};
 use crate::graph::Graph;
+use crate::ipam::Addresses;
 use crate::link::{Greeter, Links};
 use crate::linkstate::LinkStates;
 use crate::outbox::Outbox;
@@ -32,6 +33,7 @@ pub struct Mesh {
     pub(crate) store: Store,
     pub(crate) connector: Connector,
     pub(crate) registry: Registry,
+    pub(crate) addresses: Addresses,
     /// What all routers say of their links.
     pub(crate) told: Told<Recorded>,
     pub(crate) graph: Graph,
@@ -70,6 +72,7 @@ impl Mesh {
             epoch: config.epoch,
             versions: config.versions,
         };
+        let (addresses, damaged) = Addresses::load(config.id, &config.addresses_of, now, seed);
         let mut mesh = Self {
             out: Outbox::new(config.drops.clone()),
             rng: StdRng::from_seed(seed),
@@ -83,6 +86,7 @@ impl Mesh {
                 &config.targets,
             ),
             registry: Registry::new(config.id),
+            addresses,
             told: Told::default(),
             graph: Graph::new(),
             routes: Routes::default(),
@@ -104,6 +108,10 @@ impl Mesh {
         };
         let own = mesh.own.id;
         mesh.admitted(&own);
+        for vni in damaged {
+            let detail = format!("what is stored of the addresses of network {} is damaged", vni.0);
+            mesh.out.refuse(DropReason::MalformedRecord, detail);
+        }
         mesh.schedule.rush(now);
         mesh.issue_all(now);
         mesh.finish(now, true);
@@ -143,13 +151,26 @@ impl Mesh {
             Input::ForgetPeer { peer } => self.forget_peer(now, peer),
             Input::Addresses(addresses) => self.own.set_addresses(now, addresses),
             Input::Attach { vni, mac, addresses } => {
-                let change = self.registry.attach(vni, mac, addresses);
+                let own = self.own.id;
+                let change = self.registry.attach(vni, mac, addresses.clone());
                 self.ports_changed(now, change);
+                self.note_container(vni, mac, own, Some(&addresses));
             }
             Input::Detach { vni, mac } => {
+                let own = self.own.id;
+                self.note_container(vni, mac, own, None);
                 let change = self.registry.detach(vni, &mac);
                 self.ports_changed(now, change);
             }
+            Input::Allocate {
+                vni,
+                number,
+                holder,
+                want,
+            } => self.allocate(now, vni, number, holder, want),
+            Input::Release { vni, holder } => self.release(now, vni, &holder),
+            Input::AddressesKept { vni, number } => self.addresses_kept(now, vni, number),
+            Input::Reclaim { number, peer } => self.reclaim(now, number, peer),
             Input::UseTree { vni, source } => self.use_tree(now, vni, source),
             Input::SecretsChanged => self.secrets_changed(now),
             Input::EpochPersisted(epoch) => self.epoch_persisted(now, epoch),
@@ -179,6 +200,7 @@ impl Mesh {
             (self.detours.next_timeout(), TimerReason::Route),
             (self.trees.next_timeout(), TimerReason::Route),
             (issue, TimerReason::Issue),
+            (self.addresses.next_timeout(), TimerReason::Addresses),
             (self.store.next_timeout(), TimerReason::Collect),
         ]
         .into_iter()
@@ -212,8 +234,12 @@ impl Mesh {
         }
         let ends = [self.routes.next_timeout(), self.trees.next_timeout()];
         let is_over = ends.into_iter().flatten().any(|end| end <= now);
-        if self.schedule.take(now) || is_over {
+        let has_recomputed = self.schedule.take(now) || is_over;
+        if has_recomputed {
             self.recompute(now);
+        }
+        if has_recomputed || self.addresses.next_timeout().is_some_and(|due| due <= now) {
+            self.look_at_addresses(now);
         }
         self.renew_detours(now);
         self.tell_parents(now);

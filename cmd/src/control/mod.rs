@@ -34,6 +34,14 @@ pub(crate) enum Request {
     Detach {
         container: ContainerRef,
     },
+    /// This host's containers.
+    Ps,
+    /// How the addresses are divided.
+    Ipam,
+    /// Take over the addresses of a router that will not come back.
+    Reclaim {
+        peer: String,
+    },
     Status,
     Ping {
         peer: String,
@@ -65,6 +73,12 @@ pub(crate) struct ContainerRef {
     pub(crate) netns: PathBuf,
     pub(crate) pid: Option<u32>,
     pub(crate) ifname: String,
+    /// What it is called.
+    #[serde(default)]
+    pub(crate) name: Option<String>,
+    /// The MAC address that its interface shall have.
+    #[serde(default)]
+    pub(crate) mac: Option<String>,
 }
 
 /// A line from the router.

@@ -130,13 +130,45 @@ impl Router {
     }
 
     /// `weft attach`.
-    pub(crate) fn attach(&mut self, container: &ContainerRef, addresses: &[Cidr], answer: Answer) {
-        match self.try_attach(container, addresses) {
+    pub(crate) fn attach(&mut self, container: ContainerRef, addresses: &[Cidr], answer: Answer) {
+        if !addresses.is_empty() {
+            return self.attach_with(&container, addresses, None, answer);
+        }
+        if let Err(why) = &self.containers.ports {
+            return drop(answer.send(Err(why.clone())));
+        }
+        match NetNsRef::at(&container.netns) {
+            Ok(netns) => {
+                let host = names::host(&self.containers.bridge, &netns, &container.ifname);
+                self.allocate_for(container, host, None, answer);
+            }
+            Err(error) => drop(answer.send(Err(error.to_string()))),
+        }
+    }
+
+    /// Attaches a container with these addresses, which were given out under the name `allocated`, if there is one.
+    pub(super) fn attach_with(
+        &mut self,
+        container: &ContainerRef,
+        addresses: &[Cidr],
+        allocated: Option<String>,
+        answer: Answer,
+    ) {
+        match self.try_attach(container, addresses, allocated.is_some()) {
             Ok((host, before)) => {
                 let asked = Asked::Attach { host, before, answer };
                 self.persist_attachments(Then::Containers(Change(asked)));
             }
-            Err(error) => drop(answer.send(Err(error))),
+            Err(error) => {
+                let was_allocated = |host: &String| {
+                    let found = self.containers.position(host);
+                    found.is_some_and(|at| self.containers.attached[at].is_allocated)
+                };
+                if let Some(host) = allocated.filter(|host| !was_allocated(host)) {
+                    self.release_addresses(&host);
+                }
+                drop(answer.send(Err(error)));
+            }
         }
     }
 
@@ -157,6 +189,7 @@ impl Router {
         &mut self,
         container: &ContainerRef,
         addresses: &[Cidr],
+        is_allocated: bool,
     ) -> Result<(String, Option<Attachment>), String> {
         let wanted = self.usable(addresses)?;
         let netns = NetNsRef::at(&container.netns).map_err(|error| error.to_string())?;
@@ -174,8 +207,19 @@ impl Router {
             Attachment {
                 port,
                 pid: container.pid,
+                name: None,
+                is_allocated: false,
             }
         });
+        attachment.is_allocated |= is_allocated;
+        attachment.name = container.name.clone().or(attachment.name);
+        if let Some(mac) = &container.mac {
+            let mac: Mac = mac.parse().map_err(|_| format!("{mac:?} is not a MAC address"))?;
+            if mac.is_group() || mac == Mac([0; 6]) {
+                return Err(format!("{mac} is not the address of one interface"));
+            }
+            attachment.port.mac = mac;
+        }
         for address in wanted {
             if !attachment.port.addresses.contains(&address) {
                 attachment.port.addresses.push(address);
@@ -237,6 +281,7 @@ impl Router {
             );
             return drop(answer.send(Err(text)));
         };
+        self.release_allocated(&host);
         self.put(&host, None);
         self.persist_attachments(Then::Containers(Change(Asked::Detach { answer })));
     }
@@ -322,6 +367,9 @@ impl Router {
         match (asked, error) {
             (Some(Asked::Attach { host, before, answer }), Some(error)) => {
                 // As it was: a failed attach leaves nothing behind.
+                if !before.as_ref().is_some_and(|before| before.is_allocated) {
+                    self.release_allocated(&host);
+                }
                 self.put(&host, before);
                 self.persist_attachments(Then::Nothing);
                 let _ = self.converge();
@@ -359,6 +407,7 @@ impl Router {
             return;
         }
         for host in &report.gone {
+            self.release_allocated(host);
             if let Some(at) = self.containers.position(host) {
                 let gone = self.containers.attached.remove(at);
                 info!("{} is gone: detached", gone.port.netns.path.display());
@@ -398,6 +447,14 @@ impl Router {
                     addresses,
                 });
             }
+        }
+    }
+
+    /// The addresses that this router gave an attachment are free.
+    fn release_allocated(&mut self, host: &str) {
+        let found = self.containers.position(host);
+        if found.is_some_and(|at| self.containers.attached[at].is_allocated) {
+            self.release_addresses(host);
         }
     }
 

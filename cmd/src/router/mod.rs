@@ -11,6 +11,7 @@
 //! Every input is followed by draining both cores until neither has anything to say. Inputs that are queued are
 //! handled before timers, so that a pause of the process does not look like the silence of all neighbours.
 
+mod addresses;
 mod containers;
 mod drain;
 mod keeper;
@@ -21,6 +22,7 @@ mod run;
 mod secrets;
 mod status;
 
+pub(crate) use addresses::AddressAsks;
 pub(crate) use containers::Containers;
 pub(crate) use keeper::{Keeper, Kept};
 pub(crate) use ports::{Outcome as PortOutcome, Ports};
@@ -67,6 +69,7 @@ pub(crate) struct Router {
     pub(crate) keeper: Keeper,
     pub(crate) memory: Memory,
     pub(crate) containers: Containers,
+    pub(crate) address_asks: AddressAsks,
     pub(crate) pings: Pings,
     /// What `--advertise` names, resolved.
     pub(crate) advertised: Vec<SocketAddr>,

@@ -31,8 +31,11 @@ impl Router {
 
     fn ask(&mut self, request: Request, answer: Answer) {
         let result = match request {
-            Request::Attach { container, addresses } => return self.attach(&container, &addresses, answer),
+            Request::Attach { container, addresses } => return self.attach(container, &addresses, answer),
             Request::Detach { container } => return self.detach(&container, answer),
+            Request::Ps => Ok(self.ps()),
+            Request::Ipam => Ok(self.ipam()),
+            Request::Reclaim { peer } => return self.reclaim(&peer, answer),
             Request::Status => return self.status_when_counted(answer),
             Request::Reset => return self.reset(answer),
             Request::Connect { replace, targets } => self.connect(replace, &targets),

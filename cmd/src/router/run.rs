@@ -65,6 +65,7 @@ impl Router {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         self.learn_addresses();
+        self.reconcile_addresses();
         if let Err(why) = self.converge() {
             warn!("containers can't be attached here: {why}");
         }

@@ -1,6 +1,7 @@
 //! What the known kinds of records carry. Bytes after the known fields are ignored: later versions append.
 
 use super::{Key, PeerInfo, Version, kind};
+use crate::ipam::IpamBody;
 use crate::topology::in_order;
 use crate::{Adjacency, MacsBody};
 
@@ -22,6 +23,8 @@ pub(crate) enum Body {
     Links(Box<[Adjacency]>),
     /// Some of the MAC addresses behind it.
     Macs(Box<MacsBody>),
+    /// Which addresses of a network it owns.
+    Ipam(Box<IpamBody>),
     /// A kind this version does not know.
     Other,
 }
@@ -37,6 +40,7 @@ impl Body {
                 let (macs, _) = postcard::take_from_bytes::<MacsBody>(body).ok()?;
                 Some(Self::Macs(Box::new(macs)))
             }
+            kind::IPAM => IpamBody::read(body, key.subkey).map(|ipam| Self::Ipam(Box::new(ipam))),
             _ => Some(Self::Other),
         }
     }

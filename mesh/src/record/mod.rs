@@ -73,6 +73,8 @@ pub(crate) mod kind {
     pub(crate) const LINK_STATE: u8 = 2;
     /// [`MacsBody`](crate::fdb::MacsBody), chunked by subkey.
     pub(crate) const MACS: u8 = 3;
+    /// [`IpamBody`](crate::ipam::IpamBody), one per network, which is the subkey.
+    pub(crate) const IPAM: u8 = 4;
 }
 
 #[cfg(test)]
@@ -116,7 +118,7 @@ mod tests {
             if let Ok(record) = Record::parse(bytes.clone()) {
                 let _ = record.body();
             }
-            for kind in 1..5 {
+            for kind in 1..6 {
                 let _ = record(1, (kind, 0), (1, 1), &bytes).body();
             }
         }

@@ -26,6 +26,7 @@ mod tests;
 pub use recorder::{Ended, Recorder};
 pub use replay::{Difference, Replay};
 
+use crate::ipam::Setup;
 use crate::{Admission, Config, Drops, Input, Instant, PeerId, PeerName, Signer};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -85,6 +86,7 @@ struct Settings {
     version: String,
     versions: (u16, u16),
     capabilities: u32,
+    addresses_of: Setup,
     keepalive: Duration,
     keepalive_misses: u32,
 }
@@ -141,6 +143,7 @@ impl Start {
             version,
             versions,
             capabilities,
+            addresses_of,
             keepalive,
             keepalive_misses,
         } = config.clone();
@@ -156,6 +159,7 @@ impl Start {
             version,
             versions,
             capabilities,
+            addresses_of,
             keepalive,
             keepalive_misses,
         };
@@ -184,6 +188,7 @@ impl Start {
             version: settings.version,
             versions: settings.versions,
             capabilities: settings.capabilities,
+            addresses_of: settings.addresses_of,
             keepalive: settings.keepalive,
             keepalive_misses: settings.keepalive_misses,
         }

@@ -179,9 +179,9 @@ impl Store {
             .get(slot(record))
             .map_or(0, |old| old.bytes().len());
         let is_more = replaced == 0 && record.key.kind != kind::PEER_INFO;
-        let is_unknown = is_more && record.key.kind > kind::MACS;
+        let is_unknown = is_more && record.key.kind > kind::IPAM;
         let full = (is_more && origin.records.len() >= MAX_ORIGIN_RECORDS)
-            || (is_unknown && origin.records.count_from((kind::MACS + 1, 0)) >= MAX_ORIGIN_UNKNOWN)
+            || (is_unknown && origin.records.count_from((kind::IPAM + 1, 0)) >= MAX_ORIGIN_UNKNOWN)
             || origin.bytes + size > MAX_ORIGIN_BYTES + replaced
             || self.bytes + size > MAX_BYTES + replaced;
         if full { Err(DropReason::StoreFull) } else { Ok(()) }
@@ -378,6 +378,23 @@ impl Store {
                 origin.records.iter().for_each(|record| self.sums.uncover(record));
             }
         }
+    }
+
+    /// True if there is a way to this other router.
+    pub(crate) fn is_reached(&self, id: &PeerId) -> bool {
+        let origin = self.origins.get(id).filter(|_| self.own != Some(*id));
+        origin.is_some_and(|origin| origin.unreachable_since.is_none())
+    }
+
+    /// The other routers to which there is a way, in order.
+    pub(crate) fn others_reached(&self) -> impl Iterator<Item = PeerId> {
+        let others = self.origins.keys().filter(|id| self.is_reached(id));
+        others.copied()
+    }
+
+    /// How many these are.
+    pub(crate) fn count_reached(&self) -> usize {
+        self.origins.len().saturating_sub(self.away.len() + 1)
     }
 
     /// Sum of the marks of the records of all reachable routers, this one included.

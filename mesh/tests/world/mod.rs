@@ -320,6 +320,7 @@ impl World {
         let now = self.now;
         let run = self.hosts[n].run;
         match output {
+            Output::KeepAddresses { .. } | Output::Allocated { .. } | Output::Reclaimed { .. } => {}
             Output::Dial { target, expect } => {
                 self.hosts[n].dials.push((now, target.clone()));
                 let to = self
