@@ -64,6 +64,11 @@ pub(crate) enum Verb {
         #[arg(value_name = "CIDR")]
         addresses: Vec<Cidr>,
     },
+    /// Be the network plugin of containerd, Podman, CRI-O and Kubernetes.
+    Cni {
+        #[command(subcommand)]
+        verb: CniVerb,
+    },
     /// List this host's containers in the mesh, with their addresses.
     Ps,
     /// Show which router owns which share of the containers' addresses.
@@ -231,6 +236,29 @@ pub(crate) enum Listing {
     Routes,
     Targets,
     Attachments,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CniVerb {
+    /// Put the plugin and a configuration where runtimes look for them.
+    Install {
+        /// Where runtimes find plugins.
+        #[arg(
+            long,
+            env = "WEFT_CNI_BIN_DIR",
+            default_value = "/opt/cni/bin",
+            value_name = "D"
+        )]
+        bin_dir: PathBuf,
+        /// Where runtimes find configurations.
+        #[arg(
+            long,
+            env = "WEFT_CNI_CONF_DIR",
+            default_value = "/etc/cni/net.d",
+            value_name = "D"
+        )]
+        conf_dir: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

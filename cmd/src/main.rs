@@ -5,11 +5,13 @@
 //! - `router`: the task that drives the sans-IO cores of `mesh` and `sleeve`.
 //! - `recording`: what the control plane was told, written down on demand.
 //! - `link`: QUIC between routers. `data`: the threads that carry frames.
+//! - `cni`: the same program as the network plugin of container runtimes.
 //! - `status`, `http`: what others see of it. `demo`: all of it on one machine. `simulate`: all of it in
 //!   memory.
 
 mod address_store;
 mod cli;
+mod cni;
 mod control;
 mod data;
 mod demo;
@@ -28,6 +30,9 @@ mod verbs;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if cni::is_called() {
+        return cni::main();
+    }
     let cli = cli::parse();
     match verbs::run(&cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -63,6 +63,9 @@ pub(crate) struct Attachment {
     /// What its container is called, if somebody said so.
     #[serde(default)]
     pub(crate) name: Option<String>,
+    /// What a container runtime knows it by.
+    #[serde(default)]
+    pub(crate) key: Option<String>,
     /// Some of its addresses were given out by this router, under the host end's name.
     #[serde(default)]
     pub(crate) is_allocated: bool,

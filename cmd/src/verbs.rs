@@ -1,11 +1,11 @@
 //! The verbs other than `launch`: ask the running router, print its answer.
 
-use crate::cli::{Cli, Container, Listing, SecretVerb, Verb};
+use crate::cli::{Cli, CniVerb, Container, Listing, SecretVerb, Verb};
 use crate::control::{Client, ContainerRef, NotRunning, PingLine, Request, TraceLine};
 use crate::net::{Cidr, normal_target};
 use crate::status::model::Status;
 use crate::status::table;
-use crate::{demo, launch, membership, simulate, state};
+use crate::{cni, demo, launch, membership, simulate, state};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::CommandFactory;
 use crypto::secret::Secret;
@@ -43,6 +43,9 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
                 container: container_ref(container)?,
             },
         ),
+        Verb::Cni {
+            verb: CniVerb::Install { bin_dir, conf_dir },
+        } => cni::install(bin_dir, conf_dir, &cli.socket),
         Verb::Ps => show(cli, &Request::Ps, table::containers),
         Verb::Ipam => show(cli, &Request::Ipam, table::shares),
         Verb::Reclaim { peer } => {
@@ -123,6 +126,8 @@ fn container_ref(container: &Container) -> Result<ContainerRef> {
         ifname: container.ifname.clone(),
         name: None,
         mac: None,
+        key: None,
+        want: Vec::new(),
     })
 }
 

@@ -13,6 +13,7 @@ pub(crate) use server::{SocketFile, serve};
 use crate::net::Cidr;
 use mesh::PeerId;
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -34,6 +35,21 @@ pub(crate) enum Request {
     Detach {
         container: ContainerRef,
     },
+    /// What is attached under this key.
+    Attached {
+        key: String,
+    },
+    /// Detach what is attached under this key, if anything is.
+    DetachKey {
+        key: String,
+    },
+    /// Detach all whose key begins so, but these.
+    Collect {
+        prefix: String,
+        keep: Vec<String>,
+    },
+    /// Whether containers can be attached and given addresses.
+    Ready,
     /// This host's containers.
     Ps,
     /// How the addresses are divided.
@@ -79,6 +95,12 @@ pub(crate) struct ContainerRef {
     /// The MAC address that its interface shall have.
     #[serde(default)]
     pub(crate) mac: Option<String>,
+    /// What a container runtime knows it by.
+    #[serde(default)]
+    pub(crate) key: Option<String>,
+    /// Addresses that it shall have: of the router's range, or others with prefix length.
+    #[serde(default)]
+    pub(crate) want: Vec<(IpAddr, Option<u8>)>,
 }
 
 /// A line from the router.

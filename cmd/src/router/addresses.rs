@@ -1,7 +1,7 @@
 //! Addresses for containers: asked of the core, which answers when they are stored.
 
 use super::Router;
-use super::containers::Answer;
+use super::containers::{Answer, others};
 use crate::control::ContainerRef;
 use crate::net::Cidr;
 use mesh::ipam::{IpamEvent, Refusal, Trust};
@@ -83,11 +83,38 @@ impl Router {
                     address: *address,
                     prefix: *prefix,
                 };
-                let cidrs: Vec<_> = addresses.iter().map(cidr).collect();
-                self.attach_with(&container, &cidrs, Some(host), answer);
+                let mut cidrs: Vec<_> = addresses.iter().map(cidr).collect();
+                match others(&container.want, &cidrs) {
+                    Ok(more) => {
+                        cidrs.extend(more);
+                        self.attach_with(&container, &cidrs, Some(host), answer);
+                    }
+                    Err(error) => {
+                        self.release_unless_attached(&host);
+                        drop(answer.send(Err(error)));
+                    }
+                }
             }
             Err(refusal) => drop(answer.send(Err(self.refusal(&refusal)))),
         }
+    }
+
+    /// True for addresses of the range that routers give addresses from.
+    pub(super) fn is_of_range(&self, address: IpAddr) -> bool {
+        let views = self.mesh.addresses_view();
+        views.iter().any(|view| view.pool.index(address).is_some())
+    }
+
+    /// Why no addresses can be given out, if that is so.
+    pub(super) fn can_allocate(&self) -> Result<(), String> {
+        if let Some(why) = &self.address_asks.lost {
+            return Err(why.clone());
+        }
+        let is_waiting = |view: &mesh::ipam::AddressView| matches!(view.trust, Trust::Waiting(_));
+        if self.mesh.addresses_view().iter().any(is_waiting) {
+            return Err(Refusal::Unsettled.to_string());
+        }
+        Ok(())
     }
 
     /// A refusal in words, with the names of routers.

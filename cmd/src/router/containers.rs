@@ -134,13 +134,24 @@ impl Router {
         if !addresses.is_empty() {
             return self.attach_with(&container, addresses, None, answer);
         }
+        let own = container
+            .want
+            .iter()
+            .map(|(address, _)| *address)
+            .find(|address| self.is_of_range(*address));
+        if own.is_none() && !container.want.is_empty() {
+            return match others(&container.want, &[]) {
+                Ok(addresses) => self.attach_with(&container, &addresses, None, answer),
+                Err(error) => drop(answer.send(Err(error))),
+            };
+        }
         if let Err(why) = &self.containers.ports {
             return drop(answer.send(Err(why.clone())));
         }
         match NetNsRef::at(&container.netns) {
             Ok(netns) => {
                 let host = names::host(&self.containers.bridge, &netns, &container.ifname);
-                self.allocate_for(container, host, None, answer);
+                self.allocate_for(container, host, own, answer);
             }
             Err(error) => drop(answer.send(Err(error.to_string()))),
         }
@@ -160,12 +171,8 @@ impl Router {
                 self.persist_attachments(Then::Containers(Change(asked)));
             }
             Err(error) => {
-                let was_allocated = |host: &String| {
-                    let found = self.containers.position(host);
-                    found.is_some_and(|at| self.containers.attached[at].is_allocated)
-                };
-                if let Some(host) = allocated.filter(|host| !was_allocated(host)) {
-                    self.release_addresses(&host);
+                if let Some(host) = allocated {
+                    self.release_unless_attached(&host);
                 }
                 drop(answer.send(Err(error)));
             }
@@ -208,11 +215,13 @@ impl Router {
                 port,
                 pid: container.pid,
                 name: None,
+                key: None,
                 is_allocated: false,
             }
         });
         attachment.is_allocated |= is_allocated;
         attachment.name = container.name.clone().or(attachment.name);
+        attachment.key = container.key.clone().or(attachment.key);
         if let Some(mac) = &container.mac {
             let mac: Mac = mac.parse().map_err(|_| format!("{mac:?} is not a MAC address"))?;
             if mac.is_group() || mac == Mac([0; 6]) {
@@ -284,6 +293,50 @@ impl Router {
         self.release_allocated(&host);
         self.put(&host, None);
         self.persist_attachments(Then::Containers(Change(Asked::Detach { answer })));
+    }
+
+    /// Detaches all whose keys are meant; that there are none is fine.
+    pub(super) fn detach_all(&mut self, is_meant: impl Fn(&str) -> bool, answer: Answer) {
+        let attached = self.containers.attached.iter();
+        let meant = attached.filter(|one| one.key.as_deref().is_some_and(&is_meant));
+        let hosts: Vec<_> = meant.map(|one| one.port.host_ifname.clone()).collect();
+        if hosts.is_empty() {
+            return drop(answer.send(Ok(Value::Null)));
+        }
+        for host in hosts {
+            self.release_allocated(&host);
+            self.put(&host, None);
+        }
+        self.persist_attachments(Then::Containers(Change(Asked::Detach { answer })));
+    }
+
+    /// What is attached under a key.
+    pub(super) fn attached(&self, key: &str) -> Result<Value, String> {
+        let found = self
+            .containers
+            .attached
+            .iter()
+            .find(|one| one.key.as_deref() == Some(key));
+        let port = &found.ok_or_else(|| format!("nothing is attached as {key}"))?.port;
+        let addresses: Vec<_> = port
+            .addresses
+            .iter()
+            .map(|(at, prefix)| format!("{at}/{prefix}"))
+            .collect();
+        Ok(json!({
+            "host_ifname": port.host_ifname,
+            "ifname": port.ifname,
+            "mac": port.mac.to_string(),
+            "mtu": self.containers.mtu,
+            "addresses": addresses,
+        }))
+    }
+
+    /// Whether containers can be attached.
+    pub(super) fn ready(&self) -> Result<Value, String> {
+        let ports = self.containers.ports.as_ref();
+        ports.map_err(Clone::clone)?;
+        self.can_allocate().map(|()| Value::Null)
     }
 
     /// Answers with the whole status, once the guard's counters are read.
@@ -450,6 +503,14 @@ impl Router {
         }
     }
 
+    /// What was given out for an attachment that did not come to be is free.
+    pub(super) fn release_unless_attached(&mut self, host: &str) {
+        let found = self.containers.position(host);
+        if !found.is_some_and(|at| self.containers.attached[at].is_allocated) {
+            self.release_addresses(host);
+        }
+    }
+
     /// The addresses that this router gave an attachment are free.
     fn release_allocated(&mut self, host: &str) {
         let found = self.containers.position(host);
@@ -463,6 +524,23 @@ impl Router {
         attached.retain(|other| other.port.host_ifname != host);
         attached.extend(attachment);
     }
+}
+
+/// Wanted addresses that are not among those given: each needs a prefix length of its own.
+pub(super) fn others(want: &[(IpAddr, Option<u8>)], given: &[Cidr]) -> Result<Vec<Cidr>, String> {
+    let rest = want
+        .iter()
+        .filter(|(address, _)| given.iter().all(|cidr| cidr.address != *address));
+    let cidr = |(address, prefix): &(IpAddr, Option<u8>)| match prefix {
+        Some(prefix) => Ok(Cidr {
+            address: *address,
+            prefix: *prefix,
+        }),
+        None => Err(format!(
+            "{address} is not of this router's range, so it needs a prefix length"
+        )),
+    };
+    rest.map(cidr).collect()
 }
 
 /// What keeps this attachment, or all of them, from working.

@@ -33,6 +33,14 @@ impl Router {
         let result = match request {
             Request::Attach { container, addresses } => return self.attach(container, &addresses, answer),
             Request::Detach { container } => return self.detach(&container, answer),
+            Request::Attached { key } => self.attached(&key),
+            Request::DetachKey { key } => return self.detach_all(|other| other == key, answer),
+            Request::Collect { prefix, keep } => {
+                let is_over =
+                    |other: &str| other.starts_with(&prefix) && !keep.iter().any(|key| key == other);
+                return self.detach_all(is_over, answer);
+            }
+            Request::Ready => self.ready(),
             Request::Ps => Ok(self.ps()),
             Request::Ipam => Ok(self.ipam()),
             Request::Reclaim { peer } => return self.reclaim(&peer, answer),

@@ -64,7 +64,17 @@ impl Ring {
             }
             // This router itself speaks here only of what it has forgotten.
             let is_due = old.peer == Some(origin) || origin == self.own || self.assents(old.peer, span);
-            if is_due {
+            if is_due && grant.to == self.own {
+                // It may be an old one, and the disk may have forgotten that the range was given on since.
+                if !self.is_settled() {
+                    is_denied = true;
+                    continue;
+                }
+                for part in self.claimed_after(span, grant.epoch).gaps(span) {
+                    self.hold(part, holder);
+                    has_changed = true;
+                }
+            } else if is_due {
                 self.hold(span, holder);
                 has_changed = true;
             } else {
@@ -72,6 +82,23 @@ impl Ring {
             }
         }
         (has_changed, is_denied)
+    }
+
+    /// What others say they own or have given of a range since this epoch.
+    fn claimed_after(&self, span: Span, epoch: u64) -> Set {
+        let mut claimed = Set::default();
+        for body in self
+            .book
+            .keys()
+            .filter(|peer| **peer != self.own)
+            .filter_map(|peer| self.member(peer))
+        {
+            let claims = body.claims.iter().filter(|claim| claim.epoch > epoch);
+            claims.for_each(|claim| claimed.add(claim.span().both(span)));
+            let grants = body.grants.iter().filter(|grant| grant.epoch > epoch);
+            grants.for_each(|grant| claimed.add(grant.span().both(span)));
+        }
+        claimed
     }
 
     fn apply_claim(&mut self, origin: PeerId, claim: &Claim, body: &IpamBody) -> (bool, bool) {
@@ -121,7 +148,7 @@ impl Ring {
     }
 
     /// True if somebody in the same division took over what a router owned: whatever it says, it is not the owner.
-    fn is_given_up(&self, peer: &PeerId) -> bool {
+    pub(super) fn is_given_up(&self, peer: &PeerId) -> bool {
         let others = self
             .reclaimers
             .iter()

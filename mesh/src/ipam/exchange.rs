@@ -354,7 +354,7 @@ impl Mesh {
         for fdb in changes {
             match &fdb.change {
                 FdbChange::Set { mac, peer, addresses } => {
-                    self.note_container(fdb.vni, *mac, *peer, Some(addresses))
+                    self.note_container(fdb.vni, *mac, *peer, Some(addresses));
                 }
                 FdbChange::Remove { mac } => self.note_container(fdb.vni, *mac, self.own.id, None),
                 FdbChange::Members(_) => {}

@@ -6,6 +6,7 @@ use super::ring::{Holder, Ring, STRANGER};
 use super::{Act, Around, AskMessage, IpamEvent, Refusal};
 use crate::{Instant, PeerId};
 use rand::RngExt as _;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How long the routers that see each other must be the same before the lowest of them divides the pool.
@@ -217,12 +218,19 @@ impl Ring {
 
     /// Why this router has no address to give out: nobody has, or those that have some did not give it yet.
     pub(super) fn nothing_left(&self, now: Instant, around: &dyn Around) -> Refusal {
-        let is_dry = |peer: &PeerId| self.dry.get(peer).is_some_and(|since| now.since(*since) < DRY);
-        let has_some =
-            |peer: &&PeerId| **peer != self.own && self.member(peer).is_some_and(|body| body.free > 1);
+        let is_dry = |peer: &PeerId| {
+            let said = self.dry.get(peer);
+            said.is_some_and(|since| now.since(*since) < DRY)
+        };
+        // Of one that has not said anything yet it is not known.
+        let has_some = |peer: &PeerId| self.member(peer).is_none_or(|body| body.free > 1);
+        let owners: BTreeSet<_> = self.view.iter().filter_map(|(_, holder)| holder.peer).collect();
+        let others = owners
+            .into_iter()
+            .filter(|peer| *peer != self.own && !self.is_given_up(peer));
         let mut has_any = false;
-        for peer in self.book.keys().filter(has_some).filter(|peer| !is_dry(peer)) {
-            if around.is_reachable(peer) {
+        for peer in others.filter(|peer| has_some(peer) && !is_dry(peer)) {
+            if around.is_reachable(&peer) {
                 return Refusal::NoSpaceYet;
             }
             has_any = true;

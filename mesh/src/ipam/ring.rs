@@ -574,6 +574,8 @@ impl Ring {
         if self.trust != Trust::Confirmed {
             self.trust = Trust::Confirmed;
             self.publish.get_or_insert(0);
+            self.retry_denied();
+            self.renew_avoid();
         }
         self.look(now, around);
     }
@@ -610,6 +612,7 @@ impl Ring {
         {
             self.trust = Trust::Unconfirmed;
             self.publish.get_or_insert(0);
+            self.retry_denied();
             self.acts.push_back(Act::Log(IpamEvent::Unconfirmed));
         }
         let count = around.count();

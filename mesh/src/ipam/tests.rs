@@ -476,6 +476,36 @@ impl World {
         self.routers.iter().filter_map(|router| router.ring.as_ref())
     }
 
+    /// What each router thinks of one address, and why.
+    fn explain(&self, at: u32) -> String {
+        let mut text = format!("{at} at {}\n", self.now);
+        for ring in self.running() {
+            let holder = ring.view.get(at);
+            text += &format!("{:?}: {holder:?}, denied {:?}\n", ring.own, ring.denied);
+            for (peer, body) in ring
+                .book
+                .keys()
+                .filter_map(|peer| Some((peer, ring.member(peer)?)))
+            {
+                let claims = body
+                    .claims
+                    .iter()
+                    .filter(|claim| (claim.span().start..claim.span().end).contains(&at));
+                let grants = body
+                    .grants
+                    .iter()
+                    .filter(|grant| (grant.span().start..grant.span().end).contains(&at));
+                let (claims, grants): (Vec<_>, Vec<_>) = (claims.collect(), grants.collect());
+                let reclaimed = &body.reclaimed;
+                text += &format!(
+                    "    {peer:?} serial {}: {claims:?} {grants:?} {reclaimed:?}\n",
+                    body.serial
+                );
+            }
+        }
+        text
+    }
+
     /// At rest: one division, one view, and nothing is missing.
     fn assert_whole(&self) {
         let rings: BTreeSet<_> = self.running().map(|ring| ring.state.ring).collect();
@@ -483,7 +513,7 @@ impl World {
         let size = self.settings.pool.size();
         let owned: u32 = self
             .running()
-            .flat_map(|ring| ring.owned())
+            .flat_map(Ring::owned)
             .map(|(span, _)| span.len())
             .sum();
         let first: Vec<_> = self.running().next().unwrap().view.iter().collect();
@@ -496,7 +526,14 @@ impl World {
             );
             let view: Vec<_> = ring.view.iter().collect();
             let other = view.iter().zip(&first).find(|(a, b)| a != b);
-            assert!(view == first, "all see the same: {other:?}");
+            if let Some((one, another)) = other {
+                let at = one
+                    .0
+                    .start
+                    .max(another.0.start)
+                    .max(one.0.end.min(another.0.end).min(size - 1));
+                panic!("not all see the same: {}", self.explain(at));
+            }
             assert!(ring.denied.is_empty());
             let is_gone = |peer: &PeerId| self.routers[self.by_id[peer]].id != *peer;
             assert!(ring.state.fence.iter().all(is_gone), "{:?}", ring.state.fence);
@@ -514,13 +551,13 @@ impl World {
 /// Everything happens that may, to a few routers, many times.
 fn chaos(seed: u64) -> (usize, usize) {
     let mut world = World::new(seed, 6, 24);
-    let apart = seed % 3 == 0;
+    let apart = seed.is_multiple_of(3);
     for n in 0..6 {
         if apart {
             world.routers[n].side = n as u32 / 3;
         }
         world.launch(n, n > 0);
-        if seed % 2 == 0 {
+        if seed.is_multiple_of(2) {
             world.run(SECOND / 10);
         }
     }
@@ -596,7 +633,7 @@ fn chaos(seed: u64) -> (usize, usize) {
     assert!(world.running().all(|ring| ring.state.fence.is_empty()));
     let owned: u32 = world
         .running()
-        .flat_map(|ring| ring.owned())
+        .flat_map(Ring::owned)
         .map(|(span, _)| span.len())
         .sum();
     assert_eq!(owned, world.settings.pool.size());
@@ -623,7 +660,7 @@ fn no_address_is_live_twice_whatever_happens() {
         let (some, twice) = chaos(seed);
         (given, doubled) = (given + some, doubled + twice);
     }
-    assert!(given > 3000, "{given}");
+    assert!(given > 3000 || std::env::var("WEFT_SEEDS").is_ok(), "{given}");
     eprintln!("{given} addresses, {doubled} of them live elsewhere among routers that had not met");
 }
 

@@ -122,6 +122,7 @@ mod tests {
             bridge: Some((1, 2)),
             watched: None,
             max_links: None,
+            addresses: None,
             discovery: true,
         };
         for host in [0, 1, 255, 256, 69_999] {

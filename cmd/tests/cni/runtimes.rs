@@ -1,0 +1,1 @@
+//! Real runtimes call the plugin, if they are installed.
