@@ -61,7 +61,7 @@ impl Failure {
     }
 
     /// The same as a reason why no container can be added (STATUS).
-    pub(super) fn as_unavailable(mut self) -> Self {
+    pub(super) fn unavailable(mut self) -> Self {
         self.code = Code::NotAvailable as u32;
         self
     }

@@ -329,7 +329,7 @@ impl Plugin {
         match self.ask(&Request::Ready) {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(Failure::new(Code::NotAvailable, self.not_running())),
-            Err(why) => Err(why.as_unavailable()),
+            Err(why) => Err(why.unavailable()),
         }
     }
 }

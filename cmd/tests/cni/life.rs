@@ -53,7 +53,13 @@ impl Stage {
 
     fn used(&self) -> u64 {
         let ipam: Value = serde_json::from_str(&self.host.weft(&["ipam", "--json"]).ok()).unwrap();
-        254 - ipam["free"].as_u64().unwrap()
+        // Nothing is divided before somebody wants an address.
+        let is_divided = ipam["shares"].as_array().is_some_and(|shares| !shares.is_empty());
+        if is_divided {
+            254 - ipam["free"].as_u64().unwrap()
+        } else {
+            0
+        }
     }
 
     /// Puts a plugin in place that gives out addresses: it prints `add` for ADD, and notes its verbs.

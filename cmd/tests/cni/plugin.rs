@@ -8,14 +8,14 @@ use std::process::{Command, Stdio};
 
 /// What a call printed, and whether it succeeded.
 #[derive(Debug)]
-pub struct Answer {
-    pub success: bool,
-    pub output: Value,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) success: bool,
+    pub(crate) output: Value,
+    pub(crate) text: String,
 }
 
 /// Calls the plugin with these variables and no others, and this configuration.
-pub fn call(variables: &[(&str, &str)], input: &str) -> Answer {
+pub(crate) fn call(variables: &[(&str, &str)], input: &str) -> Answer {
     let mut command = Command::new(WEFT);
     command
         .env_clear()
@@ -39,13 +39,13 @@ pub fn call(variables: &[(&str, &str)], input: &str) -> Answer {
 
 impl Answer {
     /// What a call that must succeed printed.
-    pub fn ok(self) -> Value {
+    pub(crate) fn ok(self) -> Value {
         assert!(self.success, "{}", self.text);
         self.output
     }
 
     /// The code and the message of a call that must fail.
-    pub fn failed(self) -> (u64, String) {
+    pub(crate) fn failed(self) -> (u64, String) {
         assert!(!self.success, "it succeeded: {}", self.text);
         let code = self.output["code"]
             .as_u64()
@@ -61,6 +61,6 @@ impl Answer {
 }
 
 /// A configuration that has nothing wrong, for the router behind this socket.
-pub fn conf(socket: &Path, version: &str) -> Value {
+pub(crate) fn conf(socket: &Path, version: &str) -> Value {
     json!({ "cniVersion": version, "name": "mesh", "type": "weft-net", "socket": socket })
 }
