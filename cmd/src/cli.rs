@@ -71,6 +71,14 @@ pub(crate) enum Verb {
     },
     /// List this host's containers in the mesh, with their addresses.
     Ps,
+    /// Give this host itself an interface in the mesh, so that it and its containers reach each other.
+    Expose {
+        /// Addresses with prefix length [default: the next free ones].
+        #[arg(value_name = "CIDR")]
+        addresses: Vec<Cidr>,
+    },
+    /// Take the host's own interface away.
+    Hide,
     /// Show which router owns which share of the containers' addresses.
     Ipam,
     /// Take over the addresses of a router that will not come back.

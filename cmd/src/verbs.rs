@@ -46,6 +46,16 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Cni {
             verb: CniVerb::Install { bin_dir, conf_dir },
         } => cni::install(bin_dir, conf_dir, &cli.socket),
+        Verb::Expose { addresses } => {
+            let value = ask(
+                cli,
+                &Request::Expose {
+                    addresses: addresses.clone(),
+                },
+            )?;
+            print_addresses(cli, value)
+        }
+        Verb::Hide => quiet(cli, &Request::Hide),
         Verb::Ps => show(cli, &Request::Ps, table::containers),
         Verb::Ipam => show(cli, &Request::Ipam, table::shares),
         Verb::Reclaim { peer } => {
@@ -137,6 +147,10 @@ fn attach(cli: &Cli, container: &Container, addresses: &[Cidr]) -> Result<()> {
         addresses: addresses.to_vec(),
     };
     let value = ask(cli, &request)?;
+    print_addresses(cli, value)
+}
+
+fn print_addresses(cli: &Cli, value: Value) -> Result<()> {
     if cli.json {
         return print_json(&value);
     }

@@ -26,6 +26,17 @@ pub fn tap(bridge: &str) -> String {
     format!("wt{:06x}", mark(bridge))
 }
 
+/// The host's own interface in the mesh, if it has one.
+#[must_use]
+pub fn exposed(bridge: &str) -> String {
+    let name = format!("{bridge}-host");
+    if is_valid(&name) {
+        name
+    } else {
+        format!("wx{:06x}", mark(bridge))
+    }
+}
+
 /// The host's end of the pair that leads to `ifname` in the namespace `netns`.
 #[must_use]
 pub fn host(bridge: &str, netns: &NetNsRef, ifname: &str) -> String {

@@ -42,6 +42,9 @@ pub struct Attachment {
     pub addresses: Vec<(IpAddr, u8)>,
     /// Name of the host's end, which also identifies the attachment.
     pub host_ifname: String,
+    /// The namespace is the host's own: it has its own way for multicast.
+    #[serde(default)]
+    pub is_host: bool,
 }
 
 impl Attachment {
@@ -61,6 +64,7 @@ impl Attachment {
             mac: local_mac(random),
             addresses,
             host_ifname,
+            is_host: false,
         }
     }
 
@@ -320,7 +324,7 @@ fn plan_inside(
     if misnamed || !was_up {
         step(now, InsideStep::Reveal(attachment.ifname.clone()));
     }
-    if !multicast_route || lowered {
+    if !attachment.is_host && (!multicast_route || lowered) {
         step(&attachment.ifname, InsideStep::MulticastRoute);
     }
 }

@@ -35,7 +35,10 @@ pub(crate) fn host(
         {
             seen.guard = guard.rules(link.index, program).cloned();
         }
-        found.insert(link.name, (seen, link.peer.filter(|_| link.peer_elsewhere)));
+        // The host's own interface has both ends here; of any other that would mean that it came back from its container.
+        let own = |one: &Attachment| one.is_host && one.host_ifname == link.name;
+        let is_apart = link.peer_elsewhere || desired.attachments.iter().any(own);
+        found.insert(link.name, (seen, link.peer.filter(|_| is_apart)));
     }
     Ok(found)
 }

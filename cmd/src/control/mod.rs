@@ -48,6 +48,12 @@ pub(crate) enum Request {
         prefix: String,
         keep: Vec<String>,
     },
+    /// Give the host itself an interface in the mesh.
+    Expose {
+        addresses: Vec<Cidr>,
+    },
+    /// Take it away.
+    Hide,
     /// Whether containers can be attached and given addresses.
     Ready,
     /// This host's containers.

@@ -11,15 +11,18 @@ use crate::net::{Cidr, unusable_for_container};
 use crate::state::Attachment;
 use fastpath::kernel::Report;
 use fastpath::plan::{Desired, Obstacle};
-use fastpath::{NetNsRef, names};
+use fastpath::{NetNs, NetNsRef, names};
 use mesh::{Input, Mac, Vni};
 use rand_core::{OsRng, RngCore};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+/// Where this process finds its own namespace.
+const OWN_NETNS: &str = "/proc/self/ns/net";
 /// Most addresses of one interface.
 const MAX_ADDRESSES: usize = 64;
 
@@ -157,6 +160,37 @@ impl Router {
         }
     }
 
+    /// The host's own interface in the mesh.
+    fn host_interface(&self) -> ContainerRef {
+        ContainerRef {
+            netns: OWN_NETNS.into(),
+            pid: None,
+            ifname: names::exposed(&self.containers.bridge),
+            name: Some("this host".into()),
+            mac: None,
+            key: None,
+            want: Vec::new(),
+        }
+    }
+
+    /// `weft expose`: the host itself is attached like a container.
+    pub(crate) fn expose(&mut self, addresses: &[Cidr], answer: Answer) {
+        self.attach(self.host_interface(), addresses, answer);
+    }
+
+    /// `weft hide`.
+    pub(crate) fn hide(&mut self, answer: Answer) {
+        let own = self.host_interface();
+        let attached = &self.containers.attached;
+        if !attached
+            .iter()
+            .any(|one| one.port.ifname == own.ifname && one.port.is_host)
+        {
+            return drop(answer.send(Err("this host is not exposed".into())));
+        }
+        self.detach(&own, answer);
+    }
+
     /// Attaches a container with these addresses, which were given out under the name `allocated`, if there is one.
     pub(super) fn attach_with(
         &mut self,
@@ -210,7 +244,9 @@ impl Router {
             let mut random = [0; 6];
             OsRng.fill_bytes(&mut random);
             let bridge = &self.containers.bridge;
-            let port = fastpath::Attachment::new(bridge, netns, &container.ifname, Vec::new(), random);
+            let is_host = NetNs::current().is_ok_and(|own| own.inode() == netns.inode);
+            let mut port = fastpath::Attachment::new(bridge, netns, &container.ifname, Vec::new(), random);
+            port.is_host = is_host;
             Attachment {
                 port,
                 pid: container.pid,
@@ -387,7 +423,7 @@ impl Router {
         let _ = answer.send(result.map(|()| json!(self.keeper.path())));
     }
 
-    fn converged(&mut self, result: Result<Report, String>, asked: Option<Asked>) {
+    fn converged(&mut self, result: Result<Arc<Report>, String>, asked: Option<Asked>) {
         let report = match result {
             Ok(report) => report,
             Err(error) => {

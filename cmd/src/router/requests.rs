@@ -40,6 +40,8 @@ impl Router {
                     |other: &str| other.starts_with(&prefix) && !keep.iter().any(|key| key == other);
                 return self.detach_all(is_over, answer);
             }
+            Request::Expose { addresses } => return self.expose(&addresses, answer),
+            Request::Hide => return self.hide(answer),
             Request::Ready => self.ready(),
             Request::Ps => Ok(self.ps()),
             Request::Ipam => Ok(self.ipam()),

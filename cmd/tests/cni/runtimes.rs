@@ -200,7 +200,7 @@ fn containerd_runs_containers_that_reach_each_other_and_leaves_nothing_behind() 
     };
     let containerd = Containerd::start(&stage);
     containerd.ctr(&["images", "import", &stage.archive()]).ok();
-    ["a", "b"].map(|name| containerd.run(name));
+    ["a", "b"].iter().for_each(|name| containerd.run(name));
     let ps = stage.ps();
     assert_eq!(ps.len(), 2, "{ps:?}");
     let (_, address) = ps.iter().find(|(name, _)| name.ends_with('b')).unwrap();
@@ -217,7 +217,7 @@ fn containerd_runs_containers_that_reach_each_other_and_leaves_nothing_behind() 
             address,
         ])
         .ok();
-    ["a", "b"].map(|name| containerd.end(name));
+    ["a", "b"].iter().for_each(|name| containerd.end(name));
     // `ctr task rm` calls no DEL: the router sees that the namespaces are gone.
     until("nothing is left", Duration::from_secs(10), || {
         (stage.ps().is_empty()).then_some(())

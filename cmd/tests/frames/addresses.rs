@@ -150,3 +150,85 @@ fn what_a_dead_router_owned_is_taken_over_when_the_operator_says_so() {
         "{refused}"
     );
 }
+
+#[test]
+fn the_host_itself_is_reached_when_it_is_exposed() {
+    let Some(lab) = Lab::new("exposed") else { return };
+    let pair = lab.pair();
+    let refused = pair.right.weft(&["hide"]).failed(1);
+    assert!(refused.contains("not exposed"), "{refused}");
+    let out = pair.right.weft(&["expose"]).ok();
+    let of_host = address(out.lines().next().unwrap());
+    assert_eq!(pair.right.weft(&["expose"]).ok(), out);
+    until("containers reach the host", Duration::from_secs(10), || {
+        (pair.left_container.pings(of_host) && pair.right_container.pings(of_host)).then_some(())
+    });
+    let left = pair.left_container.v4.to_string();
+    crate::common::run_in(&pair.right.netns, "ping", &["-n", "-c1", "-W3", &left]).ok();
+    // Routers do not try each other at it, and multicast of the host's own stays where it was.
+    let status = pair.left.status().to_string();
+    assert!(!status.contains(&format!("{of_host}:6783")), "{status}");
+    let routes = crate::common::run_in(&pair.right.netns, "ip", &["route"]).ok();
+    assert!(
+        routes.contains("dev weft-host") && !routes.contains("224.0.0.0"),
+        "{routes}"
+    );
+    pair.right.weft(&["hide"]).ok();
+    assert!(!pair.left_container.pings(of_host));
+    let links = crate::common::run_in(&pair.right.netns, "ip", &["-o", "link"]).ok();
+    assert!(!links.contains("weft-host"), "{links}");
+}
+
+#[test]
+fn groups_that_began_apart_meet_and_say_which_addresses_are_there_twice() {
+    let Some(lab) = Lab::new("apart") else { return };
+    let (_switch, hosts) = lab.hosts_on_a_switch(2);
+    let _routers: Vec<_> = hosts.iter().map(|host| host.launch(&[])).collect();
+    let mut containers = Vec::new();
+    let mut attach_to = |host: &crate::common::Host| {
+        let container = Container::detached(u8::try_from(containers.len()).unwrap());
+        let address = attach(host, &container)[0].clone();
+        containers.push(container);
+        address
+    };
+    for host in &hosts {
+        assert_eq!(attach_to(host), "10.32.0.1/12");
+    }
+    attach_to(&hosts[0]);
+    let twice = |host| {
+        let view = ipam(host);
+        let doubled = view["doubled"].as_array().unwrap();
+        doubled
+            .iter()
+            .map(|one| {
+                (
+                    one["address"].to_string(),
+                    one["routers"].as_array().unwrap().len(),
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    hosts.iter().for_each(|host| assert_eq!(twice(host), []));
+    hosts[1].weft(&["connect", "10.9.0.1"]).ok();
+    for host in &hosts {
+        host.wait_for_peers(2);
+        let what = format!("{} names the address that is there twice", host.name);
+        until(&what, Duration::from_secs(5), || {
+            (twice(host) == [("\"10.32.0.1\"".to_owned(), 2)]).then_some(())
+        });
+    }
+    // Each keeps what it has; what is new is new everywhere.
+    for host in &hosts {
+        let ps = host.weft(&["ps"]).ok();
+        assert!(ps.contains("10.32.0.1/12"), "{ps}");
+    }
+    let mut seen: BTreeSet<String> = ["10.32.0.1/12", "10.32.0.2/12"].map(str::to_owned).into();
+    for _ in 0..4 {
+        for host in &hosts {
+            let address = attach_to(host);
+            assert!(seen.insert(address.clone()), "{address} is new at {}", host.name);
+        }
+    }
+    let shares = ipam(&hosts[0])["shares"].as_array().unwrap().len();
+    assert_eq!(shares, 2);
+}
