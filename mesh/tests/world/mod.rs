@@ -7,12 +7,13 @@ mod signer;
 
 pub use signer::{FakeSigner, Secrets};
 
+use mesh::ipam::{Pool, Refusal, Settings, Setup, Stored};
 use mesh::{
     Config, Direction, DropReason, Drops, Event, Fdb, Input, Instant, LinkId, LinkStatus, Mesh, Output,
     PeerId, PeerInfo, Route, Tree, Vni,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,11 @@ pub struct Host {
     /// What is on disk.
     pub epoch: u64,
     pub stored_targets: Vec<String>,
+    /// What addresses are taken from; `None`: none are given out.
+    pub pool: Option<Pool>,
+    pub stored_addresses: Stored,
+    pub given: Vec<(u64, Result<Vec<(IpAddr, u8)>, Refusal>)>,
+    pub reclaimed: Vec<Result<u32, Refusal>>,
     /// What the core said.
     pub log: Vec<(u64, Event)>,
     pub delivered: Vec<(PeerId, Vec<u8>)>,
@@ -143,6 +149,10 @@ impl World {
             max_links: 32,
             epoch: 0,
             stored_targets: Vec::new(),
+            pool: None,
+            stored_addresses: Stored::new(),
+            given: Vec::new(),
+            reclaimed: Vec::new(),
             log: Vec::new(),
             delivered: Vec::new(),
             peers: BTreeMap::new(),
@@ -182,6 +192,12 @@ impl World {
         config.max_links = host.max_links;
         config.targets = texts.into_iter().chain(host.stored_targets.clone()).collect();
         config.addresses = vec![host.address];
+        let networks = host.pool.map(|pool| (Vni(1), Settings { pool, init: None }));
+        config.addresses_of = Setup {
+            networks: networks.into_iter().collect(),
+            stored: host.stored_addresses.clone(),
+            knows_others: !config.targets.is_empty(),
+        };
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&self.seed.to_le_bytes());
         host.mesh = Some(Mesh::new(config, seed, Instant(self.now)));
@@ -320,7 +336,18 @@ impl World {
         let now = self.now;
         let run = self.hosts[n].run;
         match output {
-            Output::KeepAddresses { .. } | Output::Allocated { .. } | Output::Reclaimed { .. } => {}
+            Output::KeepAddresses { vni, batch } => {
+                for (key, value) in batch.changes {
+                    match value {
+                        Some(value) => drop(self.hosts[n].stored_addresses.insert(key, value)),
+                        None => drop(self.hosts[n].stored_addresses.remove(&key)),
+                    }
+                }
+                let number = batch.number;
+                self.later(n, Input::AddressesKept { vni, number });
+            }
+            Output::Allocated { number, result } => self.hosts[n].given.push((number, result)),
+            Output::Reclaimed { result, .. } => self.hosts[n].reclaimed.push(result),
             Output::Dial { target, expect } => {
                 self.hosts[n].dials.push((now, target.clone()));
                 let to = self
