@@ -205,6 +205,7 @@ fn assemble(
         pings: Default::default(),
         advertised: Vec::new(),
         addresses: Vec::new(),
+        learn_at: None,
         stopping: false,
         broken: None,
         in_a_row: 0,

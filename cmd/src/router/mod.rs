@@ -75,6 +75,8 @@ pub(crate) struct Router {
     pub(crate) advertised: Vec<SocketAddr>,
     /// Where others may dial this router, best first.
     pub(crate) addresses: Vec<SocketAddr>,
+    /// When to read this host's addresses again.
+    pub(crate) learn_at: Option<Instant>,
     pub(crate) stopping: bool,
     /// Why it can't go on.
     pub(crate) broken: Option<String>,

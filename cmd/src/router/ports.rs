@@ -13,11 +13,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// How often the kernel is looked at unasked.
 const PATROL: Duration = Duration::from_secs(2);
+
+/// How long after a report of the kernel's it is looked at: more will follow.
+const LOOK_DELAY: Duration = Duration::from_millis(200);
 
 /// Number of an order, repeated in its outcome.
 pub(crate) type Ticket = u64;
@@ -79,6 +82,7 @@ impl Ports {
                 outcomes,
                 desired: None,
                 troubled: BTreeSet::new(),
+                look_at: None,
                 looking: begun,
             };
             worker.run(&received);
@@ -131,6 +135,8 @@ struct Worker {
     desired: Option<Desired>,
     /// Host ends of what did not work when it was last tried.
     troubled: BTreeSet<String>,
+    /// When to look at everything because the kernel has reported changes.
+    look_at: Option<Instant>,
     looking: Arc<AtomicBool>,
 }
 
@@ -139,7 +145,10 @@ impl Worker {
         // What was taken from the queue and is of another kind than what is being done.
         let mut next = None;
         loop {
-            let order = next.take().map_or_else(|| orders.recv_timeout(PATROL), Ok);
+            let rest = self
+                .look_at
+                .map_or(PATROL, |at| at.saturating_duration_since(Instant::now()));
+            let order = next.take().map_or_else(|| orders.recv_timeout(rest), Ok);
             let outcome = match order {
                 Ok(Order::Converge(ticket, desired)) => {
                     // Of those that wait only the last is made so: it is what all of them led to.
@@ -171,9 +180,14 @@ impl Worker {
                 Ok(Order::Remove(ticket)) => self.remove(ticket),
                 Ok(Order::Look) => {
                     self.looking.store(false, Ordering::Release);
+                    // What this thread does itself is news of the kernel, too: not a look for each.
+                    self.look_at.get_or_insert_with(|| Instant::now() + LOOK_DELAY);
+                    None
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look_at = None;
                     self.converge(None)
                 }
-                Err(RecvTimeoutError::Timeout) => self.converge(None),
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             if let Some(outcome) = outcome
