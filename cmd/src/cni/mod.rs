@@ -170,7 +170,10 @@ impl Plugin {
     fn add(&self) -> Result<Value, Failure> {
         let netns = self.netns()?;
         let given = match &self.conf.ipam {
-            Some(kind) => Given::read(kind, &other::call(kind, "ADD", &self.conf, &self.call)?).map(Some),
+            Some(kind) => {
+                let text = other::call(kind, "ADD", &self.conf, &self.call);
+                text.and_then(|text| Given::read(kind, &text)).map(Some)
+            }
             None => Ok(None),
         };
         let added = given.and_then(|given| self.attach(&netns, given.as_ref()));

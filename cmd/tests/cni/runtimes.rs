@@ -141,14 +141,19 @@ impl<'a> Containerd<'a> {
             std::fs::create_dir_all(folder).unwrap();
         }
         let log = std::fs::File::create(dir.join("containerd.log")).unwrap();
+        // Started by this thread, whose end it is to follow.
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL", "containerd", "-c"])
-            .arg(&conf);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+            .args(["--pdeathsig", "KILL", "nsenter"])
+            .arg(format!("--net={}", stage.host.netns.path().display()))
+            .args(["containerd", "-c"])
+            .arg(&conf)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
         let started = Self {
             stage,
-            _daemon: Daemon(stage.host.netns.spawn(command).unwrap()),
+            _daemon: Daemon(command.spawn().unwrap()),
         };
         until("containerd answers", Duration::from_secs(20), || {
             (started.ctr(&["version"]).code == Some(0)).then_some(())
