@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::net::{Cidr, parse_listen, parse_port};
+use crate::net::{Cidr, parse_dns, parse_listen, parse_port};
 
 /// An encrypted mesh router for container networks.
 #[derive(Debug, Parser)]
@@ -60,6 +60,9 @@ pub(crate) enum Verb {
     Attach {
         #[command(flatten)]
         container: Container,
+        /// A name for it, without the domain; more than one may be given.
+        #[arg(long = "name", env = "WEFT_CONTAINER_NAME", action = ArgAction::Append, value_delimiter = ',', num_args = 1, value_name = "NAME")]
+        names: Vec<mesh::Name>,
         /// Addresses with prefix length, IPv4 or IPv6.
         #[arg(value_name = "CIDR")]
         addresses: Vec<Cidr>,
@@ -118,6 +121,11 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         verb: SecretVerb,
     },
+    /// Look up, add and remove names of containers.
+    Dns {
+        #[command(subcommand)]
+        verb: DnsVerb,
+    },
     /// Print a token that lets another host join: `weft launch TOKEN`.
     Invite,
     /// Print this router's id.
@@ -142,6 +150,34 @@ pub(crate) enum Verb {
     Demo,
     /// Run routers in virtual time, or replay what one was told.
     Simulate(Box<crate::simulate::Simulate>),
+}
+
+/// What to do with names.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum DnsVerb {
+    /// Print the addresses of a name, or the names of an address.
+    Lookup {
+        /// A name, with or without the domain, or an address.
+        #[arg(value_name = "NAME|ADDRESS")]
+        what: String,
+    },
+    /// Print all names that this router knows, and what they stand for.
+    List,
+    /// Let a name stand for these addresses too, as long as this router runs, now and after each restart.
+    Add {
+        /// Without the domain.
+        name: mesh::Name,
+        /// IPv4 or IPv6.
+        #[arg(required = true)]
+        addresses: Vec<std::net::IpAddr>,
+    },
+    /// Take back what was added on this host.
+    Remove {
+        /// Without the domain.
+        name: mesh::Name,
+        /// Only these addresses.
+        addresses: Vec<std::net::IpAddr>,
+    },
 }
 
 /// Options of `weft launch`.
@@ -199,6 +235,15 @@ pub(crate) struct Launch {
     /// Divide the addresses only when the majority of so many routers see each other [default: at once].
     #[arg(long, env = "WEFT_IPALLOC_INIT", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) ipalloc_init: Option<u16>,
+    /// Answer containers' questions for names here; the address need not be there yet.
+    #[arg(long, env = "WEFT_DNS_LISTEN", action = ArgAction::Append, value_delimiter = ',', num_args = 1, value_parser = parse_dns, value_name = "ADDR[:PORT]")]
+    pub(crate) dns_listen: Vec<SocketAddr>,
+    /// Domain of the containers' names.
+    #[arg(long, env = "WEFT_DNS_DOMAIN", default_value = "weft.local", value_name = "D")]
+    pub(crate) dns_domain: String,
+    /// Who answers what is not of that domain [default: the name servers in /etc/resolv.conf].
+    #[arg(long, env = "WEFT_DNS_UPSTREAM", action = ArgAction::Append, value_delimiter = ',', num_args = 1, value_parser = parse_dns, value_name = "ADDR[:PORT]")]
+    pub(crate) dns_upstream: Vec<SocketAddr>,
     /// Serve /status and /healthz over HTTP here.
     #[arg(long, env = "WEFT_HTTP", value_name = "ADDR", value_parser = parse_http)]
     pub(crate) http: Option<SocketAddr>,

@@ -5,6 +5,7 @@ use crate::control;
 use crate::data::{Clock, Shore, Stop, UdpThread};
 use crate::link::{ConnectionIds, Dialer, LinksConfig, QuicQueue, SharedSocket};
 use crate::membership::{Membership, join};
+use crate::nameserver;
 use crate::net::{Cidr, normal_target, parse_port};
 use crate::recording::Recording;
 use crate::router::{self, Containers, Inbox, Keeper, Ports, Router, Settings};
@@ -187,6 +188,7 @@ fn assemble(
             .collect::<Result<_>>()?,
         overlay_reason: overlay_reason(options.overlay),
     };
+    let names = nameserver::serve(options)?;
     let mut router = Router {
         settings,
         mesh,
@@ -202,6 +204,8 @@ fn assemble(
         memory,
         containers,
         address_asks: Default::default(),
+        names,
+        told_names: Default::default(),
         pings: Default::default(),
         advertised: Vec::new(),
         addresses: Vec::new(),
@@ -214,6 +218,7 @@ fn assemble(
         .dialer
         .resolve_advertised(router.settings.advertise.clone());
     router.learn_addresses();
+    router.tell_names();
     if first {
         welcome(&router);
     }

@@ -4,6 +4,7 @@
 //! - `launch`, `membership`, `state`, `address_store`: from options and disk to a running router.
 //! - `router`: the task that drives the sans-IO cores of `mesh` and `sleeve`.
 //! - `recording`: what the control plane was told, written down on demand.
+//! - `nameserver`: what containers that ask for a name are answered.
 //! - `link`: QUIC between routers. `data`: the threads that carry frames.
 //! - `cni`: the same program as the network plugin of container runtimes.
 //! - `status`, `http`: what others see of it. `demo`: all of it on one machine. `simulate`: all of it in
@@ -19,6 +20,7 @@ mod http;
 mod launch;
 mod link;
 mod membership;
+mod nameserver;
 mod net;
 mod recording;
 mod router;

@@ -78,6 +78,16 @@ pub(crate) fn parse_port(text: &str) -> Option<u16> {
         .filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
 }
 
+/// `ADDR` or `ADDR:PORT` of a name server.
+pub(crate) fn parse_dns(text: &str) -> Result<SocketAddr, String> {
+    const PORT: u16 = 53;
+    let whole = text.parse::<SocketAddr>().ok();
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    whole
+        .or_else(|| bare.parse().ok().map(|ip| SocketAddr::new(ip, PORT)))
+        .ok_or_else(|| "an address is expected, with a port or without".into())
+}
+
 /// `ADDR:PORT`, `ADDR`, `:PORT` or `PORT`; all addresses and the default port where one is missing.
 pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse::<SocketAddr>() {

@@ -14,8 +14,10 @@ use rand_core::OsRng;
 use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -51,6 +53,8 @@ pub(crate) struct Memory {
     pub(crate) bridge: Option<String>,
     /// What to dial.
     pub(crate) targets: Vec<String>,
+    /// Names that the operator added.
+    pub(crate) names: BTreeMap<mesh::Name, BTreeSet<IpAddr>>,
 }
 
 /// A container's interface, so that it can be made again.
@@ -69,6 +73,9 @@ pub(crate) struct Attachment {
     /// Some of its addresses were given out by this router, under the host end's name.
     #[serde(default)]
     pub(crate) is_allocated: bool,
+    /// What it is called.
+    #[serde(default)]
+    pub(crate) names: Vec<mesh::Name>,
 }
 
 impl StateDir {
@@ -281,6 +288,10 @@ mod tests {
             retired: vec!["x".into()],
             bridge: None,
             targets: vec!["10.0.0.1:6783".into()],
+            names: BTreeMap::from([(
+                "web".parse().unwrap(),
+                BTreeSet::from(["10.0.0.1".parse().unwrap()]),
+            )]),
         };
         let public = {
             let dir = StateDir::open(&scratch.0).unwrap();

@@ -1,7 +1,7 @@
 //! The verbs other than `launch`: ask the running router, print its answer.
 
-use crate::cli::{Cli, CniVerb, Container, Listing, SecretVerb, Verb};
-use crate::control::{Client, ContainerRef, NotRunning, PingLine, Request, TraceLine};
+use crate::cli::{Cli, CniVerb, Container, DnsVerb, Listing, SecretVerb, Verb};
+use crate::control::{Client, ContainerRef, DnsRequest, NotRunning, PingLine, Request, TraceLine};
 use crate::net::{Cidr, normal_target};
 use crate::status::model::Status;
 use crate::status::table;
@@ -36,7 +36,11 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
             )
         }
         Verb::Forget { peers } => quiet(cli, &Request::Forget { peers: peers.clone() }),
-        Verb::Attach { container, addresses } => attach(cli, container, addresses),
+        Verb::Attach {
+            container,
+            names,
+            addresses,
+        } => attach(cli, container, names, addresses),
         Verb::Detach { container } => quiet(
             cli,
             &Request::Detach {
@@ -68,6 +72,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Ping { peer, control, count } => ping(cli, peer, *control, *count),
         Verb::Trace { peer } => trace(cli, peer),
         Verb::Secret { verb } => secret(cli, verb),
+        Verb::Dns { verb } => dns(cli, verb),
         Verb::Invite => text(cli, &Request::Invite),
         Verb::Id => text(cli, &Request::Id),
         Verb::Stop => stop(cli),
@@ -138,13 +143,15 @@ fn container_ref(container: &Container) -> Result<ContainerRef> {
         mac: None,
         key: None,
         want: Vec::new(),
+        names: Vec::new(),
     })
 }
 
-fn attach(cli: &Cli, container: &Container, addresses: &[Cidr]) -> Result<()> {
+fn attach(cli: &Cli, container: &Container, names: &[mesh::Name], addresses: &[Cidr]) -> Result<()> {
     let request = Request::Attach {
         container: container_ref(container)?,
         addresses: addresses.to_vec(),
+        names: names.to_vec(),
     };
     let value = ask(cli, &request)?;
     print_addresses(cli, value)
@@ -244,6 +251,50 @@ fn trace(cli: &Cli, peer: &str) -> Result<()> {
     )?;
     // The last hop is the router asked for.
     unanswered.map_or(Ok(()), |name| bail!("{name} did not answer"))
+}
+
+fn dns(cli: &Cli, verb: &DnsVerb) -> Result<()> {
+    let (name, addresses, is_added) = match verb {
+        DnsVerb::Lookup { what } => {
+            return found(cli, &ask(cli, &Request::Dns(DnsRequest::Lookup(what.clone())))?);
+        }
+        DnsVerb::List => return found(cli, &ask(cli, &Request::Dns(DnsRequest::List))?),
+        DnsVerb::Add { name, addresses } => (name.clone(), addresses.clone(), true),
+        DnsVerb::Remove { name, addresses } => (name.clone(), addresses.clone(), false),
+    };
+    let request = if is_added {
+        DnsRequest::Add { name, addresses }
+    } else {
+        DnsRequest::Remove { name, addresses }
+    };
+    quiet(cli, &Request::Dns(request))
+}
+
+/// Prints names and what they stand for: what was asked for alone, all of a list side by side.
+fn found(cli: &Cli, value: &Value) -> Result<()> {
+    if cli.json {
+        return print_json(value);
+    }
+    let texts = |value: &Value, key: &str| -> Vec<String> {
+        let texts = value[key].as_array().into_iter().flatten();
+        texts
+            .filter_map(|text| text.as_str().map(str::to_owned))
+            .collect()
+    };
+    let lines: Vec<String> = match value.as_array() {
+        Some(all) => {
+            let line = |one: &Value| {
+                let name = one["name"].as_str().unwrap_or_default();
+                texts(one, "addresses")
+                    .into_iter()
+                    .map(|address| format!("{name}  {address}"))
+                    .collect::<Vec<_>>()
+            };
+            all.iter().flat_map(line).collect()
+        }
+        None => [texts(value, "addresses"), texts(value, "names")].concat(),
+    };
+    print(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())
 }
 
 fn secret(cli: &Cli, verb: &SecretVerb) -> Result<()> {

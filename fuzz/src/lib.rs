@@ -11,7 +11,7 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | [`crypto`], [`mesh`], [`sleeve`], [`ethernet`], [`net`] | the targets, by what they fuzz |
+//! | [`crypto`], [`mesh`], [`naming`], [`sleeve`], [`ethernet`], [`net`] | the targets, by what they fuzz |
 //! | [`recording`] | recorded control planes, and their replay |
 //! | [`router`], [`records`] | a control plane under test, and messages for it |
 //! | [`world`], [`caught`] | three routers with sessions |
@@ -31,6 +31,7 @@ pub mod crypto;
 pub mod ethernet;
 pub mod mesh;
 pub mod mutate;
+pub mod naming;
 pub mod net;
 pub mod random;
 pub mod recording;
@@ -57,6 +58,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("greeting", mesh::greeting),
     ("record_body", mesh::record_body),
     ("forwarding", mesh::forwarding),
+    ("claims", naming::claims),
+    ("question", naming::question),
     ("recording", recording::recording),
     ("data_header", sleeve::data_header),
     ("relay_header", sleeve::relay_header),

@@ -5,7 +5,8 @@
 
 use crate::ipam::{Batch, IpamEvent, Refusal};
 use crate::{
-    Fdb, LinkId, LinkLabel, Mac, Packet, PeerId, PeerInfo, PeerName, Route, SecretId, ShortId, Tree, Vni,
+    Fdb, LinkId, LinkLabel, Mac, Name, NameChange, Packet, PeerId, PeerInfo, PeerName, Route, SecretId,
+    ShortId, Tree, Vni,
 };
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
@@ -166,6 +167,15 @@ pub enum Input {
         /// Which.
         peer: PeerId,
     },
+    /// A name of something on this router's host has these addresses from now on; none: it is gone.
+    Name {
+        /// The network in which it has this meaning.
+        vni: Vni,
+        /// The name, without the domain.
+        name: Name,
+        /// Its addresses, at most [`MAX_NAME_ADDRESSES`](crate::MAX_NAME_ADDRESSES).
+        addresses: Vec<IpAddr>,
+    },
     /// Frames go along the tree of a source: this router got its key, is asked to pass them on, or some came. Its
     /// place in trees that nobody speaks of is not computed, and forgotten after
     /// [`TREE_KEPT`](crate::TREE_KEPT).
@@ -280,6 +290,8 @@ pub enum Output {
     },
     /// The forwarding table changed (only what lies behind other routers).
     Fdb(Fdb),
+    /// A name stands for something else now.
+    Name(NameChange),
     /// Store this epoch durably, then answer with `EpochPersisted`.
     PersistEpoch(u64),
     /// Store these changes, all or none and after those asked for before, then answer with `AddressesKept`.

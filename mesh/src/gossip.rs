@@ -117,6 +117,10 @@ impl Mesh {
                 },
             );
         }
+        for (_, subkey) in outdated.iter().filter(|(kind, _)| *kind == kind::NAMES) {
+            let changes = self.names.learn_gone(origin, *subkey);
+            self.names_changed(changes);
+        }
         let links = Some(record).filter(|record| record.key.kind == kind::LINK_STATE);
         if (links.is_some() || outdated.iter().any(|(kind, _)| *kind == kind::LINK_STATE))
             && self.links_told(&origin, links)
@@ -137,6 +141,13 @@ impl Mesh {
                 }
             }
             kind::IPAM => drop(self.addresses_told(now, record)),
+            kind::NAMES => {
+                if let Some(body) = record.names() {
+                    let is_reached = self.is_reachable(&origin);
+                    let changes = self.names.learn(origin, key.subkey, body, is_reached);
+                    self.names_changed(changes);
+                }
+            }
             _ => {}
         }
     }
@@ -150,6 +161,8 @@ impl Mesh {
     pub(crate) fn forget_origin(&mut self, now: Instant, peer: &PeerId) {
         let changes = self.registry.forget(peer);
         self.fdb_changed(changes);
+        let changes = self.names.forget(peer);
+        self.names_changed(changes);
         self.dismissed(now, peer);
         self.connector.peer_gone(peer);
         self.out.push(Output::PeerGone(*peer));

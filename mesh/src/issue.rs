@@ -3,7 +3,11 @@
 use crate::link::Link;
 use crate::record::body::MAX_ADJACENCIES;
 use crate::record::{Record, kind};
-use crate::{Adjacency, Delay, DropReason, Instant, LinkLabel, LocalChange, MacsBody, Mesh, PeerId};
+use crate::{
+    Adjacency, Delay, DropReason, Instant, LinkLabel, LocalChange, MacsBody, Mesh, Name, NameChange,
+    NamesBody, Output, PeerId, Vni,
+};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +25,8 @@ impl Mesh {
             self.issue_macs(now, subkey, body);
         }
         self.renew_addresses(now);
+        let names: Vec<_> = self.names.published().collect();
+        self.issue_names(now, names);
     }
 
     /// Issues what has changed and waited long enough.
@@ -90,6 +96,30 @@ impl Mesh {
             for (subkey, body) in change.publish {
                 self.issue_macs(now, subkey, body);
             }
+        }
+    }
+
+    /// A name of this router's host stands for something else now.
+    pub(crate) fn name_changed(&mut self, now: Instant, vni: Vni, name: &Name, addresses: Vec<IpAddr>) {
+        let Some((publish, changes)) = self.names.set(vni, name, addresses) else {
+            return self.out.drop(DropReason::StoreFull);
+        };
+        self.names_changed(changes);
+        if self.own.may_issue() {
+            self.issue_names(now, publish);
+        }
+    }
+
+    fn issue_names(&mut self, now: Instant, chunks: Vec<(u64, NamesBody)>) {
+        for (subkey, body) in chunks {
+            let record = self.own.issue(kind::NAMES, subkey, &body);
+            self.publish(now, record);
+        }
+    }
+
+    pub(crate) fn names_changed(&mut self, changes: Vec<NameChange>) {
+        for change in changes {
+            self.out.push(Output::Name(change));
         }
     }
 

@@ -44,6 +44,7 @@
 //! | `recording/` | what a core was told, without keys, and a core that is told it again |
 //! | `ipam/` | which addresses containers get, and which router owns the others |
 //! | `fdb/` | behind which router each MAC address lies |
+//! | `names/` | what containers' names stand for |
 
 #[cfg(test)]
 mod attacks;
@@ -65,6 +66,7 @@ mod issue;
 mod link;
 mod linkstate;
 mod mesh;
+mod names;
 mod neighbor;
 mod outbox;
 mod own;
@@ -98,6 +100,7 @@ pub use forge::Forged;
 pub use graph::Trial;
 pub use id::{InvalidName, LinkId, LinkLabel, Mac, PeerId, PeerName, SecretId, ShortId, Vni};
 pub use mesh::Mesh;
+pub use names::{BadName, MAX_NAME, MAX_NAME_ADDRESSES, Name, NameChange, Names, NamesBody};
 pub use packet::Packet;
 pub use record::{Admission, PeerInfo, Signer, Stamp};
 pub use route::{DirectPath, LABEL_REST, Labels, MAX_LABELS, RELAY_COST_US, Route};

@@ -16,7 +16,7 @@ use crate::spread::Spread;
 use crate::store::Store;
 use crate::topology::{Recorded, Told};
 use crate::{
-    Config, DirectPath, DropReason, Input, Instant, Labels, LinkId, LinkLabel, Output, Packet, PeerId,
+    Config, DirectPath, DropReason, Input, Instant, Labels, LinkId, LinkLabel, Names, Output, Packet, PeerId,
     Registry, TimerReason, Trees,
 };
 use rand::SeedableRng as _;
@@ -34,6 +34,7 @@ pub struct Mesh {
     pub(crate) connector: Connector,
     pub(crate) registry: Registry,
     pub(crate) addresses: Addresses,
+    pub(crate) names: Names,
     /// What all routers say of their links.
     pub(crate) told: Told<Recorded>,
     pub(crate) graph: Graph,
@@ -87,6 +88,7 @@ impl Mesh {
             ),
             registry: Registry::new(config.id),
             addresses,
+            names: Names::new(config.id),
             told: Told::default(),
             graph: Graph::new(),
             routes: Routes::default(),
@@ -171,6 +173,7 @@ impl Mesh {
             Input::Release { vni, holder } => self.release(now, vni, &holder),
             Input::AddressesKept { vni, number } => self.addresses_kept(now, vni, number),
             Input::Reclaim { number, peer } => self.reclaim(now, number, peer),
+            Input::Name { vni, name, addresses } => self.name_changed(now, vni, &name, addresses),
             Input::UseTree { vni, source } => self.use_tree(now, vni, source),
             Input::SecretsChanged => self.secrets_changed(now),
             Input::EpochPersisted(epoch) => self.epoch_persisted(now, epoch),

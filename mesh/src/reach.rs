@@ -35,6 +35,9 @@ impl Mesh {
         for (number, is_reachable) in reached {
             if let Some(id) = known.id(number) {
                 self.store.note_reachable(now, id, is_reachable);
+                for change in self.names.note_reached(id, is_reachable) {
+                    self.out.push(Output::Name(change));
+                }
             }
         }
         self.spread.set_parent(now, self.spread_parent());

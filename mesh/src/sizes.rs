@@ -37,6 +37,7 @@ impl Mesh {
             self.connector.size(),
             self.registry.size(),
             self.addresses.size(),
+            self.names.size(),
             self.trees.size(),
             self.detours.size(),
         ];

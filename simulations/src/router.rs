@@ -9,11 +9,11 @@ use crate::tape::{Recording, Tape};
 use crate::verdicts::Verdicts;
 use crate::{Disk, Port, Random};
 use crypto::{Cipher, Keyring};
-use mesh::{Drops, Input, Instant, LinkId, Mesh, Output, Packet, PeerId, Vni};
+use mesh::{Drops, Input, Instant, LinkId, Mesh, Name, NameChange, Output, Packet, PeerId, Vni};
 use rand_core::RngCore;
 use sleeve::{Plane, PlaneConfig, Scratch, Sleeve};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Log lines kept.
@@ -101,6 +101,8 @@ pub struct Router {
     pub sleeve: Sleeve,
     /// The data half.
     pub plane: Arc<Plane>,
+    /// What names stand for, as a DNS server here would be told.
+    pub names: BTreeMap<(Vni, Name), Vec<IpAddr>>,
     /// What was thrown away, and why.
     pub drops: Arc<Drops>,
     /// What it keeps when it ends.
@@ -192,6 +194,7 @@ impl Router {
             mesh,
             sleeve,
             plane,
+            names: BTreeMap::new(),
             drops,
             disk,
             log: VecDeque::new(),
@@ -511,6 +514,10 @@ impl Router {
             Output::Tree { vni, source, tree } => self.feed_sleeve(sleeve::Input::Tree { vni, source, tree }),
             Output::Label { label, neighbor } => self.plane.set_label(label, neighbor),
             Output::Fdb(change) => self.plane.apply_fdb(&change),
+            Output::Name(NameChange { vni, name, addresses }) => match addresses.as_slice() {
+                [] => drop(self.names.remove(&(vni, name))),
+                _ => drop(self.names.insert((vni, name), addresses)),
+            },
             Output::PersistEpoch(epoch) => {
                 self.disk.epoch = epoch;
                 self.feed(Input::EpochPersisted(epoch));

@@ -26,6 +26,8 @@ pub(super) struct Conf {
     /// Addresses that the interface shall have.
     pub(super) addresses: Vec<Wanted>,
     pub(super) mac: Option<String>,
+    /// Names that the runtime knows the container by.
+    pub(super) aliases: Vec<String>,
     /// Destination, and the gateway if one is named.
     pub(super) routes: Vec<(Cidr, Option<IpAddr>)>,
     pub(super) dns: Value,
@@ -169,6 +171,7 @@ impl Conf {
             ipam,
             addresses,
             mac,
+            aliases: aliases(&runtime)?,
             routes: routes(value)?,
             dns: get(value, "dns").cloned().unwrap_or_default(),
             previous: get(value, "prevResult")
@@ -226,6 +229,22 @@ fn wanted(value: &Value) -> Result<Vec<Wanted>, Failure> {
     texts
         .into_iter()
         .map(|text| text.trim().parse().map_err(|()| wrong()))
+        .collect()
+}
+
+fn aliases(runtime: &Value) -> Result<Vec<String>, Failure> {
+    let Some(aliases) = get(runtime, "aliases").filter(|aliases| !aliases.is_null()) else {
+        return Ok(Vec::new());
+    };
+    let wrong = || {
+        Failure::new(
+            Code::Config,
+            format!("aliases are not a list of names: {aliases}"),
+        )
+    };
+    let all = aliases.as_array().ok_or_else(wrong)?;
+    all.iter()
+        .map(|one| one.as_str().map(str::to_owned).ok_or_else(wrong))
         .collect()
 }
 

@@ -208,8 +208,14 @@ impl Plugin {
             mac: self.conf.mac.clone(),
             key: Some(self.key()),
             want,
+            names: Vec::new(),
         };
-        self.router(&Request::Attach { container, addresses })?;
+        let names = self.names();
+        self.router(&Request::Attach {
+            container,
+            addresses,
+            names,
+        })?;
         let finish = || {
             let attached = self.router(&Request::Attached { key: self.key() })?;
             let routes = self.add_routes(netns, given)?;
@@ -219,6 +225,25 @@ impl Plugin {
             // As above.
             let _ = self.router(&Request::DetachKey { key: self.key() });
         })
+    }
+
+    /// Under which names others find the container: its aliases and its pod's name, or else its own; as far as they can
+    /// be names.
+    fn names(&self) -> Vec<mesh::Name> {
+        let pod = self.call.args.get("K8S_POD_NAME");
+        let told = self
+            .conf
+            .aliases
+            .iter()
+            .chain(pod)
+            .filter_map(|name| name.parse().ok());
+        let mut names: Vec<mesh::Name> = told.collect();
+        if names.is_empty() {
+            names.extend(self.call.container.parse::<mesh::Name>().ok());
+        }
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// Routes of the configuration, then those of the IPAM plugin. One without gateway goes to that of an address of

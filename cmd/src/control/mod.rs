@@ -11,7 +11,7 @@ pub(crate) use client::{Client, NotRunning};
 pub(crate) use server::{SocketFile, serve};
 
 use crate::net::Cidr;
-use mesh::PeerId;
+use mesh::{Name, PeerId};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -31,7 +31,9 @@ pub(crate) enum Request {
     Attach {
         container: ContainerRef,
         addresses: Vec<Cidr>,
+        names: Vec<Name>,
     },
+    Dns(DnsRequest),
     Detach {
         container: ContainerRef,
     },
@@ -88,6 +90,22 @@ pub(crate) enum Request {
     Reset,
 }
 
+/// What a verb asks of the names.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum DnsRequest {
+    /// A name, or an address.
+    Lookup(String),
+    List,
+    Add {
+        name: Name,
+        addresses: Vec<IpAddr>,
+    },
+    Remove {
+        name: Name,
+        addresses: Vec<IpAddr>,
+    },
+}
+
 /// A container's interface, as the router can find it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ContainerRef {
@@ -107,6 +125,9 @@ pub(crate) struct ContainerRef {
     /// Addresses that it shall have: of the router's range, or others with prefix length.
     #[serde(default)]
     pub(crate) want: Vec<(IpAddr, Option<u8>)>,
+    /// Names under which others find it.
+    #[serde(default)]
+    pub(crate) names: Vec<Name>,
 }
 
 /// A line from the router.

@@ -12,7 +12,7 @@ use crate::state::Attachment;
 use fastpath::kernel::Report;
 use fastpath::plan::{Desired, Obstacle};
 use fastpath::{NetNs, NetNsRef, names};
-use mesh::{Input, Mac, Vni};
+use mesh::{Input, Mac, Name, Vni};
 use rand_core::{OsRng, RngCore};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -25,6 +25,8 @@ use tracing::{info, warn};
 const OWN_NETNS: &str = "/proc/self/ns/net";
 /// Most addresses of one interface.
 const MAX_ADDRESSES: usize = 64;
+/// Most names of one container.
+const MAX_NAMES: usize = 64;
 
 /// Where an answer goes.
 pub(crate) type Answer = oneshot::Sender<Result<Value, String>>;
@@ -51,7 +53,7 @@ pub(super) struct Change(Asked);
 enum Asked {
     Attach {
         host: String,
-        before: Option<Attachment>,
+        before: Option<Box<Attachment>>,
         answer: Answer,
     },
     Detach {
@@ -99,6 +101,16 @@ impl Containers {
                 .map(|attachment| attachment.port.clone())
                 .collect(),
         }
+    }
+
+    /// The names of each container that can be reached, and its addresses.
+    pub(super) fn named(&self) -> impl Iterator<Item = (&[Name], &[IpAddr])> {
+        let live = |attachment: &Attachment| self.live.get(&attachment.port.host_ifname);
+        let live = self
+            .attached
+            .iter()
+            .filter_map(move |attachment| Some((attachment, live(attachment)?)));
+        live.map(|(attachment, (_, addresses))| (attachment.names.as_slice(), addresses.as_slice()))
     }
 
     fn position(&self, host: &str) -> Option<usize> {
@@ -170,6 +182,7 @@ impl Router {
             mac: None,
             key: None,
             want: Vec::new(),
+            names: Vec::new(),
         }
     }
 
@@ -201,6 +214,7 @@ impl Router {
     ) {
         match self.try_attach(container, addresses, allocated.is_some()) {
             Ok((host, before)) => {
+                let before = before.map(Box::new);
                 let asked = Asked::Attach { host, before, answer };
                 self.persist_attachments(Then::Containers(Change(asked)));
             }
@@ -253,8 +267,17 @@ impl Router {
                 name: None,
                 key: None,
                 is_allocated: false,
+                names: Vec::new(),
             }
         });
+        for name in &container.names {
+            if !attachment.names.contains(name) {
+                attachment.names.push(name.clone());
+            }
+        }
+        if attachment.names.len() > MAX_NAMES {
+            return Err(format!("a container has at most {MAX_NAMES} names"));
+        }
         attachment.is_allocated |= is_allocated;
         attachment.name = container.name.clone().or(attachment.name);
         attachment.key = container.key.clone().or(attachment.key);
@@ -459,7 +482,7 @@ impl Router {
                 if !before.as_ref().is_some_and(|before| before.is_allocated) {
                     self.release_allocated(&host);
                 }
-                self.put(&host, before);
+                self.put(&host, before.map(|before| *before));
                 self.persist_attachments(Then::Nothing);
                 let _ = self.converge();
                 let _ = answer.send(Err(error));
@@ -537,6 +560,7 @@ impl Router {
                 });
             }
         }
+        self.tell_names();
     }
 
     /// What was given out for an attachment that did not come to be is free.

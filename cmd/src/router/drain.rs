@@ -74,6 +74,7 @@ impl Router {
             Output::Tree { vni, source, tree } => self.feed_sleeve(sleeve::Input::Tree { vni, source, tree }),
             Output::Label { label, neighbor } => self.shore.plane.set_label(label, neighbor),
             Output::Fdb(change) => self.shore.plane.apply_fdb(&change),
+            Output::Name(change) => self.names.apply(change),
             Output::PersistEpoch(epoch) => self.persist_epoch(epoch),
             Output::PersistTargets(targets) => {
                 self.memory.targets = targets;

@@ -16,6 +16,7 @@ mod containers;
 mod drain;
 mod keeper;
 mod names;
+mod naming;
 mod ports;
 mod requests;
 mod run;
@@ -25,12 +26,14 @@ mod status;
 pub(crate) use addresses::AddressAsks;
 pub(crate) use containers::Containers;
 pub(crate) use keeper::{Keeper, Kept};
+pub(crate) use naming::NameTable;
 pub(crate) use ports::{Outcome as PortOutcome, Ports};
 pub(crate) use run::{Inbox, start_tap};
 
 use crate::control::{Echo, PingPath};
 use crate::data::Shore;
 use crate::link::{ConnectionIds, Dialer, LinkHandle};
+use crate::nameserver::Names;
 use crate::recording::Recording;
 use crate::state::Memory;
 use crypto::keyring::Keyring;
@@ -70,6 +73,10 @@ pub(crate) struct Router {
     pub(crate) memory: Memory,
     pub(crate) containers: Containers,
     pub(crate) address_asks: AddressAsks,
+    /// What names stand for, as the name server answers.
+    pub(crate) names: Names,
+    /// The names of this host, as the core was told.
+    pub(crate) told_names: NameTable,
     pub(crate) pings: Pings,
     /// What `--advertise` names, resolved.
     pub(crate) advertised: Vec<SocketAddr>,

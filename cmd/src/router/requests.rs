@@ -31,7 +31,15 @@ impl Router {
 
     fn ask(&mut self, request: Request, answer: Answer) {
         let result = match request {
-            Request::Attach { container, addresses } => return self.attach(container, &addresses, answer),
+            Request::Attach {
+                mut container,
+                addresses,
+                names,
+            } => {
+                container.names = names;
+                return self.attach(container, &addresses, answer);
+            }
+            Request::Dns(request) => self.dns(request),
             Request::Detach { container } => return self.detach(&container, answer),
             Request::Attached { key } => self.attached(&key),
             Request::DetachKey { key } => return self.detach_all(|other| other == key, answer),

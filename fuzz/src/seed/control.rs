@@ -6,7 +6,7 @@ use crate::random::Random;
 use crate::records::{self, Header, kind};
 use crate::router::{NEIGHBOR, OWN, Router, THIRD, signed};
 use crypto::{Cipher, Identity, Invite, SealKey, Secret};
-use mesh::{Mac, PeerId, Vni};
+use mesh::{Mac, NamesBody, PeerId, Vni};
 
 pub(super) fn tokens() -> Vec<Seed> {
     let random = &mut Random(7);
@@ -152,6 +152,18 @@ pub(super) fn mesh() -> Vec<Seed> {
         ("record_body", "all", join(&bodies(mac))),
         ("record_body", "runs", join(&runs(mac))),
         ("forwarding", "moves", join(&changes(mac))),
+        ("claims", "come_and_go", join(&claims())),
+        (
+            "question",
+            "address",
+            dns_question(b"\x03web\x04weft\x05local\0", 1),
+        ),
+        (
+            "question",
+            "reverse",
+            dns_question(b"\x011\x010\x0232\x0210\x07in-addr\x04arpa\0", 12),
+        ),
+        ("question", "elsewhere", dns_question(b"\x07example\x03org\0", 28)),
     ]
 }
 
@@ -228,6 +240,30 @@ fn runs(mac: Mac) -> Vec<Vec<u8>> {
         ),
         piece(2, 1, [0, 0, 0, 0], [3, 0xff], &info(OWN, 3)),
     ]
+}
+
+/// Pieces of `claims`.
+fn claims() -> Vec<Vec<u8>> {
+    let change = |what: u8, origin: u8, rest: &[u8]| [&[what, origin, 0, 0, 1, 0], rest].concat();
+    let body = |name: &str| {
+        let entries = vec![(name.to_owned(), vec![[10, 32, 0, 1].into()])];
+        postcard::to_stdvec(&NamesBody { vni: Vni(1), entries }).expect("plain data")
+    };
+    vec![
+        change(3, 0, &body("web")),
+        change(3, 2, &body("WEB")),
+        change(0, 2, &[]),
+        change(3, 2, &body("no name")),
+        change(1, 2, &[]),
+        change(2, 0, &[]),
+    ]
+}
+
+/// A question with an OPT record.
+fn dns_question(name: &[u8], kind: u8) -> Vec<u8> {
+    let header = [0x12, 0x67, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
+    let opt = [0, 0, 41, 4, 0xd0, 0, 0, 0, 0, 0, 0];
+    [&header, name, &[0, kind, 0, 1], &opt].concat()
 }
 
 /// Pieces of `forwarding`.

@@ -47,6 +47,9 @@ const MAX_AVOIDED: usize = 1024;
 const SETTLED: Duration = Duration::from_secs(3);
 /// While routers become known all that are known count, not only those that are reachable already.
 const GROWING: Duration = Duration::from_secs(3);
+/// A mesh that grew within this time may be a large one: until it has been still for so long, no more are dialled than
+/// a router of a large one links with.
+const FILLING: Duration = Duration::from_millis(500);
 /// Who was turned away is in a mesh too large to link with all, even if it does not see that yet.
 const HINTED: Duration = Duration::from_secs(10);
 /// A mesh must have been small for so long before all are linked with all again: most of it may only seem lost.
@@ -319,6 +322,7 @@ impl Connector {
         let wanted = &self.wanted;
         let is_wanted = |peer: &PeerId| wanted.contains_key(peer);
         let aim = match self.mode {
+            Mode::Full if self.is_filling(now) => Aim::All(self.bounds.most, self.bounds.most),
             Mode::Full => Aim::All(self.bounds.bounded, self.bounds.hard),
             Mode::Bounded | Mode::Given => Aim::These {
                 is_wanted: &is_wanted,
@@ -337,6 +341,11 @@ impl Connector {
         self.wake(self.shunned.values().min().copied());
         self.wake(self.next_settled(now));
         self.next = self.next.map(|next| next.max(Instant(now.0 + 1)));
+    }
+
+    fn is_filling(&self, now: Instant) -> bool {
+        let until = self.size.grown.map(|at| at + FILLING);
+        until.is_some_and(|until| now < until)
     }
 
     fn wake(&mut self, at: Option<Instant>) {
@@ -373,6 +382,8 @@ impl Connector {
         }
         self.wake(growing);
         self.wake(hinted);
+        let filled = self.size.grown.map(|at| at + FILLING);
+        self.wake(filled.filter(|at| now < *at));
     }
 
     fn next_settled(&self, now: Instant) -> Option<Instant> {

@@ -3,7 +3,7 @@
 use super::{Key, PeerInfo, Version, kind};
 use crate::ipam::IpamBody;
 use crate::topology::in_order;
-use crate::{Adjacency, MacsBody};
+use crate::{Adjacency, MacsBody, NamesBody};
 
 /// Addresses a router may list.
 pub(crate) const MAX_ADDRESSES: usize = 16;
@@ -25,6 +25,8 @@ pub(crate) enum Body {
     Macs(Box<MacsBody>),
     /// Which addresses of a network it owns.
     Ipam(Box<IpamBody>),
+    /// Some of the names of what runs on its host.
+    Names(Box<NamesBody>),
     /// A kind this version does not know.
     Other,
 }
@@ -41,6 +43,10 @@ impl Body {
                 Some(Self::Macs(Box::new(macs)))
             }
             kind::IPAM => IpamBody::read(body, key.subkey).map(|ipam| Self::Ipam(Box::new(ipam))),
+            kind::NAMES => {
+                let (names, _) = postcard::take_from_bytes::<NamesBody>(body).ok()?;
+                Some(Self::Names(Box::new(names)))
+            }
             _ => Some(Self::Other),
         }
     }

@@ -75,6 +75,13 @@ pub(crate) mod kind {
     pub(crate) const MACS: u8 = 3;
     /// [`IpamBody`](crate::ipam::IpamBody), one per network, which is the subkey.
     pub(crate) const IPAM: u8 = 4;
+    /// [`NamesBody`](crate::NamesBody), chunked by subkey.
+    pub(crate) const NAMES: u8 = 6;
+
+    /// True for those of which a router may have as many as their subkeys allow.
+    pub(crate) fn is_known(kind: u8) -> bool {
+        matches!(kind, PEER_INFO | LINK_STATE | MACS | IPAM | NAMES)
+    }
 }
 
 #[cfg(test)]
@@ -118,7 +125,7 @@ mod tests {
             if let Ok(record) = Record::parse(bytes.clone()) {
                 let _ = record.body();
             }
-            for kind in 1..6 {
+            for kind in 0..8 {
                 let _ = record(1, (kind, 0), (1, 1), &bytes).body();
             }
         }

@@ -5,7 +5,7 @@
 
 use super::body::Body;
 use crate::ipam::IpamBody;
-use crate::{Adjacency, MacsBody, PeerId, PeerInfo, Signer};
+use crate::{Adjacency, MacsBody, NamesBody, PeerId, PeerInfo, Signer};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -215,6 +215,14 @@ impl Record {
     pub(crate) fn ipam(&self) -> Option<&IpamBody> {
         match self.body() {
             Some(Body::Ipam(ipam)) => Some(ipam),
+            _ => None,
+        }
+    }
+
+    /// The names its origin publishes, if it is that kind of record.
+    pub(crate) fn names(&self) -> Option<&NamesBody> {
+        match self.body() {
+            Some(Body::Names(names)) => Some(names),
             _ => None,
         }
     }

@@ -8,7 +8,7 @@ use crate::fdb::MacsBody;
 use crate::ipam::{ASK_BYTE, IpamBody};
 use crate::record::{Key, Record, kind};
 use crate::wire::{Blob, Message};
-use crate::{Adjacency, Input, Output, Packet, PeerInfo};
+use crate::{Adjacency, Input, NamesBody, Output, Packet, PeerInfo};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -41,6 +41,7 @@ pub(super) fn input(input: &Input) -> (Input, Vec<[u8; 16]>) {
         | Input::Release { .. }
         | Input::AddressesKept { .. }
         | Input::Reclaim { .. }
+        | Input::Name { .. }
         | Input::UseTree { .. }
         | Input::SecretsChanged
         | Input::EpochPersisted(_)
@@ -84,6 +85,7 @@ pub(super) fn mark(output: &Output) -> Mark {
         }
         Output::Allocated { number, result } => ("Allocated", encoded(&(number, result))),
         Output::Reclaimed { number, result } => ("Reclaimed", encoded(&(number, result))),
+        Output::Name(change) => ("Name", encoded(change)),
         Output::PersistEpoch(epoch) => ("PersistEpoch", encoded(epoch)),
         Output::PersistTargets(targets) => ("PersistTargets", encoded(targets)),
         Output::Log(event) => ("Log", encoded(event)),
@@ -202,6 +204,7 @@ fn blank_body(body: &[u8], key: &Key, is_readable: bool) -> Vec<u8> {
         kind::LINK_STATE => reencoded::<Vec<Adjacency>>(body, |links| links),
         kind::MACS => reencoded::<MacsBody>(body, |macs| macs),
         kind::IPAM => reencoded::<IpamBody>(body, |ipam| ipam),
+        kind::NAMES => reencoded::<NamesBody>(body, |names| names),
         // Whatever it is, this version does not look at it.
         _ => Vec::new(),
     };

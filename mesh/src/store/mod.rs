@@ -6,6 +6,7 @@
 //! `PeerInfo` that proves knowledge of the secret. An origin that could not be reached for ten minutes is
 //! collected; what it had reached by then is remembered for a day, so that nobody can play back older records.
 
+mod origins;
 mod slots;
 pub(crate) mod sums;
 #[cfg(test)]
@@ -15,8 +16,8 @@ pub(crate) use sums::Sums;
 
 use crate::record::{Key, Record, Version, kind};
 use crate::{Adjacency, DropReason, Instant, PeerId, PeerInfo, ShortId, Signer, Size, Stamp};
-use slots::{Slot, Slots, slot};
-use std::collections::btree_map::Entry;
+use origins::{Origin, Origins};
+use slots::{INFO, Slots, slot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,9 +41,6 @@ pub(crate) const FLOOR_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Time between two looks for routers to collect.
 const COLLECT_EVERY: Duration = Duration::from_secs(30);
 
-/// Where a router's `PeerInfo` is among its records.
-const INFO: Slot = (kind::PEER_INFO, 0);
-
 /// What became of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Merged {
@@ -52,16 +50,6 @@ pub(crate) enum Merged {
     Known,
     /// Refused.
     Refused(DropReason),
-}
-
-/// What is known of one router.
-#[derive(Debug)]
-struct Origin {
-    records: Slots,
-    bytes: usize,
-    unreachable_since: Option<Instant>,
-    /// Its records are compared with neighbours and passed on.
-    is_covered: bool,
 }
 
 /// The versions of a collected router.
@@ -74,7 +62,7 @@ struct Floor {
 /// All records.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    origins: BTreeMap<PeerId, Origin>,
+    origins: Origins,
     floors: BTreeMap<PeerId, Floor>,
     bytes: usize,
     evicted: Vec<PeerId>,
@@ -155,8 +143,7 @@ impl Store {
         if !record.verify(signer) {
             return refused(DropReason::BadSignature);
         }
-        let named = || self.named(key.origin.short());
-        if origin.is_none() && named().is_some_and(|id| id != key.origin) {
+        if origin.is_none() && self.named(key.origin.short()).is_some() {
             return refused(DropReason::IdentityClash);
         }
         self.has_room(record, origin).map_err(Merged::Refused)
@@ -164,10 +151,7 @@ impl Store {
 
     /// The router with this short id. There is never more than one: links name routers by it.
     pub(crate) fn named(&self, short: ShortId) -> Option<PeerId> {
-        let mut least = [0; 32];
-        least[..8].copy_from_slice(&short.0);
-        let (id, _) = self.origins.range(PeerId(least)..).next()?;
-        (id.short() == short).then_some(*id)
+        self.origins.named(short)
     }
 
     /// Checks the limits of what one router may have.
@@ -179,10 +163,14 @@ impl Store {
             .get(slot(record))
             .map_or(0, |old| old.bytes().len());
         let is_more = replaced == 0 && record.key.kind != kind::PEER_INFO;
-        let is_unknown = is_more && record.key.kind > kind::IPAM;
+        let is_unknown = is_more && !kind::is_known(record.key.kind);
+        let unknown = || {
+            let records = origin.records.iter();
+            records.filter(|record| !kind::is_known(record.key.kind)).count()
+        };
         let full = (is_more && origin.records.len() >= MAX_ORIGIN_RECORDS)
-            || (is_unknown && origin.records.count_from((kind::IPAM + 1, 0)) >= MAX_ORIGIN_UNKNOWN)
-            || origin.bytes + size > MAX_ORIGIN_BYTES + replaced
+            || (is_unknown && unknown() >= MAX_ORIGIN_UNKNOWN)
+            || origin.bytes as usize + size > MAX_ORIGIN_BYTES + replaced
             || self.bytes + size > MAX_BYTES + replaced;
         if full { Err(DropReason::StoreFull) } else { Ok(()) }
     }
@@ -190,7 +178,7 @@ impl Store {
     /// Drops the router that was away longest if there are too many.
     fn make_room(&mut self, record: &Record) -> Result<(), DropReason> {
         let is_full = self.origins.len() >= MAX_ORIGINS || self.bytes + record.bytes().len() > MAX_BYTES;
-        if is_full && !self.origins.contains_key(&record.key.origin) {
+        if is_full && self.origins.get(&record.key.origin).is_none() {
             let (_, id) = *self.away.first().ok_or(DropReason::StoreFull)?;
             self.remove(&id);
             self.evicted.push(id);
@@ -201,20 +189,12 @@ impl Store {
     fn insert(&mut self, now: Instant, record: Arc<Record>) -> Vec<(u8, u64)> {
         let id = record.key.origin;
         let place = slot(&record);
-        let origin = match self.origins.entry(id) {
-            Entry::Occupied(origin) => origin.into_mut(),
+        let Some(origin) = self.origins.get_mut(&id) else {
             // Our own records come with `PeerInfo` first; those of others were judged.
-            Entry::Vacant(_) if record.info().is_none() => return Vec::new(),
-            Entry::Vacant(place) => {
-                self.away.insert((now, id));
-                self.fading.insert((now, id));
-                place.insert(Origin {
-                    records: Slots::default(),
-                    bytes: 0,
-                    unreachable_since: Some(now),
-                    is_covered: true,
-                })
+            if record.info().is_some() {
+                self.add(now, record);
             }
+            return Vec::new();
         };
         let newest = record
             .info()
@@ -226,7 +206,7 @@ impl Store {
             .filter(|old| old.version.epoch < epoch)
             .map(|old| slot(old))
             .collect();
-        let counts = u64::from(origin.unreachable_since.is_none());
+        let counts = u64::from(origin.is_reachable);
         let size = record.bytes().len();
         self.sums.add(&record, origin.is_covered);
         self.reached = self.reached.wrapping_add(record.mark() * counts);
@@ -239,9 +219,28 @@ impl Store {
             self.sums.remove(old, origin.is_covered);
             self.reached = self.reached.wrapping_sub(old.mark() * counts);
         }
-        origin.bytes = origin.bytes + size - gone;
+        origin.bytes = origin.bytes + small(size) - small(gone);
         self.bytes = self.bytes + size - gone;
         outdated.into_iter().filter(|old| *old != place).collect()
+    }
+
+    /// A router that was not known.
+    fn add(&mut self, now: Instant, info: Arc<Record>) {
+        let id = info.key.origin;
+        self.away.insert((now, id));
+        self.fading.insert((now, id));
+        self.sums.add(&info, true);
+        let bytes = info.bytes().len();
+        self.bytes += bytes;
+        let mut records = Slots::default();
+        records.insert(info);
+        self.origins.add(Origin {
+            records,
+            since: now,
+            bytes: small(bytes),
+            is_reachable: false,
+            is_covered: true,
+        });
     }
 
     /// Forgets a router and what it was.
@@ -249,16 +248,15 @@ impl Store {
         let Some(origin) = self.origins.remove(id) else {
             return false;
         };
-        self.bytes -= origin.bytes;
+        self.bytes -= origin.bytes as usize;
         for record in origin.records.iter() {
             self.sums.remove(record, origin.is_covered);
         }
-        match origin.unreachable_since {
-            Some(since) => {
-                self.away.remove(&(since, *id));
-                self.fading.remove(&(since, *id));
-            }
-            None => self.reached = self.reached.wrapping_sub(origin.marks()),
+        if origin.is_reachable {
+            self.reached = self.reached.wrapping_sub(origin.marks());
+        } else {
+            self.away.remove(&(origin.since, *id));
+            self.fading.remove(&(origin.since, *id));
         }
         true
     }
@@ -310,9 +308,11 @@ impl Store {
 
     /// All routers, in order.
     pub(crate) fn infos(&self) -> impl Iterator<Item = (&PeerId, &PeerInfo)> {
-        self.origins
-            .iter()
-            .filter_map(|(id, origin)| Some((id, origin.records.get(INFO)?.info()?)))
+        let infos = self.origins.sorted().into_iter();
+        infos.filter_map(|(_, origin)| {
+            let record = origin.records.get(INFO)?;
+            Some((&record.key.origin, record.info()?))
+        })
     }
 
     /// All records of one router, in the order of their keys: `PeerInfo` first.
@@ -334,23 +334,21 @@ impl Store {
         let Some(origin) = self.origins.get_mut(id).filter(|_| self.own != Some(*id)) else {
             return;
         };
-        match (origin.unreachable_since, is_reachable) {
-            (Some(since), true) => {
-                origin.unreachable_since = None;
-                self.away.remove(&(since, *id));
-                self.fading.remove(&(since, *id));
-                self.reached = self.reached.wrapping_add(origin.marks());
-                if !std::mem::replace(&mut origin.is_covered, true) {
-                    origin.records.iter().for_each(|record| self.sums.cover(record));
-                }
+        if std::mem::replace(&mut origin.is_reachable, is_reachable) == is_reachable {
+            return;
+        }
+        let since = std::mem::replace(&mut origin.since, now);
+        if is_reachable {
+            self.away.remove(&(since, *id));
+            self.fading.remove(&(since, *id));
+            self.reached = self.reached.wrapping_add(origin.marks());
+            if !std::mem::replace(&mut origin.is_covered, true) {
+                origin.records.iter().for_each(|record| self.sums.cover(record));
             }
-            (None, false) => {
-                origin.unreachable_since = Some(now);
-                self.away.insert((now, *id));
-                self.fading.insert((now, *id));
-                self.reached = self.reached.wrapping_sub(origin.marks());
-            }
-            _ => {}
+        } else {
+            self.away.insert((now, *id));
+            self.fading.insert((now, *id));
+            self.reached = self.reached.wrapping_sub(origin.marks());
         }
     }
 
@@ -383,13 +381,12 @@ impl Store {
     /// True if there is a way to this other router.
     pub(crate) fn is_reached(&self, id: &PeerId) -> bool {
         let origin = self.origins.get(id).filter(|_| self.own != Some(*id));
-        origin.is_some_and(|origin| origin.unreachable_since.is_none())
+        origin.is_some_and(|origin| origin.is_reachable)
     }
 
     /// The other routers to which there is a way, in order.
     pub(crate) fn others_reached(&self) -> impl Iterator<Item = PeerId> {
-        let others = self.origins.keys().filter(|id| self.is_reached(id));
-        others.copied()
+        self.infos().map(|(id, _)| *id).filter(|id| self.is_reached(id))
     }
 
     /// How many these are.
@@ -456,10 +453,7 @@ impl Store {
     }
 }
 
-impl Origin {
-    /// Sum of the marks of its records.
-    fn marks(&self) -> u64 {
-        let marks = self.records.iter().map(|record| record.mark());
-        marks.fold(0, u64::wrapping_add)
-    }
+/// Bytes of one router's records, of which there are at most [`MAX_ORIGIN_BYTES`].
+fn small(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }

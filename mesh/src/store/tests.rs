@@ -77,17 +77,14 @@ proptest! {
 fn assert_sums(store: &mut Store, now: Instant) {
     store.fade(now);
     let (mut sums, mut reached) = (Sums::default(), 0_u64);
-    for (id, origin) in &store.origins {
-        let away = origin.unreachable_since;
-        let is_covered = away.is_none_or(|since| now.since(since) < PASSED_ON);
+    for (id, origin) in store.origins.sorted() {
+        let is_away = !origin.is_reachable;
+        let is_covered = !is_away || now.since(origin.since) < PASSED_ON;
         assert_eq!(origin.is_covered, is_covered);
-        assert_eq!(
-            store.away.contains(&(away.unwrap_or_default(), *id)),
-            away.is_some()
-        );
+        assert_eq!(store.away.contains(&(origin.since, id)), is_away);
         for record in origin.records.iter() {
             sums.add(record, is_covered);
-            reached = reached.wrapping_add(if away.is_none() { record.mark() } else { 0 });
+            reached = reached.wrapping_add(if is_away { 0 } else { record.mark() });
         }
     }
     assert_eq!((store.reached(), store.root()), (reached, sums.root()));
@@ -100,10 +97,8 @@ fn assert_sums(store: &mut Store, now: Instant) {
         assert_eq!(sorted(store.sums().covered(bucket)), sorted(sums.covered(bucket)));
         assert_eq!(sorted(store.sums().all(bucket)), sorted(sums.all(bucket)));
     }
-    let away = store
-        .origins
-        .values()
-        .filter(|origin| origin.unreachable_since.is_some());
+    let origins = store.origins.sorted().into_iter();
+    let away = origins.filter(|(_, origin)| !origin.is_reachable);
     assert_eq!(store.away.len(), away.count());
     assert!(store.fading.is_subset(&store.away));
     let ends: BTreeSet<_> = store

@@ -20,6 +20,9 @@ use std::time::Duration;
 /// How long a dial into nowhere takes to fail, and a silent connection to end.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What became of a request for an address: its number, and the addresses.
+pub type Given = (u64, Result<Vec<(IpAddr, u8)>, Refusal>);
+
 /// One host.
 pub struct Host {
     pub id: PeerId,
@@ -36,7 +39,7 @@ pub struct Host {
     /// What addresses are taken from; `None`: none are given out.
     pub pool: Option<Pool>,
     pub stored_addresses: Stored,
-    pub given: Vec<(u64, Result<Vec<(IpAddr, u8)>, Refusal>)>,
+    pub given: Vec<Given>,
     pub reclaimed: Vec<Result<u32, Refusal>>,
     /// What the core said.
     pub log: Vec<(u64, Event)>,
@@ -439,8 +442,7 @@ impl World {
                 self.hosts[n].routes.remove(&peer);
             }
             Output::Fdb(fdb) => self.hosts[n].fdb.push(fdb),
-            Output::Label { .. } => {}
-            Output::Detour { .. } => {}
+            Output::Label { .. } | Output::Detour { .. } | Output::Name(_) => {}
             Output::Tree { vni, source, tree } => {
                 let trees = &mut self.hosts[n].trees;
                 match tree {

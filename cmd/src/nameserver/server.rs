@@ -1,0 +1,168 @@
+//! Questions over UDP and TCP.
+
+use super::Names;
+use super::upstream::{Asker, Question};
+use dns::{ResponseCode, Transport, Verdict, failure};
+use mesh::Vni;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use rand_core::{OsRng, RngCore};
+use rustix::net::sockopt;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+use tracing::warn;
+
+/// Bytes of a question over UDP; there are no longer ones.
+const QUESTION: usize = 4096;
+/// Connections at a time at one address.
+const CONNECTIONS: usize = 128;
+/// How long a connection may say nothing (RFC 7766, 6.2.3).
+const IDLE: Duration = Duration::from_secs(10);
+/// Pause after an error, so that one that lasts does not keep a core busy.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 64;
+
+/// Serves names at an address, which need not be there yet.
+pub(super) fn listen(
+    address: SocketAddr,
+    names: &Names,
+    elsewhere: &mpsc::Sender<Question>,
+) -> io::Result<()> {
+    let udp: UdpSocket = socket(address, Type::DGRAM, Protocol::UDP)?.into();
+    let tcp = socket(address, Type::STREAM, Protocol::TCP)?;
+    tcp.listen(BACKLOG)?;
+    tcp.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(tcp.into())?;
+    let (of_thread, to_ask) = (names.clone(), elsewhere.clone());
+    thread::Builder::new()
+        .name("names".into())
+        .spawn(move || datagrams(&Arc::new(udp), &of_thread, &to_ask))?;
+    tokio::spawn(connections(listener, names.clone(), elsewhere.clone()));
+    Ok(())
+}
+
+fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    socket.set_reuse_address(kind == Type::STREAM)?;
+    // The host may get the address only later, with `weft expose`.
+    match address {
+        SocketAddr::V4(_) => sockopt::set_ip_freebind(&socket, true)?,
+        SocketAddr::V6(_) => sockopt::set_ipv6_freebind(&socket, true)?,
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn seeded() -> StdRng {
+    let mut seed = [0; 32];
+    OsRng.fill_bytes(&mut seed);
+    StdRng::from_seed(seed)
+}
+
+/// Answers datagrams for as long as the process lives.
+fn datagrams(socket: &Arc<UdpSocket>, names: &Names, elsewhere: &mpsc::Sender<Question>) {
+    let mut rng = seeded();
+    let mut buffer = [0; QUESTION];
+    loop {
+        let (length, from) = match socket.recv_from(&mut buffer) {
+            Ok(received) => received,
+            Err(error) => {
+                // An answer that could not be delivered comes back as an error of the next call.
+                if error.kind() != io::ErrorKind::ConnectionRefused {
+                    warn!("names: {error}");
+                    thread::sleep(PAUSE);
+                }
+                continue;
+            }
+        };
+        let bytes = &buffer[..length];
+        let verdict = names.read(|zone| zone.answer(bytes, Vni::DEFAULT, Transport::Udp, &mut rng));
+        match verdict {
+            // Whoever can't be reached asks again.
+            Verdict::Answer(answer) => drop(socket.send_to(&answer, from)),
+            Verdict::Forward => drop(elsewhere.try_send(Question {
+                bytes: bytes.to_vec(),
+                asker: Asker::Udp(socket.clone(), from),
+            })),
+            Verdict::Silence => {}
+        }
+    }
+}
+
+async fn connections(listener: TcpListener, names: Names, elsewhere: mpsc::Sender<Question>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let (names, elsewhere) = (names.clone(), elsewhere.clone());
+                tokio::spawn(async move {
+                    // However it ends: the other side has gone, or said nothing for too long.
+                    let _ = connection(stream, &names, &elsewhere).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                warn!("names over TCP: {error}");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Answers question after question on a connection.
+async fn connection(
+    mut stream: TcpStream,
+    names: &Names,
+    elsewhere: &mpsc::Sender<Question>,
+) -> io::Result<()> {
+    let mut rng = seeded();
+    loop {
+        let bytes = timeout(IDLE, read(&mut stream)).await??;
+        let verdict = names.read(|zone| zone.answer(&bytes, Vni::DEFAULT, Transport::Tcp, &mut rng));
+        let answer = match verdict {
+            Verdict::Answer(answer) => answer,
+            Verdict::Forward => forwarded(bytes, elsewhere).await.unwrap_or_default(),
+            Verdict::Silence => Vec::new(),
+        };
+        if answer.is_empty() {
+            return Ok(());
+        }
+        timeout(IDLE, write(&mut stream, &answer)).await??;
+    }
+}
+
+async fn forwarded(bytes: Vec<u8>, elsewhere: &mpsc::Sender<Question>) -> Option<Vec<u8>> {
+    let failed = failure(&bytes, ResponseCode::ServFail);
+    let (asker, answer) = oneshot::channel();
+    let asker = Asker::Tcp(asker);
+    if elsewhere.try_send(Question { bytes, asker }).is_err() {
+        return failed;
+    }
+    answer.await.ok().or(failed)
+}
+
+/// A message on a stream has its length in front (RFC 1035, 4.2.2).
+pub(super) async fn read(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let length = stream.read_u16().await?;
+    let mut bytes = vec![0; length.into()];
+    stream.read_exact(&mut bytes).await?;
+    Ok(bytes)
+}
+
+/// Writes a message with its length in front, in one piece.
+pub(super) async fn write(stream: &mut TcpStream, message: &[u8]) -> io::Result<()> {
+    let length = u16::try_from(message.len()).map_err(|_| io::ErrorKind::InvalidData)?;
+    stream.write_all(&[&length.to_be_bytes(), message].concat()).await
+}
