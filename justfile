@@ -48,3 +48,11 @@ kernel-lab *scenarios:
 # Breaks the core a line at a time; a scenario must notice each.
 mutations:
     simulations/mutations/run
+
+# A thousand routers divide a range, are cut off and restart, and give out a hundred thousand addresses: none twice.
+addresses:
+    cargo test --release -p simulations --test addresses -- --ignored --nocapture
+
+# What giving out one address costs the core.
+allocate:
+    cargo run --release -p mesh --example allocate_cost

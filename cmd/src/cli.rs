@@ -56,7 +56,7 @@ pub(crate) enum Verb {
         #[arg(required = true, value_name = "PEER")]
         peers: Vec<String>,
     },
-    /// Give a container an interface in the mesh; prints its addresses.
+    /// Give a container an interface in the mesh; prints its addresses. Without CIDR it gets the next free ones.
     Attach {
         #[command(flatten)]
         container: Container,
@@ -64,8 +64,30 @@ pub(crate) enum Verb {
         #[arg(long = "name", env = "WEFT_CONTAINER_NAME", action = ArgAction::Append, value_delimiter = ',', num_args = 1, value_name = "NAME")]
         names: Vec<mesh::Name>,
         /// Addresses with prefix length, IPv4 or IPv6.
-        #[arg(required = true, value_name = "CIDR")]
+        #[arg(value_name = "CIDR")]
         addresses: Vec<Cidr>,
+    },
+    /// Be the network plugin of containerd, Podman, CRI-O and Kubernetes.
+    Cni {
+        #[command(subcommand)]
+        verb: CniVerb,
+    },
+    /// List this host's containers in the mesh, with their addresses.
+    Ps,
+    /// Give this host itself an interface in the mesh, so that it and its containers reach each other.
+    Expose {
+        /// Addresses with prefix length [default: the next free ones].
+        #[arg(value_name = "CIDR")]
+        addresses: Vec<Cidr>,
+    },
+    /// Take the host's own interface away.
+    Hide,
+    /// Show which router owns which share of the containers' addresses.
+    Ipam,
+    /// Take over the addresses of a router that will not come back.
+    Reclaim {
+        /// Its name, its id or the start of it.
+        peer: String,
     },
     /// Take a container's interface away.
     Detach {
@@ -199,6 +221,25 @@ pub(crate) struct Launch {
     /// MTU of the containers' interfaces [default: the underlay's less 110].
     #[arg(long, env = "WEFT_MTU", value_name = "M", value_parser = clap::value_parser!(u16).range(1280..=65_000))]
     pub(crate) mtu: Option<u16>,
+    /// The IPv4 range of containers' addresses, the same on all hosts.
+    #[arg(
+        long,
+        env = "WEFT_IPALLOC_RANGE",
+        default_value = "10.32.0.0/12",
+        value_name = "CIDR"
+    )]
+    pub(crate) ipalloc_range: Cidr,
+    /// The IPv6 range beside it, or `none`.
+    #[arg(
+        long,
+        env = "WEFT_IPALLOC_RANGE_V6",
+        default_value = "fd57:4546:5400::/64",
+        value_name = "CIDR"
+    )]
+    pub(crate) ipalloc_range_v6: String,
+    /// Divide the addresses only when the majority of so many routers see each other [default: at once].
+    #[arg(long, env = "WEFT_IPALLOC_INIT", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) ipalloc_init: Option<u16>,
     /// Answer containers' questions for names here; the address need not be there yet.
     #[arg(long, env = "WEFT_DNS_LISTEN", action = ArgAction::Append, value_delimiter = ',', num_args = 1, value_parser = parse_dns, value_name = "ADDR[:PORT]")]
     pub(crate) dns_listen: Vec<SocketAddr>,
@@ -256,6 +297,29 @@ pub(crate) enum Listing {
     Routes,
     Targets,
     Attachments,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CniVerb {
+    /// Put the plugin and a configuration where runtimes look for them.
+    Install {
+        /// Where runtimes find plugins.
+        #[arg(
+            long,
+            env = "WEFT_CNI_BIN_DIR",
+            default_value = "/opt/cni/bin",
+            value_name = "D"
+        )]
+        bin_dir: PathBuf,
+        /// Where runtimes find configurations.
+        #[arg(
+            long,
+            env = "WEFT_CNI_CONF_DIR",
+            default_value = "/etc/cni/net.d",
+            value_name = "D"
+        )]
+        conf_dir: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -438,6 +502,7 @@ mod tests {
             "weft launch --listen nowhere",
             "weft launch --mtu 1279",
             "weft launch --trusted-subnets 10.0.0.0/33",
+            "weft attach",
             "weft attach 10.0.0.1/24",
             "weft attach --netns a --pid 1 10.0.0.1/24",
             "weft attach --netns a 10.0.0.1",

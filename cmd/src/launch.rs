@@ -6,11 +6,11 @@ use crate::data::{Clock, Shore, Stop, UdpThread};
 use crate::link::{ConnectionIds, Dialer, LinksConfig, QuicQueue, SharedSocket};
 use crate::membership::{Membership, join};
 use crate::nameserver;
-use crate::net::{normal_target, parse_port};
+use crate::net::{Cidr, normal_target, parse_port};
 use crate::recording::Recording;
 use crate::router::{self, Containers, Inbox, Keeper, Ports, Router, Settings};
 use crate::state::{Memory, StateDir};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use arc_swap::ArcSwapOption;
 use crypto::aead::Cipher;
 use crypto::identity::Identity;
@@ -18,6 +18,7 @@ use fastpath::tap::Offloads;
 use fastpath::vxlan::Switch;
 use fastpath::watch::Watcher;
 use fastpath::{Linux, underlay};
+use mesh::ipam::{self, Pool, Setup, Stored};
 use mesh::{Drops, Mesh, PeerId, PeerLabel, PeerName};
 use rand_core::{OsRng, RngCore};
 use sleeve::{KeySigner, Plane, PlaneConfig, Sleeve};
@@ -151,6 +152,8 @@ fn assemble(
     let mut config = core_config(options, &name, id, &identity, &keyring, &memory, targets, &drops);
     config.vxlan_port = fast.port();
     config.label = PeerLabel(memory.label);
+    let (address_store, stored) = state.addresses()?;
+    config.addresses_of = addresses(options, stored, memory.met || !config.targets.is_empty())?;
     let (seed, now) = (seed(), clock.now());
     let recording = match &options.record {
         Some(path) => Recording::start(path, options.record_limit, &mut config, seed, now)?,
@@ -183,7 +186,7 @@ fn assemble(
     .context("cannot start a thread")?;
     let (containers, port_inbox) = containers(options, &state, &identity, &shore, mtu, switch)?;
     let (outcomes, kept) = mpsc::unbounded_channel();
-    let keeper = Keeper::start(state, outcomes).context("cannot start a thread")?;
+    let keeper = Keeper::start(state, address_store, outcomes).context("cannot start a thread")?;
     let settings = Settings {
         name: name.to_string(),
         id,
@@ -209,12 +212,14 @@ fn assemble(
         keeper,
         memory,
         containers,
+        address_asks: Default::default(),
         names,
         told_names: Default::default(),
         fast,
         pings: Default::default(),
         advertised: Vec::new(),
         addresses: Vec::new(),
+        learn_at: None,
         stopping: false,
         broken: None,
         in_a_row: 0,
@@ -265,6 +270,38 @@ fn core_config(
     config.targets = targets;
     config.version = env!("CARGO_PKG_VERSION").into();
     config
+}
+
+/// What the core is told of addresses.
+fn addresses(options: &Launch, stored: Stored, knows_others: bool) -> Result<Setup> {
+    let range = options.ipalloc_range;
+    let IpAddr::V4(v4) = range.address else {
+        bail!("--ipalloc-range is an IPv4 range; --ipalloc-range-v6 is for IPv6");
+    };
+    let v6 = match options.ipalloc_range_v6.as_str() {
+        "none" => None,
+        text => {
+            let cidr: Cidr = text
+                .parse()
+                .map_err(|error| anyhow!("--ipalloc-range-v6: {error}"))?;
+            match cidr.address {
+                IpAddr::V6(v6) => Some((v6, cidr.prefix)),
+                IpAddr::V4(_) => bail!("--ipalloc-range-v6 is an IPv6 range, or `none`"),
+            }
+        }
+    };
+    let pool = Pool::new((v4, range.prefix), v6).context("the range for containers' addresses")?;
+    let init = options.ipalloc_init.map(usize::from);
+    let settings = ipam::Settings { pool, init };
+    let setup = Setup {
+        networks: [(mesh::Vni::DEFAULT, settings)].into(),
+        stored,
+        knows_others,
+    };
+    setup
+        .check()
+        .context("what is stored of addresses: restore addresses.redb; or remove it, if this range is new")?;
+    Ok(setup)
 }
 
 fn containers(
@@ -386,7 +423,7 @@ fn welcome(router: &Router) {
          To keep the router running, start it with\n\
          \n  systemd-run --unit weft weft launch\n\
          \nTo attach a container, run\n\
-         \n  weft attach --pid PID 10.32.0.1/12\n",
+         \n  weft attach --pid PID\n",
         settings.name,
         settings.id,
         settings.listen.port(),

@@ -4,10 +4,12 @@
 //! directory synced, so that a power cut leaves the old or the new one. A disk that can't be written stops the
 //! launch: an identity that is lost at the next boot is worse than none.
 
+use crate::address_store::AddressStore;
 use anyhow::{Context, Result, bail};
 use crypto::identity::Identity;
 use crypto::keyring::Keyring;
 use crypto::secret::Secret;
+use mesh::ipam::Stored;
 use rand_core::OsRng;
 use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
@@ -20,7 +22,14 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// All files of a router's.
-const FILES: [&str; 5] = ["identity", "secrets", "memory.json", "attachments.json", "lock"];
+const FILES: [&str; 6] = [
+    "identity",
+    "secrets",
+    "memory.json",
+    "attachments.json",
+    "addresses.redb",
+    "lock",
+];
 
 /// An open state directory, locked against a second router.
 #[derive(Debug)]
@@ -57,6 +66,15 @@ pub(crate) struct Attachment {
     pub(crate) port: fastpath::Attachment,
     /// The process it was given by, if any.
     pub(crate) pid: Option<u32>,
+    /// What its container is called, if somebody said so.
+    #[serde(default)]
+    pub(crate) name: Option<String>,
+    /// What a container runtime knows it by.
+    #[serde(default)]
+    pub(crate) key: Option<String>,
+    /// Some of its addresses were given out by this router, under the host end's name.
+    #[serde(default)]
+    pub(crate) is_allocated: bool,
     /// What it is called.
     #[serde(default)]
     pub(crate) names: Vec<mesh::Name>,
@@ -186,6 +204,11 @@ impl StateDir {
     /// Remembers durably.
     pub(crate) fn store_memory(&self, memory: &Memory) -> Result<()> {
         self.write_json("memory.json", memory)
+    }
+
+    /// The store of addresses, and what is in it.
+    pub(crate) fn addresses(&self) -> Result<(AddressStore, Stored)> {
+        AddressStore::open(&self.path.join("addresses.redb"))
     }
 
     /// The containers attached so far.

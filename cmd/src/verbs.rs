@@ -1,11 +1,11 @@
 //! The verbs other than `launch`: ask the running router, print its answer.
 
-use crate::cli::{Cli, Container, DnsVerb, Listing, SecretVerb, Verb};
+use crate::cli::{Cli, CniVerb, Container, DnsVerb, Listing, SecretVerb, Verb};
 use crate::control::{Client, ContainerRef, DnsRequest, NotRunning, PingLine, Request, TraceLine};
 use crate::net::{Cidr, normal_target};
 use crate::status::model::Status;
 use crate::status::table;
-use crate::{bench, demo, launch, membership, simulate, state};
+use crate::{bench, cni, demo, launch, membership, simulate, state};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::CommandFactory;
 use crypto::secret::Secret;
@@ -47,6 +47,27 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
                 container: container_ref(container)?,
             },
         ),
+        Verb::Cni {
+            verb: CniVerb::Install { bin_dir, conf_dir },
+        } => cni::install(bin_dir, conf_dir, &cli.socket),
+        Verb::Expose { addresses } => {
+            let value = ask(
+                cli,
+                &Request::Expose {
+                    addresses: addresses.clone(),
+                },
+            )?;
+            print_addresses(cli, value)
+        }
+        Verb::Hide => quiet(cli, &Request::Hide),
+        Verb::Ps => show(cli, &Request::Ps, table::containers),
+        Verb::Ipam => show(cli, &Request::Ipam, table::shares),
+        Verb::Reclaim { peer } => {
+            let request = Request::Reclaim { peer: peer.clone() };
+            show(cli, &request, |value| {
+                format!("{} addresses\n", value["addresses"])
+            })
+        }
         Verb::Status { listing } => show_status(cli, *listing),
         Verb::Ping { peer, control, count } => ping(cli, peer, *control, *count),
         Verb::Trace { peer } => trace(cli, peer),
@@ -74,6 +95,16 @@ fn ask(cli: &Cli, request: &Request) -> Result<Value> {
 /// Asks for something that has no answer but success.
 fn quiet(cli: &Cli, request: &Request) -> Result<()> {
     ask(cli, request).map(|_| ())
+}
+
+/// Asks, and prints the answer as JSON or as `text` makes of it.
+fn show(cli: &Cli, request: &Request, text: impl Fn(&Value) -> String) -> Result<()> {
+    let value = ask(cli, request)?;
+    if cli.json {
+        print_json(&value)
+    } else {
+        print(&text(&value))
+    }
 }
 
 /// Prints, and ends quietly when nobody reads any more.
@@ -109,6 +140,11 @@ fn container_ref(container: &Container) -> Result<ContainerRef> {
         netns,
         pid: container.pid,
         ifname: container.ifname.clone(),
+        name: None,
+        mac: None,
+        key: None,
+        want: Vec::new(),
+        names: Vec::new(),
     })
 }
 
@@ -119,6 +155,10 @@ fn attach(cli: &Cli, container: &Container, names: &[mesh::Name], addresses: &[C
         names: names.to_vec(),
     };
     let value = ask(cli, &request)?;
+    print_addresses(cli, value)
+}
+
+fn print_addresses(cli: &Cli, value: Value) -> Result<()> {
     if cli.json {
         return print_json(&value);
     }

@@ -7,7 +7,7 @@ use crate::guard::GuardError;
 use crate::netlink::NetlinkError;
 use crate::netns::NetNsError;
 use crate::observe::Observed;
-use crate::plan::{Desired, Obstacle, Op, obstacles, plan};
+use crate::plan::{Attachment, Desired, Obstacle, Op, obstacles, plan};
 use mesh::DropReason;
 use std::collections::BTreeSet;
 
@@ -84,9 +84,31 @@ impl Report {
 /// # Errors
 /// When the state can't be read.
 pub fn converge(kernel: &mut dyn Kernel, desired: &Desired) -> Result<Report, KernelError> {
+    let all = desired.attachments.iter().map(|one| one.host_ifname.clone());
+    converge_some(kernel, desired, &all.collect())
+}
+
+/// The same, but of the containers only these (by the names of their host ends) are looked at and worked on, and what
+/// is not desired at all is removed: a change of one must not take longer the more others there are.
+///
+/// # Errors
+/// When the state can't be read.
+pub fn converge_some(
+    kernel: &mut dyn Kernel,
+    desired: &Desired,
+    some: &BTreeSet<String>,
+) -> Result<Report, KernelError> {
+    let mut desired = desired.clone();
+    let is_other = |one: &mut Attachment| !some.contains(&one.host_ifname);
+    let others: Vec<_> = desired.attachments.extract_if(.., is_other).collect();
+    let desired = &desired;
     let mut report = Report::default();
     for _ in 0..3 {
-        let observed = kernel.observe(desired)?;
+        let mut observed = kernel.observe(desired)?;
+        // They are not among those desired now, and not to be removed for that.
+        for other in &others {
+            observed.links.remove(&other.host_ifname);
+        }
         report.gone = observed.gone();
         report.obstacles = obstacles(desired, &observed);
         let ops = plan(desired, &observed);

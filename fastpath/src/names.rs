@@ -52,6 +52,17 @@ pub fn is_fast(bridge: &str, name: &str) -> bool {
         .any(|device| device == name)
 }
 
+/// The host's own interface in the mesh, if it has one.
+#[must_use]
+pub fn exposed(bridge: &str) -> String {
+    let name = format!("{bridge}-host");
+    if is_valid(&name) {
+        name
+    } else {
+        format!("we{:06x}", mark(bridge))
+    }
+}
+
 /// The host's end of the pair that leads to `ifname` in the namespace `netns`.
 #[must_use]
 pub fn host(bridge: &str, netns: &NetNsRef, ifname: &str) -> String {

@@ -46,6 +46,9 @@ pub struct Attachment {
     pub addresses: Vec<(IpAddr, u8)>,
     /// Name of the host's end, which also identifies the attachment.
     pub host_ifname: String,
+    /// The namespace is the host's own: it has its own way for multicast.
+    #[serde(default)]
+    pub is_host: bool,
 }
 
 impl Attachment {
@@ -65,6 +68,7 @@ impl Attachment {
             mac: local_mac(random),
             addresses,
             host_ifname,
+            is_host: false,
         }
     }
 
@@ -132,6 +136,12 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Op> {
     for attachment in &desired.attachments {
         plan_attachment(desired, observed, attachment, &mut ops);
     }
+    // What is waited for comes about by itself: for all attachments at a time.
+    let is_wait = |op: &Op| {
+        let inside = matches!(op, Op::Inside { step, .. } if *step == InsideStep::Await);
+        inside || matches!(op, Op::Await { .. })
+    };
+    ops.sort_by_key(is_wait);
     ops
 }
 
@@ -336,7 +346,7 @@ fn plan_inside(
     if misnamed || !was_up {
         step(now, InsideStep::Reveal(attachment.ifname.clone()));
     }
-    if !multicast_route || lowered {
+    if !attachment.is_host && (!multicast_route || lowered) {
         step(&attachment.ifname, InsideStep::MulticastRoute);
     }
 }

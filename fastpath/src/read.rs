@@ -50,7 +50,10 @@ pub(crate) fn host(
                 .hooked(link.index, program, |name| indices.get(name).copied())
                 .cloned();
         }
-        found.insert(link.name, (seen, link.peer.filter(|_| link.peer_elsewhere)));
+        // The host's own interface has both ends here; of any other that would mean that it came back from its container.
+        let own = |one: &Attachment| one.is_host && one.host_ifname == link.name;
+        let is_apart = link.peer_elsewhere || desired.attachments.iter().any(own);
+        found.insert(link.name, (seen, link.peer.filter(|_| is_apart)));
     }
     Ok((found, indices.into_values().collect()))
 }

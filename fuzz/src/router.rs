@@ -54,6 +54,10 @@ impl Router {
         let judge = Judge { own: OWN, gullible };
         let mut config = Config::new(OWN, name, OWN.0, 1, Arc::new(judge));
         (config.instance, config.discovery) = (1, false);
+        config
+            .addresses_of
+            .networks
+            .insert(Vni(1), mesh::ipam::Settings::default());
         let drops = Arc::clone(&config.drops);
         let now = Instant(1_000_000);
         let mut router = Self {
@@ -150,6 +154,11 @@ impl Router {
                 assert!(epoch <= records::MAX_SEQUENCE);
                 return self.input(Input::EpochPersisted(epoch));
             }
+            Output::KeepAddresses { vni, batch } => {
+                let number = batch.number;
+                return self.input(Input::AddressesKept { vni, number });
+            }
+            Output::Allocated { .. } | Output::Reclaimed { .. } => return,
             Output::Log(_) | Output::Dial { .. } | Output::PersistTargets(_) => return,
             Output::Deliver { from, payload } => {
                 assert!(from != OWN && payload.len() <= MAX_PAYLOAD);

@@ -1,5 +1,6 @@
 //! What a router's core is told once, at its start.
 
+use crate::ipam::Setup;
 use crate::wire::{VERSION_MAX, VERSION_MIN};
 use crate::{Drops, PeerId, PeerLabel, PeerName, Signer};
 use std::fmt;
@@ -45,6 +46,8 @@ pub struct Config {
     pub vxlan_port: u16,
     /// The label of the last run, if there is a fast path and was one.
     pub label: PeerLabel,
+    /// Networks whose addresses are given out here. Default: none.
+    pub addresses_of: Setup,
     /// Time between two keepalives on a link. Default: 1 s.
     pub keepalive: Duration,
     /// Keepalive intervals without any sign of life after which a link is dead. Default: 3.
@@ -72,6 +75,7 @@ impl Config {
             capabilities: 0,
             vxlan_port: 0,
             label: PeerLabel::NONE,
+            addresses_of: Setup::default(),
             keepalive: Duration::from_secs(1),
             keepalive_misses: 3,
         }

@@ -3,6 +3,7 @@
 //! The driver (daemon or simulator) feeds [`Input`]s to [`Mesh::handle_input`](crate::Mesh::handle_input) and
 //! drains [`Output`]s after each. Frames never pass here.
 
+use crate::ipam::{Batch, IpamEvent, Refusal};
 use crate::{
     Fdb, LinkId, LinkLabel, Mac, Name, NameChange, Packet, PeerId, PeerInfo, PeerLabel, PeerName, Route,
     SecretId, ShortId, Tree, Vni,
@@ -133,6 +134,38 @@ pub enum Input {
         vni: Vni,
         /// Its MAC address.
         mac: Mac,
+    },
+    /// A container wants an address; answered by [`Output::Allocated`].
+    Allocate {
+        /// Its network.
+        vni: Vni,
+        /// Comes back in the answer.
+        number: u64,
+        /// Who: asked again under this name, the answer is the same.
+        holder: String,
+        /// This address and no other.
+        want: Option<IpAddr>,
+    },
+    /// A container is gone, and needs its addresses no more.
+    Release {
+        /// Its network.
+        vni: Vni,
+        /// As it was told when it was allocated.
+        holder: String,
+    },
+    /// What [`Output::KeepAddresses`] asked for is on disk, and everything asked for before.
+    AddressesKept {
+        /// The network.
+        vni: Vni,
+        /// The batch's number.
+        number: u64,
+    },
+    /// This router will not come back: its addresses shall be taken over. Answered by [`Output::Reclaimed`].
+    Reclaim {
+        /// Comes back in the answer.
+        number: u64,
+        /// Which.
+        peer: PeerId,
     },
     /// A name of something on this router's host has these addresses from now on; none: it is gone.
     Name {
@@ -274,6 +307,27 @@ pub enum Output {
     Name(NameChange),
     /// Store this epoch durably, then answer with `EpochPersisted`.
     PersistEpoch(u64),
+    /// Store these changes, all or none and after those asked for before, then answer with `AddressesKept`.
+    KeepAddresses {
+        /// The network.
+        vni: Vni,
+        /// The changes.
+        batch: Batch,
+    },
+    /// What became of an [`Input::Allocate`]. The addresses are stored.
+    Allocated {
+        /// That of the input.
+        number: u64,
+        /// The addresses, with the prefix lengths of their ranges.
+        result: Result<Vec<(IpAddr, u8)>, Refusal>,
+    },
+    /// What became of an [`Input::Reclaim`].
+    Reclaimed {
+        /// That of the input.
+        number: u64,
+        /// How many addresses were taken over.
+        result: Result<u32, Refusal>,
+    },
     /// Store what the connector shall dial after a restart, to be handed back as it is in
     /// [`Config::targets`](crate::Config::targets). Some carry `PEERID@` before the address.
     PersistTargets(Vec<String>),
@@ -307,6 +361,13 @@ pub enum Event {
         /// Who and why, for people.
         detail: String,
     },
+    /// Something about addresses.
+    Addresses {
+        /// The network.
+        vni: Vni,
+        /// What.
+        event: IpamEvent,
+    },
     /// Another router uses this router's identity.
     Clone {
         /// What was seen.
@@ -332,6 +393,8 @@ pub enum TimerReason {
     Route,
     /// One of this router's own records is to be issued.
     Issue,
+    /// Something about addresses is to be looked at again.
+    Addresses,
     /// A dead router is to be collected.
     Collect,
 }

@@ -84,17 +84,22 @@ impl Mesh {
         }
     }
 
-    fn own_record(&mut self, now: Instant, link: LinkId, from: PeerId, record: &Record) {
-        if !self
+    fn own_record(&mut self, now: Instant, link: LinkId, from: PeerId, record: &Arc<Record>) {
+        let is_ahead = self
             .own
-            .is_ahead(&record.version, self.store.version(&record.key))
-        {
+            .is_ahead(&record.version, self.store.version(&record.key));
+        let is_forgotten = self.is_news_of_addresses(record);
+        if !is_ahead && !is_forgotten {
             return;
         }
-        if record.verify(&*self.own.signer()) {
+        if !record.verify(&*self.own.signer()) {
+            return self.bad_signature(now, link, from);
+        }
+        if is_ahead {
             self.own.lost_race(now, record.version.epoch, &mut self.out);
-        } else {
-            self.bad_signature(now, link, from);
+        }
+        if is_forgotten {
+            self.addresses_told(now, record);
         }
     }
 
@@ -134,11 +139,10 @@ impl Mesh {
             }
             kind::MACS => {
                 if let Some(body) = record.macs() {
-                    for change in self.registry.learn(origin, key.subkey, body) {
-                        self.out.push(Output::Fdb(change));
-                    }
+                    self.learn_macs(origin, key.subkey, body);
                 }
             }
+            kind::IPAM => drop(self.addresses_told(now, record)),
             kind::NAMES => {
                 if let Some(body) = record.names() {
                     let is_reached = self.is_reachable(&origin);
@@ -151,16 +155,14 @@ impl Mesh {
     }
 
     fn learn_macs(&mut self, origin: PeerId, subkey: u64, body: &MacsBody) {
-        for change in self.registry.learn(origin, subkey, body) {
-            self.out.push(Output::Fdb(change));
-        }
+        let changes = self.registry.learn(origin, subkey, body);
+        self.fdb_changed(changes);
     }
 
     /// A router is no longer in the store.
     pub(crate) fn forget_origin(&mut self, now: Instant, peer: &PeerId) {
-        for change in self.registry.forget(peer) {
-            self.out.push(Output::Fdb(change));
-        }
+        let changes = self.registry.forget(peer);
+        self.fdb_changed(changes);
         let changes = self.names.forget(peer);
         self.names_changed(changes);
         self.dismissed(now, peer);
@@ -240,6 +242,12 @@ impl Mesh {
 
 /// Puts records into as few messages as they fit in.
 pub(crate) fn pack<'a>(records: impl Iterator<Item = &'a Arc<Record>>) -> impl Iterator<Item = Packet> {
+    let message = |records: Vec<Arc<Record>>| Packet::new(Message::Records(records.into()));
+    pack_as(records).into_iter().map(message)
+}
+
+/// The same, but what is in each.
+pub(crate) fn pack_as<'a>(records: impl Iterator<Item = &'a Arc<Record>>) -> Vec<Vec<Arc<Record>>> {
     let mut messages: Vec<Vec<Arc<Record>>> = Vec::new();
     let mut room = 0;
     for record in records {
@@ -253,6 +261,5 @@ pub(crate) fn pack<'a>(records: impl Iterator<Item = &'a Arc<Record>>) -> impl I
         }
         room -= size;
     }
-    let message = |records: Vec<Arc<Record>>| Packet::new(Message::Records(records.into()));
-    messages.into_iter().map(message)
+    messages
 }

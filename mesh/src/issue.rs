@@ -24,6 +24,7 @@ impl Mesh {
         for (subkey, body) in bodies {
             self.issue_macs(now, subkey, body);
         }
+        self.renew_addresses(now);
         let names: Vec<_> = self.names.published().collect();
         self.issue_names(now, names);
     }
@@ -79,7 +80,7 @@ impl Mesh {
         }
     }
 
-    fn publish(&mut self, now: Instant, record: Option<Record>) -> Option<Arc<Record>> {
+    pub(crate) fn publish(&mut self, now: Instant, record: Option<Record>) -> Option<Arc<Record>> {
         let Some(record) = record.map(Arc::new) else {
             self.out.drop(DropReason::OversizedRecord);
             return None;
@@ -91,9 +92,7 @@ impl Mesh {
 
     /// Container ports came or went.
     pub(crate) fn ports_changed(&mut self, now: Instant, change: LocalChange) {
-        for change in change.fdb {
-            self.out.push(Output::Fdb(change));
-        }
+        self.fdb_changed(change.fdb);
         if self.own.may_issue() {
             for (subkey, body) in change.publish {
                 self.issue_macs(now, subkey, body);

@@ -43,6 +43,7 @@
 //! | `trees` | this router's place in the trees along which broadcast spreads |
 //! | `routed` | control messages over several hops |
 //! | `recording/` | what a core was told, without keys, and a core that is told it again |
+//! | `ipam/` | which addresses containers get, and which router owns the others |
 //! | `fdb/` | behind which router each MAC address lies |
 //! | `names/` | what containers' names stand for |
 
@@ -61,6 +62,7 @@ mod gossip;
 mod graph;
 mod id;
 mod index;
+pub mod ipam;
 mod issue;
 mod link;
 mod linkstate;

@@ -2,6 +2,7 @@
 
 use crate::connector::{Around, Connector};
 use crate::graph::Graph;
+use crate::ipam::Addresses;
 use crate::link::{Greeter, Links};
 use crate::linkstate::LinkStates;
 use crate::outbox::Outbox;
@@ -33,6 +34,7 @@ pub struct Mesh {
     pub(crate) store: Store,
     pub(crate) connector: Connector,
     pub(crate) registry: Registry,
+    pub(crate) addresses: Addresses,
     pub(crate) names: Names,
     /// What all routers say of their links.
     pub(crate) told: Told<Recorded>,
@@ -74,6 +76,7 @@ impl Mesh {
             epoch: config.epoch,
             versions: config.versions,
         };
+        let (addresses, damaged) = Addresses::load(config.id, &config.addresses_of, now, seed);
         let mut mesh = Self {
             out: Outbox::new(config.drops.clone()),
             rng: StdRng::from_seed(seed),
@@ -87,6 +90,7 @@ impl Mesh {
                 &config.targets,
             ),
             registry: Registry::new(config.id),
+            addresses,
             names: Names::new(config.id),
             told: Told::default(),
             graph: Graph::new(),
@@ -110,6 +114,10 @@ impl Mesh {
         };
         let own = mesh.own.id;
         mesh.admitted(&own);
+        for vni in damaged {
+            let detail = format!("what is stored of the addresses of network {} is damaged", vni.0);
+            mesh.out.refuse(DropReason::MalformedRecord, detail);
+        }
         mesh.schedule.rush(now);
         mesh.issue_all(now);
         mesh.finish(now, true);
@@ -149,13 +157,26 @@ impl Mesh {
             Input::ForgetPeer { peer } => self.forget_peer(now, peer),
             Input::Addresses(addresses) => self.own.set_addresses(now, addresses),
             Input::Attach { vni, mac, addresses } => {
-                let change = self.registry.attach(vni, mac, addresses);
+                let own = self.own.id;
+                let change = self.registry.attach(vni, mac, addresses.clone());
                 self.ports_changed(now, change);
+                self.note_container(vni, mac, own, Some(&addresses));
             }
             Input::Detach { vni, mac } => {
+                let own = self.own.id;
+                self.note_container(vni, mac, own, None);
                 let change = self.registry.detach(vni, &mac);
                 self.ports_changed(now, change);
             }
+            Input::Allocate {
+                vni,
+                number,
+                holder,
+                want,
+            } => self.allocate(now, vni, number, holder, want),
+            Input::Release { vni, holder } => self.release(now, vni, &holder),
+            Input::AddressesKept { vni, number } => self.addresses_kept(now, vni, number),
+            Input::Reclaim { number, peer } => self.reclaim(now, number, peer),
             Input::Name { vni, name, addresses } => self.name_changed(now, vni, &name, addresses),
             Input::UseTree { vni, source } => self.use_tree(now, vni, source),
             Input::FastPath { port } => {
@@ -192,6 +213,7 @@ impl Mesh {
             (self.detours.next_timeout(), TimerReason::Route),
             (self.trees.next_timeout(), TimerReason::Route),
             (issue, TimerReason::Issue),
+            (self.addresses.next_timeout(), TimerReason::Addresses),
             (self.store.next_timeout(), TimerReason::Collect),
         ]
         .into_iter()
@@ -225,8 +247,12 @@ impl Mesh {
         }
         let ends = [self.routes.next_timeout(), self.trees.next_timeout()];
         let is_over = ends.into_iter().flatten().any(|end| end <= now);
-        if self.schedule.take(now) || is_over {
+        let has_recomputed = self.schedule.take(now) || is_over;
+        if has_recomputed {
             self.recompute(now);
+        }
+        if has_recomputed || self.addresses.next_timeout().is_some_and(|due| due <= now) {
+            self.look_at_addresses(now);
         }
         self.renew_detours(now);
         self.tell_parents(now);

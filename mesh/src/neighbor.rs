@@ -1,6 +1,7 @@
 //! What the core does when links come, change and go, and with the messages that come over them.
 
 use crate::connector::{Act, Around};
+use crate::ipam::ASK_BYTE;
 use crate::link::{Happened, Link, MAX_LINKS, Phase};
 use crate::routed;
 use crate::wire::{Message, WireError};
@@ -165,11 +166,29 @@ impl Mesh {
             Message::Routed(message) => {
                 let (links, own) = (&self.links, self.own.id);
                 let link_to = |next: &PeerId| links.with(next).map(|link| link.id);
-                routed::receive(now, own, peer, message, &mut self.limits, link_to, &mut self.out);
+                let arrived =
+                    routed::receive(now, own, peer, message, &mut self.limits, link_to, &mut self.out);
+                if let Some((from, payload)) = arrived {
+                    self.arrived(now, from, payload);
+                }
+            }
+            Message::BookRoot(_) | Message::BookHave(_) | Message::BookGive(_) => {
+                self.book_message(now, id, message);
             }
             Message::Parent(is_child) => self.parent_message(now, id, &peer, *is_child),
             Message::Want(marks) => self.wanted(now, id, marks),
             message => self.repair_message(now, id, message),
+        }
+    }
+
+    /// A message from further away has come to its end.
+    fn arrived(&mut self, now: Instant, from: PeerId, payload: &[u8]) {
+        match payload.split_first() {
+            Some((&ASK_BYTE, message)) => self.asked_for_addresses(now, from, message),
+            _ => self.out.push(Output::Deliver {
+                from,
+                payload: payload.to_vec(),
+            }),
         }
     }
 
@@ -273,6 +292,7 @@ impl Mesh {
             self.compare(now, id);
         }
         self.plan_round(now, peer);
+        self.compare_books(id);
         self.schedule.rush(now);
         let held = self.links.get_mut(id).map(|link| std::mem::take(&mut link.held));
         for packet in held.unwrap_or_default() {

@@ -34,7 +34,12 @@ impl Packet {
     pub(crate) fn with_hashes(self, hashes: &[[u8; 16]]) -> Self {
         let bytes = self.bytes().to_vec();
         let mut message = Message::decode(&bytes);
-        if let Ok(Message::Records(batch)) = &mut message {
+        let batch = match &mut message {
+            Ok(Message::Records(batch)) => Some(batch),
+            Ok(Message::BookGive(give)) => Some(&mut give.records),
+            _ => None,
+        };
+        if let Some(batch) = batch {
             for (record, hash) in batch.records.iter_mut().zip(hashes) {
                 if let Some(record) = Arc::get_mut(record) {
                     record.version.hash = *hash;

@@ -169,6 +169,7 @@ impl Mesh {
             let Some(link) = self.links.with(&peer).map(|link| link.id) else {
                 continue;
             };
+            self.compare_books(link);
             let turn = self.turn(now, link);
             if !turn.is_asking(now) && !turn.is_listing(now) {
                 self.compare(now, link);

@@ -6,7 +6,7 @@
 use crate::bucket::Bucket;
 use crate::outbox::Outbox;
 use crate::wire::{Blob, Message, Routed};
-use crate::{DropReason, Instant, LinkId, MAX_PAYLOAD, Output, PeerId, Size};
+use crate::{DropReason, Instant, LinkId, MAX_PAYLOAD, PeerId, Size};
 use std::collections::BTreeMap;
 
 /// Longest path.
@@ -61,35 +61,36 @@ pub(crate) fn send(own: PeerId, link: LinkId, path: Vec<PeerId>, payload: Vec<u8
     );
 }
 
-/// A message came from this neighbour: deliver it here, or hand it on. `link_to` finds the link with a router.
-pub(crate) fn receive(
+/// A message came from this neighbour: it is for this router (origin and payload), or handed on. `link_to` finds the link with a router.
+pub(crate) fn receive<'a>(
     now: Instant,
     own: PeerId,
     neighbor: PeerId,
-    message: &Routed,
+    message: &'a Routed,
     limits: &mut Limits,
     link_to: impl Fn(&PeerId) -> Option<LinkId>,
     out: &mut Outbox,
-) {
+) -> Option<(PeerId, &'a [u8])> {
     let cursor = usize::from(message.cursor);
     let from_origin = (cursor == 0) == (message.origin == neighbor);
     if message.path.get(cursor) != Some(&own) || !from_origin || message.origin == own {
-        return out.drop(DropReason::MalformedMessage);
+        out.drop(DropReason::MalformedMessage);
+        return None;
     }
     if message.path.len() > MAX_HOPS {
-        return out.drop(DropReason::ControlHopLimit);
+        out.drop(DropReason::ControlHopLimit);
+        return None;
     }
     if message.payload.0.len() > MAX_PAYLOAD {
-        return out.drop(DropReason::OversizedMessage);
+        out.drop(DropReason::OversizedMessage);
+        return None;
     }
     if !limits.allow(now, neighbor, message.origin) {
-        return out.drop(DropReason::ControlRate);
+        out.drop(DropReason::ControlRate);
+        return None;
     }
     let Some(next) = message.path.get(cursor + 1) else {
-        return out.push(Output::Deliver {
-            from: message.origin,
-            payload: message.payload.0.clone(),
-        });
+        return Some((message.origin, &message.payload.0));
     };
     match link_to(next) {
         Some(link) => {
@@ -99,4 +100,5 @@ pub(crate) fn receive(
         }
         None => out.drop(DropReason::ControlNoRoute),
     }
+    None
 }

@@ -36,6 +36,7 @@ impl Mesh {
             self.limits.size(),
             self.connector.size(),
             self.registry.size(),
+            self.addresses.size(),
             self.names.size(),
             self.trees.size(),
             self.peer_labels.size(),

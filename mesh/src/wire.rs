@@ -4,7 +4,7 @@
 //! neither panics nor allocates more than a small multiple of the message.
 
 use crate::record::{Record, RecordError};
-use crate::{PeerId, PeerName, ShortId};
+use crate::{PeerId, PeerName, ShortId, Vni};
 use postcard::ser_flavors::Size;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -48,6 +48,12 @@ pub(crate) enum Message {
     Ask(Ask),
     /// In the place of a hello: the sender has all the links it takes. Records of others to dial follow.
     Full,
+    /// Books of addresses, step 1: sum over all that is in it.
+    BookRoot(u64),
+    /// Step 2, if it differs: which versions the sender has.
+    BookHave(BookHave),
+    /// Step 3: what the receiver has not.
+    BookGive(BookGive),
     /// The receiver shall close this link as soon as it can do without. True: the sender has more than it can bear.
     /// False: it is of no use to the sender, so only if it is of none to the receiver, either.
     Spare(bool),
@@ -178,6 +184,51 @@ pub(crate) struct Ask {
     pub(crate) marks: Marks,
 }
 
+/// What the sender has of the book, between two names of routers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BookHave {
+    /// The first name.
+    pub(crate) from: [u8; 8],
+    /// The end, not included; `None`: to the last.
+    pub(crate) until: Option<[u8; 8]>,
+    /// What there is between them.
+    pub(crate) entries: Vec<BookEntry>,
+}
+
+/// A record of the book.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BookEntry {
+    /// Whose.
+    pub(crate) origin: ShortId,
+    /// About which network.
+    pub(crate) vni: u32,
+    /// The origin's epoch.
+    pub(crate) epoch: u64,
+    /// The origin's count.
+    pub(crate) counter: u64,
+}
+
+impl BookEntry {
+    /// That of a record.
+    pub(crate) fn new(vni: Vni, record: &Record) -> Self {
+        Self {
+            origin: record.key.origin.short(),
+            vni: vni.0,
+            epoch: record.version.epoch,
+            counter: record.version.counter,
+        }
+    }
+}
+
+/// Records of the book.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BookGive {
+    /// That was all.
+    pub(crate) last: bool,
+    /// They.
+    pub(crate) records: Batch,
+}
+
 /// Bytes on their way along a path that their origin chose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Routed {
@@ -222,6 +273,9 @@ impl Message {
             Self::Want(body) => pack(13, body),
             Self::Full => pack(11, &()),
             Self::Spare(body) => pack(17, body),
+            Self::BookRoot(body) => pack(18, body),
+            Self::BookHave(body) => pack(19, body),
+            Self::BookGive(body) => pack(20, &(body.last, Blobs(&body.records.records))),
             Self::Held(body) => pack(14, body),
             Self::Differ(body) => pack(15, body),
             Self::Ask(body) => pack(16, body),
@@ -236,6 +290,9 @@ impl Message {
             Self::Pong(body) => size(body),
             Self::Goodbye | Self::Full => 0,
             Self::Spare(body) => size(body),
+            Self::BookRoot(body) => size(body),
+            Self::BookHave(body) => size(body),
+            Self::BookGive(body) => size(&(body.last, Blobs(&body.records.records))),
             Self::Records(body) => size(&Blobs(&body.records)),
             Self::Root(body) => size(body),
             Self::Buckets(body) => size(body),
@@ -264,6 +321,13 @@ impl Message {
             13 => Self::Want(unpack(body)?),
             11 => Self::Full,
             17 => Self::Spare(unpack(body)?),
+            18 => Self::BookRoot(unpack(body)?),
+            19 => Self::BookHave(unpack(body)?),
+            20 => {
+                let (last, records) = unpack(body)?;
+                let records = Batch::read(records);
+                Self::BookGive(BookGive { last, records })
+            }
             14 => Self::Held(unpack(body)?),
             15 => Self::Differ(unpack(body)?),
             16 => Self::Ask(unpack(body)?),

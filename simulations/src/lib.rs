@@ -80,7 +80,7 @@ mod ways;
 mod window;
 mod world;
 
-pub use big::{BigWorld, Stretch};
+pub use big::{Allocated, BigWorld, Stretch};
 pub use container::{Container, MARKER, Received, number_of};
 pub use cost::Cost;
 pub use disk::{Disk, Port};

@@ -526,6 +526,8 @@ impl Router {
                 self.feed_sleeve(sleeve::Input::Epoch(epoch));
             }
             Output::PersistTargets(targets) => self.disk.targets = targets,
+            // Scenarios give their containers addresses themselves.
+            Output::KeepAddresses { .. } | Output::Allocated { .. } | Output::Reclaimed { .. } => {}
             Output::Log(event) => self.note(Line::Mesh(event)),
         }
     }

@@ -15,7 +15,7 @@ pub(crate) struct Client {
 /// No router answers.
 #[derive(Debug, thiserror::Error)]
 #[error("no router is running here (nothing answers on {0}): start one with `weft launch`")]
-pub(crate) struct NotRunning(String);
+pub(crate) struct NotRunning(pub(crate) String);
 
 impl Client {
     /// Connects to the router's control socket.

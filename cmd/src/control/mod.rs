@@ -37,6 +37,35 @@ pub(crate) enum Request {
     Detach {
         container: ContainerRef,
     },
+    /// What is attached under this key.
+    Attached {
+        key: String,
+    },
+    /// Detach what is attached under this key, if anything is.
+    DetachKey {
+        key: String,
+    },
+    /// Detach all whose key begins so, but these.
+    Collect {
+        prefix: String,
+        keep: Vec<String>,
+    },
+    /// Give the host itself an interface in the mesh.
+    Expose {
+        addresses: Vec<Cidr>,
+    },
+    /// Take it away.
+    Hide,
+    /// Whether containers can be attached and given addresses.
+    Ready,
+    /// This host's containers.
+    Ps,
+    /// How the addresses are divided.
+    Ipam,
+    /// Take over the addresses of a router that will not come back.
+    Reclaim {
+        peer: String,
+    },
     Status,
     Ping {
         peer: String,
@@ -84,6 +113,21 @@ pub(crate) struct ContainerRef {
     pub(crate) netns: PathBuf,
     pub(crate) pid: Option<u32>,
     pub(crate) ifname: String,
+    /// What it is called.
+    #[serde(default)]
+    pub(crate) name: Option<String>,
+    /// The MAC address that its interface shall have.
+    #[serde(default)]
+    pub(crate) mac: Option<String>,
+    /// What a container runtime knows it by.
+    #[serde(default)]
+    pub(crate) key: Option<String>,
+    /// Addresses that it shall have: of the router's range, or others with prefix length.
+    #[serde(default)]
+    pub(crate) want: Vec<(IpAddr, Option<u8>)>,
+    /// Names under which others find it.
+    #[serde(default)]
+    pub(crate) names: Vec<Name>,
 }
 
 /// A line from the router.

@@ -11,15 +11,18 @@ use crate::net::{Cidr, unusable_for_container};
 use crate::state::Attachment;
 use fastpath::kernel::Report;
 use fastpath::plan::{Desired, Obstacle};
-use fastpath::{Fast, NetNsRef, names};
+use fastpath::{Fast, NetNs, NetNsRef, names};
 use mesh::{Input, Mac, Name, Vni};
 use rand_core::{OsRng, RngCore};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+/// Where this process finds its own namespace.
+const OWN_NETNS: &str = "/proc/self/ns/net";
 /// Most addresses of one interface.
 const MAX_ADDRESSES: usize = 64;
 /// Most names of one container.
@@ -50,7 +53,7 @@ pub(super) struct Change(Asked);
 enum Asked {
     Attach {
         host: String,
-        before: Option<Attachment>,
+        before: Option<Box<Attachment>>,
         answer: Answer,
     },
     Detach {
@@ -143,19 +146,85 @@ impl Router {
     }
 
     /// `weft attach`.
-    pub(crate) fn attach(
+    pub(crate) fn attach(&mut self, container: ContainerRef, addresses: &[Cidr], answer: Answer) {
+        if !addresses.is_empty() {
+            return self.attach_with(&container, addresses, None, answer);
+        }
+        let own = container
+            .want
+            .iter()
+            .map(|(address, _)| *address)
+            .find(|address| self.is_of_range(*address));
+        if own.is_none() && !container.want.is_empty() {
+            return match others(&container.want, &[]) {
+                Ok(addresses) => self.attach_with(&container, &addresses, None, answer),
+                Err(error) => drop(answer.send(Err(error))),
+            };
+        }
+        if let Err(why) = &self.containers.ports {
+            return drop(answer.send(Err(why.clone())));
+        }
+        match NetNsRef::at(&container.netns) {
+            Ok(netns) => {
+                let host = names::host(&self.containers.bridge, &netns, &container.ifname);
+                self.allocate_for(container, host, own, answer);
+            }
+            Err(error) => drop(answer.send(Err(error.to_string()))),
+        }
+    }
+
+    /// The host's own interface in the mesh.
+    fn host_interface(&self) -> ContainerRef {
+        ContainerRef {
+            netns: OWN_NETNS.into(),
+            pid: None,
+            ifname: names::exposed(&self.containers.bridge),
+            name: Some("this host".into()),
+            mac: None,
+            key: None,
+            want: Vec::new(),
+            names: Vec::new(),
+        }
+    }
+
+    /// `weft expose`: the host itself is attached like a container.
+    pub(crate) fn expose(&mut self, addresses: &[Cidr], answer: Answer) {
+        self.attach(self.host_interface(), addresses, answer);
+    }
+
+    /// `weft hide`.
+    pub(crate) fn hide(&mut self, answer: Answer) {
+        let own = self.host_interface();
+        let attached = &self.containers.attached;
+        if !attached
+            .iter()
+            .any(|one| one.port.ifname == own.ifname && one.port.is_host)
+        {
+            return drop(answer.send(Err("this host is not exposed".into())));
+        }
+        self.detach(&own, answer);
+    }
+
+    /// Attaches a container with these addresses, which were given out under the name `allocated`, if there is one.
+    pub(super) fn attach_with(
         &mut self,
         container: &ContainerRef,
         addresses: &[Cidr],
-        names: Vec<Name>,
+        allocated: Option<String>,
         answer: Answer,
     ) {
-        match self.try_attach(container, addresses, names) {
+        match self.try_attach(container, addresses, allocated.is_some()) {
             Ok((host, before)) => {
+                let before = before.map(Box::new);
                 let asked = Asked::Attach { host, before, answer };
                 self.persist_attachments(Then::Containers(Change(asked)));
             }
-            Err(error) => drop(answer.send(Err(error))),
+            Err(error) => {
+                if let Some(host) = allocated {
+                    self.release_unless_attached(&host);
+                }
+                drop(answer.send(Err(error)));
+            }
         }
     }
 
@@ -176,7 +245,7 @@ impl Router {
         &mut self,
         container: &ContainerRef,
         addresses: &[Cidr],
-        names: Vec<Name>,
+        is_allocated: bool,
     ) -> Result<(String, Option<Attachment>), String> {
         let wanted = self.usable(addresses)?;
         let netns = NetNsRef::at(&container.netns).map_err(|error| error.to_string())?;
@@ -190,20 +259,35 @@ impl Router {
             let mut random = [0; 6];
             OsRng.fill_bytes(&mut random);
             let bridge = &self.containers.bridge;
-            let port = fastpath::Attachment::new(bridge, netns, &container.ifname, Vec::new(), random);
+            let is_host = NetNs::current().is_ok_and(|own| own.inode() == netns.inode);
+            let mut port = fastpath::Attachment::new(bridge, netns, &container.ifname, Vec::new(), random);
+            port.is_host = is_host;
             Attachment {
                 port,
                 pid: container.pid,
+                name: None,
+                key: None,
+                is_allocated: false,
                 names: Vec::new(),
             }
         });
-        for name in names {
-            if !attachment.names.contains(&name) {
-                attachment.names.push(name);
+        for name in &container.names {
+            if !attachment.names.contains(name) {
+                attachment.names.push(name.clone());
             }
         }
         if attachment.names.len() > MAX_NAMES {
             return Err(format!("a container has at most {MAX_NAMES} names"));
+        }
+        attachment.is_allocated |= is_allocated;
+        attachment.name = container.name.clone().or(attachment.name);
+        attachment.key = container.key.clone().or(attachment.key);
+        if let Some(mac) = &container.mac {
+            let mac: Mac = mac.parse().map_err(|_| format!("{mac:?} is not a MAC address"))?;
+            if mac.is_group() || mac == Mac([0; 6]) {
+                return Err(format!("{mac} is not the address of one interface"));
+            }
+            attachment.port.mac = mac;
         }
         for address in wanted {
             if !attachment.port.addresses.contains(&address) {
@@ -266,8 +350,53 @@ impl Router {
             );
             return drop(answer.send(Err(text)));
         };
+        self.release_allocated(&host);
         self.put(&host, None);
         self.persist_attachments(Then::Containers(Change(Asked::Detach { answer })));
+    }
+
+    /// Detaches all whose keys are meant; that there are none is fine.
+    pub(super) fn detach_all(&mut self, is_meant: impl Fn(&str) -> bool, answer: Answer) {
+        let attached = self.containers.attached.iter();
+        let meant = attached.filter(|one| one.key.as_deref().is_some_and(&is_meant));
+        let hosts: Vec<_> = meant.map(|one| one.port.host_ifname.clone()).collect();
+        if hosts.is_empty() {
+            return drop(answer.send(Ok(Value::Null)));
+        }
+        for host in hosts {
+            self.release_allocated(&host);
+            self.put(&host, None);
+        }
+        self.persist_attachments(Then::Containers(Change(Asked::Detach { answer })));
+    }
+
+    /// What is attached under a key.
+    pub(super) fn attached(&self, key: &str) -> Result<Value, String> {
+        let found = self
+            .containers
+            .attached
+            .iter()
+            .find(|one| one.key.as_deref() == Some(key));
+        let port = &found.ok_or_else(|| format!("nothing is attached as {key}"))?.port;
+        let addresses: Vec<_> = port
+            .addresses
+            .iter()
+            .map(|(at, prefix)| format!("{at}/{prefix}"))
+            .collect();
+        Ok(json!({
+            "host_ifname": port.host_ifname,
+            "ifname": port.ifname,
+            "mac": port.mac.to_string(),
+            "mtu": self.containers.mtu,
+            "addresses": addresses,
+        }))
+    }
+
+    /// Whether containers can be attached.
+    pub(super) fn ready(&self) -> Result<Value, String> {
+        let ports = self.containers.ports.as_ref();
+        ports.map_err(Clone::clone)?;
+        self.can_allocate().map(|()| Value::Null)
     }
 
     /// Answers with the whole status, once the guard's counters are read.
@@ -318,7 +447,7 @@ impl Router {
         let _ = answer.send(result.map(|()| json!(self.keeper.path())));
     }
 
-    fn converged(&mut self, result: Result<Report, String>, asked: Option<Asked>) {
+    fn converged(&mut self, result: Result<Arc<Report>, String>, asked: Option<Asked>) {
         let report = match result {
             Ok(report) => report,
             Err(error) => {
@@ -352,7 +481,10 @@ impl Router {
         match (asked, error) {
             (Some(Asked::Attach { host, before, answer }), Some(error)) => {
                 // As it was: a failed attach leaves nothing behind.
-                self.put(&host, before);
+                if !before.as_ref().is_some_and(|before| before.is_allocated) {
+                    self.release_allocated(&host);
+                }
+                self.put(&host, before.map(|before| *before));
                 self.persist_attachments(Then::Nothing);
                 let _ = self.converge();
                 let _ = answer.send(Err(error));
@@ -389,6 +521,7 @@ impl Router {
             return;
         }
         for host in &report.gone {
+            self.release_allocated(host);
             if let Some(at) = self.containers.position(host) {
                 let gone = self.containers.attached.remove(at);
                 info!("{} is gone: detached", gone.port.netns.path.display());
@@ -432,11 +565,44 @@ impl Router {
         self.tell_names();
     }
 
+    /// What was given out for an attachment that did not come to be is free.
+    pub(super) fn release_unless_attached(&mut self, host: &str) {
+        let found = self.containers.position(host);
+        if !found.is_some_and(|at| self.containers.attached[at].is_allocated) {
+            self.release_addresses(host);
+        }
+    }
+
+    /// The addresses that this router gave an attachment are free.
+    fn release_allocated(&mut self, host: &str) {
+        let found = self.containers.position(host);
+        if found.is_some_and(|at| self.containers.attached[at].is_allocated) {
+            self.release_addresses(host);
+        }
+    }
+
     fn put(&mut self, host: &str, attachment: Option<Attachment>) {
         let attached = &mut self.containers.attached;
         attached.retain(|other| other.port.host_ifname != host);
         attached.extend(attachment);
     }
+}
+
+/// Wanted addresses that are not among those given: each needs a prefix length of its own.
+pub(super) fn others(want: &[(IpAddr, Option<u8>)], given: &[Cidr]) -> Result<Vec<Cidr>, String> {
+    let rest = want
+        .iter()
+        .filter(|(address, _)| given.iter().all(|cidr| cidr.address != *address));
+    let cidr = |(address, prefix): &(IpAddr, Option<u8>)| match prefix {
+        Some(prefix) => Ok(Cidr {
+            address: *address,
+            prefix: *prefix,
+        }),
+        None => Err(format!(
+            "{address} is not of this router's range, so it needs a prefix length"
+        )),
+    };
+    rest.map(cidr).collect()
 }
 
 /// What keeps this attachment, or all of them, from working.

@@ -91,6 +91,9 @@ impl Router {
                 self.memory.targets = targets;
                 self.persist_memory();
             }
+            Output::KeepAddresses { vni, batch } => self.persist_addresses(vni, batch),
+            Output::Allocated { number, result } => self.allocated(number, result),
+            Output::Reclaimed { number, result } => self.reclaimed(number, result),
             Output::Log(event) => self.log_mesh(&event),
         }
     }
@@ -214,6 +217,7 @@ impl Router {
             }
             E::LinkDown { peer, reason } => info!(peer = self.name(peer), "link down: {reason}"),
             E::Refused { reason, detail } => self.log_refusal(*reason, detail),
+            E::Addresses { event, .. } => self.log_addresses(event),
             E::Clone { detail } => warn!("another router uses the same identity: {detail}"),
         }
     }

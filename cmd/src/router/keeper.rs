@@ -6,9 +6,11 @@
 
 use super::Router;
 use super::containers::{Answer, Change};
+use crate::address_store::AddressStore;
 use crate::state::{Attachment, Memory, StateDir};
 use crypto::keyring::Keyring;
-use mesh::Input;
+use mesh::ipam::Batch;
+use mesh::{Input, Vni};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,6 +27,8 @@ enum Order {
     Memory(Memory),
     Secrets(Keyring),
     Attachments(Vec<Attachment>),
+    /// Changes, not a whole: none may be left out.
+    Addresses(Vec<Batch>),
 }
 
 /// What came of an order.
@@ -50,6 +54,8 @@ pub(super) enum Then {
     Answer { value: Value, answer: Answer },
     /// The kernel is told of the containers, and the asker answered after that.
     Containers(Change),
+    /// The core shall hear that addresses are stored.
+    Addresses { vni: Vni, number: u64 },
     /// Nothing; if it fails, the log has a line.
     Nothing,
 }
@@ -66,10 +72,14 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// Hands the directory, and with it the lock on it, to a thread of its own.
-    pub(crate) fn start(state: StateDir, outcomes: mpsc::UnboundedSender<Kept>) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        state: StateDir,
+        addresses: AddressStore,
+        outcomes: mpsc::UnboundedSender<Kept>,
+    ) -> std::io::Result<Self> {
         let (orders, received) = channel();
         let path = state.path().to_owned();
-        let run = move || work(&state, &received, &outcomes);
+        let run = move || work(&state, addresses, &received, &outcomes);
         let thread = thread::Builder::new().name("state".into()).spawn(run)?;
         Ok(Self {
             orders: Some(orders),
@@ -113,13 +123,19 @@ impl Drop for Keeper {
     }
 }
 
-fn work(state: &StateDir, orders: &Receiver<(Ticket, Order)>, outcomes: &mpsc::UnboundedSender<Kept>) {
+fn work(
+    state: &StateDir,
+    mut addresses: AddressStore,
+    orders: &Receiver<(Ticket, Order)>,
+    outcomes: &mpsc::UnboundedSender<Kept>,
+) {
     while let Ok(first) = orders.recv() {
         for (tickets, order) in merged([first].into_iter().chain(orders.try_iter())) {
             let result = match order {
                 Order::Memory(memory) => state.store_memory(&memory),
                 Order::Secrets(keyring) => state.store_secrets(&keyring),
                 Order::Attachments(attachments) => state.store_attachments(&attachments),
+                Order::Addresses(batches) => addresses.apply(&batches),
             };
             let result = result.map_err(|error| format!("{error:#}"));
             for ticket in tickets {
@@ -133,13 +149,20 @@ fn work(state: &StateDir, orders: &Receiver<(Ticket, Order)>, outcomes: &mpsc::U
     }
 }
 
-/// Of several orders of one kind only the last is carried out, in the place of all.
+/// Of several orders of one kind only the last is carried out, in the place of all; changes of addresses all of them.
 fn merged(orders: impl Iterator<Item = (Ticket, Order)>) -> Vec<(Vec<Ticket>, Order)> {
     let mut merged: Vec<(Vec<Ticket>, Order)> = Vec::new();
-    for (ticket, order) in orders {
+    for (ticket, mut order) in orders {
         let same = |(_, other): &(_, Order)| std::mem::discriminant(other) == std::mem::discriminant(&order);
         let mut tickets = match merged.iter().position(same) {
-            Some(at) => merged.remove(at).0,
+            Some(at) => {
+                let (tickets, before) = merged.remove(at);
+                if let (Order::Addresses(mut all), Order::Addresses(more)) = (before, &mut order) {
+                    all.append(more);
+                    *more = all;
+                }
+                tickets
+            }
             None => Vec::new(),
         };
         tickets.push(ticket);
@@ -163,6 +186,12 @@ impl Router {
     /// Stores the containers' list.
     pub(super) fn persist_attachments(&mut self, then: Then) {
         self.keep(Order::Attachments(self.containers.attached.clone()), then);
+    }
+
+    /// Stores changes of addresses; the core hears of it.
+    pub(super) fn persist_addresses(&mut self, vni: Vni, batch: Batch) {
+        let number = batch.number;
+        self.keep(Order::Addresses(vec![batch]), Then::Addresses { vni, number });
     }
 
     /// Stores new secrets, then uses them and answers. `retired` is the id of one that is no longer among them.
@@ -229,6 +258,8 @@ impl Router {
             }
             (Then::Answer { value, answer }, _) => drop(answer.send(Ok(value))),
             (Then::Containers(change), result) => self.change_stored(change, result),
+            (Then::Addresses { vni, number }, Ok(())) => self.feed(Input::AddressesKept { vni, number }),
+            (Then::Addresses { .. }, Err(error)) => self.addresses_lost(&error),
             (Then::Epoch(_), Err(_)) | (Then::Nothing, _) => {}
         }
     }
@@ -259,11 +290,31 @@ mod tests {
     }
 
     #[test]
+    fn all_changes_of_addresses_are_written_in_their_order() {
+        let batch = |number| Batch {
+            number,
+            changes: Vec::new(),
+        };
+        let order = |number| Order::Addresses(vec![batch(number)]);
+        let orders = [
+            (1, order(1)),
+            (2, Order::Attachments(Vec::new())),
+            (3, order(2)),
+            (4, order(3)),
+        ];
+        let merged = super::merged(orders.into_iter());
+        assert_eq!(merged[1].0, [1, 3, 4]);
+        assert!(matches!(&merged[1].1, Order::Addresses(all) if *all == [batch(1), batch(2), batch(3)]));
+    }
+
+    #[test]
     fn what_was_ordered_is_on_disk_when_the_keeper_is_gone() {
         let path = std::env::temp_dir().join(format!("weft-keeper-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         let (outcomes, mut inbox) = mpsc::unbounded_channel();
-        let mut keeper = Keeper::start(StateDir::open(&path).unwrap(), outcomes).unwrap();
+        let state = StateDir::open(&path).unwrap();
+        let (addresses, _) = state.addresses().unwrap();
+        let mut keeper = Keeper::start(state, addresses, outcomes).unwrap();
         for epoch in 1..=50 {
             let memory = Memory {
                 epoch,

@@ -11,6 +11,7 @@
 //! Every input is followed by draining both cores until neither has anything to say. Inputs that are queued are
 //! handled before timers, so that a pause of the process does not look like the silence of all neighbours.
 
+mod addresses;
 mod containers;
 mod drain;
 mod fast;
@@ -23,6 +24,7 @@ mod run;
 mod secrets;
 mod status;
 
+pub(crate) use addresses::AddressAsks;
 pub(crate) use containers::Containers;
 pub(crate) use fast::{FastPath, prepare as prepare_fast};
 pub(crate) use keeper::{Keeper, Kept};
@@ -70,6 +72,7 @@ pub(crate) struct Router {
     pub(crate) keeper: Keeper,
     pub(crate) memory: Memory,
     pub(crate) containers: Containers,
+    pub(crate) address_asks: AddressAsks,
     /// What names stand for, as the name server answers.
     pub(crate) names: Names,
     /// The names of this host, as the core was told.
@@ -80,6 +83,8 @@ pub(crate) struct Router {
     pub(crate) advertised: Vec<SocketAddr>,
     /// Where others may dial this router, best first.
     pub(crate) addresses: Vec<SocketAddr>,
+    /// When to read this host's addresses again.
+    pub(crate) learn_at: Option<Instant>,
     pub(crate) stopping: bool,
     /// Why it can't go on.
     pub(crate) broken: Option<String>,

@@ -5,19 +5,22 @@
 //! orders the thread looks every two seconds whether somebody has taken something away, and at once when
 //! the kernel says so.
 
-use fastpath::kernel::{Kernel, Report, converge};
-use fastpath::plan::Desired;
+use fastpath::kernel::{Kernel, Report, converge_some};
+use fastpath::plan::{Attachment, Desired};
 use mesh::DropReason;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// How often the kernel is looked at unasked.
 const PATROL: Duration = Duration::from_secs(2);
+
+/// How long after a report of the kernel's it is looked at: more will follow.
+const LOOK_DELAY: Duration = Duration::from_millis(200);
 
 /// Number of an order, repeated in its outcome.
 pub(crate) type Ticket = u64;
@@ -41,7 +44,7 @@ pub(crate) enum Outcome {
     /// The kernel was worked on; `None` as ticket for unasked repairs.
     Converged {
         ticket: Option<Ticket>,
-        result: Result<Report, String>,
+        result: Result<Arc<Report>, String>,
     },
     /// Drops by reason since launch.
     Counters {
@@ -78,6 +81,8 @@ impl Ports {
                 kernel: kernel(),
                 outcomes,
                 desired: None,
+                troubled: BTreeSet::new(),
+                look_at: None,
                 looking: begun,
             };
             worker.run(&received);
@@ -128,16 +133,42 @@ struct Worker {
     kernel: Box<dyn Kernel>,
     outcomes: mpsc::Sender<Outcome>,
     desired: Option<Desired>,
+    /// Host ends of what did not work when it was last tried.
+    troubled: BTreeSet<String>,
+    /// When to look at everything because the kernel has reported changes.
+    look_at: Option<Instant>,
     looking: Arc<AtomicBool>,
 }
 
 impl Worker {
     fn run(mut self, orders: &Receiver<Order>) {
+        // What was taken from the queue and is of another kind than what is being done.
+        let mut next = None;
         loop {
-            let outcome = match orders.recv_timeout(PATROL) {
+            let rest = self
+                .look_at
+                .map_or(PATROL, |at| at.saturating_duration_since(Instant::now()));
+            let order = next.take().map_or_else(|| orders.recv_timeout(rest), Ok);
+            let outcome = match order {
                 Ok(Order::Converge(ticket, desired)) => {
-                    self.desired = Some(*desired);
-                    self.converge(Some(ticket))
+                    // Of those that wait only the last is made so: it is what all of them led to.
+                    let (mut tickets, mut last) = (vec![ticket], desired);
+                    while let Ok(order) = orders.try_recv() {
+                        match order {
+                            Order::Converge(ticket, desired) => {
+                                tickets.push(ticket);
+                                last = desired;
+                            }
+                            other => {
+                                next = Some(other);
+                                break;
+                            }
+                        }
+                    }
+                    if !self.converge_for(&tickets, *last) {
+                        return;
+                    }
+                    None
                 }
                 Ok(Order::Counters(ticket)) => {
                     let counters = self.kernel.read_counters().unwrap_or_default();
@@ -149,9 +180,14 @@ impl Worker {
                 Ok(Order::Remove(ticket)) => self.remove(ticket),
                 Ok(Order::Look) => {
                     self.looking.store(false, Ordering::Release);
+                    // What this thread does itself is news of the kernel, too: not a look for each.
+                    self.look_at.get_or_insert_with(|| Instant::now() + LOOK_DELAY);
+                    None
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look_at = None;
                     self.converge(None)
                 }
-                Err(RecvTimeoutError::Timeout) => self.converge(None),
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             if let Some(outcome) = outcome
@@ -162,12 +198,45 @@ impl Worker {
         }
     }
 
+    /// Does what was asked for under all these tickets, and answers each. False if nobody listens any more.
+    fn converge_for(&mut self, tickets: &[Ticket], desired: Desired) -> bool {
+        let before = self.desired.replace(desired);
+        let before = before.map(|before| before.attachments).unwrap_or_default();
+        let now = self.desired.iter().flat_map(|desired| &desired.attachments);
+        // Only what has changed, or did not work, is worked on: the patrol looks at everything.
+        let is_due = |one: &&Attachment| !before.contains(one) || self.troubled.contains(&one.host_ifname);
+        let some: BTreeSet<_> = now.filter(is_due).map(|one| one.host_ifname.clone()).collect();
+        let result = self.work_on(&some);
+        tickets.iter().all(|ticket| {
+            let (ticket, result) = (Some(*ticket), result.clone());
+            self.outcomes
+                .blocking_send(Outcome::Converged { ticket, result })
+                .is_ok()
+        })
+    }
+
     /// Unasked work is reported only when there was some.
     fn converge(&mut self, ticket: Option<Ticket>) -> Option<Outcome> {
-        let desired = self.desired.as_ref()?;
-        let result = converge(self.kernel.as_mut(), desired).map_err(|error| error.to_string());
+        let attachments = &self.desired.as_ref()?.attachments;
+        let all = attachments.iter().map(|one| one.host_ifname.clone()).collect();
+        let result = self.work_on(&all);
         let quiet = matches!(&result, Ok(report) if report.done == 0 && report.gone.is_empty() && report.is_reached());
         (ticket.is_some() || !quiet).then_some(Outcome::Converged { ticket, result })
+    }
+
+    fn work_on(&mut self, some: &BTreeSet<String>) -> Result<Arc<Report>, String> {
+        let Some(desired) = &self.desired else {
+            return Ok(Arc::default());
+        };
+        let report = converge_some(self.kernel.as_mut(), desired, some).map_err(|error| error.to_string())?;
+        self.troubled = report.gone.iter().cloned().collect();
+        let failed = report.failed.iter().map(|(op, _)| op.subject().to_owned());
+        self.troubled.extend(failed);
+        if !report.obstacles.is_empty() {
+            // Of some it is not told whose they are.
+            self.troubled.extend(some.iter().cloned());
+        }
+        Ok(Arc::new(report))
     }
 
     fn remove(&mut self, ticket: Ticket) -> Option<Outcome> {

@@ -32,12 +32,28 @@ impl Router {
     fn ask(&mut self, request: Request, answer: Answer) {
         let result = match request {
             Request::Attach {
-                container,
+                mut container,
                 addresses,
                 names,
-            } => return self.attach(&container, &addresses, names, answer),
+            } => {
+                container.names = names;
+                return self.attach(container, &addresses, answer);
+            }
             Request::Dns(request) => self.dns(request),
             Request::Detach { container } => return self.detach(&container, answer),
+            Request::Attached { key } => self.attached(&key),
+            Request::DetachKey { key } => return self.detach_all(|other| other == key, answer),
+            Request::Collect { prefix, keep } => {
+                let is_over =
+                    |other: &str| other.starts_with(&prefix) && !keep.iter().any(|key| key == other);
+                return self.detach_all(is_over, answer);
+            }
+            Request::Expose { addresses } => return self.expose(&addresses, answer),
+            Request::Hide => return self.hide(answer),
+            Request::Ready => self.ready(),
+            Request::Ps => Ok(self.ps()),
+            Request::Ipam => Ok(self.ipam()),
+            Request::Reclaim { peer } => return self.reclaim(&peer, answer),
             Request::Status => return self.status_when_counted(answer),
             Request::Reset => return self.reset(answer),
             Request::Connect { replace, targets } => self.connect(replace, &targets),

@@ -18,6 +18,8 @@ use tracing::{error, info, warn};
 /// Longest sleep; timers are far shorter.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
+/// How long after a report of the kernel's this host's addresses are read: more will follow.
+const LEARN_DELAY: Duration = Duration::from_millis(200);
 /// After so many queued things timers are handled in between.
 const MOST_IN_A_ROW: u32 = 256;
 /// What is told of a router elsewhere that shows this router's identity.
@@ -70,6 +72,7 @@ impl Router {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         self.learn_addresses();
+        self.reconcile_addresses();
         if let Err(why) = self.converge() {
             warn!("containers can't be attached here: {why}");
         }
@@ -114,10 +117,12 @@ impl Router {
     fn next_timer(&self) -> tokio::time::Instant {
         let mesh = self.mesh.poll_timeout().map(|(at, _)| at);
         let sleeve = self.sleeve.poll_timeout();
-        let earliest = [mesh, sleeve, self.pings.next_deadline(), self.fast.next_timeout()]
-            .into_iter()
-            .flatten()
-            .min();
+        let due = [
+            self.pings.next_deadline(),
+            self.fast.next_timeout(),
+            self.learn_at,
+        ];
+        let earliest = [mesh, sleeve].into_iter().chain(due).flatten().min();
         let at = earliest.map(|at| self.shore.clock.at(at).into());
         at.unwrap_or_else(|| tokio::time::Instant::now() + LONGEST_SLEEP)
     }
@@ -133,6 +138,10 @@ impl Router {
             self.feed_sleeve(sleeve::Input::Tick);
         }
         self.fast_timers();
+        if self.learn_at.is_some_and(|at| at <= now) {
+            self.learn_at = None;
+            self.learn_addresses();
+        }
         self.pings.expire(now);
         self.recording.flush();
     }
@@ -271,7 +280,9 @@ impl Router {
         if let Ok(ports) = &mut self.containers.ports {
             ports.look();
         }
-        self.learn_addresses();
+        // Each container that comes or goes is several reports, and none of them is about the underlay.
+        let soon = self.shore.clock.now() + LEARN_DELAY;
+        self.learn_at.get_or_insert(soon);
     }
 
     /// Reads this host's addresses; the core publishes them, sleeve offers them.

@@ -1,6 +1,7 @@
 //! `weft status` for people: every line fits 80 columns, at five routers and at fifty.
 
 use super::model::{Attachment, Connection, Overlay, Peer, Route, State, Status, Target};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -247,6 +248,62 @@ pub(crate) fn attachments(attachments: &[Attachment]) -> String {
         }
     }
     table(&["container", "interface", "address"], &rows, &[24, 15, 39])
+}
+
+/// `weft ps`: one line per address.
+pub(crate) fn containers(value: &Value) -> String {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let mut rows = Vec::new();
+    for container in value.as_array().into_iter().flatten() {
+        let name = text(&container["name"])
+            .or_else(|| container["pid"].as_u64().map(|pid| format!("pid {pid}")))
+            .or_else(|| text(&container["netns"]).map(|netns| cut_middle(&netns, 24)));
+        let mut first = name.zip(text(&container["ifname"]));
+        for address in container["addresses"].as_array().into_iter().flatten() {
+            let (name, ifname) = first.take().unwrap_or_default();
+            rows.push(vec![name, ifname, text(address).unwrap_or_default()]);
+        }
+    }
+    table(&["container", "interface", "address"], &rows, &[24, 15, 39])
+}
+
+/// `weft ipam`: one line per owner.
+pub(crate) fn shares(value: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let state = match value["state"].as_str() {
+        Some("waiting") => "waiting to hear from another router",
+        Some("unconfirmed") => "unconfirmed: no other router was heard of since the start",
+        _ => "confirmed",
+    };
+    let ranges = [text(&value["range"]), text(&value["range_v6"])];
+    let ranges: Vec<_> = ranges.into_iter().filter(|range| !range.is_empty()).collect();
+    let mut out = format!(
+        "range  {}\nstate  {state}\nfree   {} here\n",
+        ranges.join(" and "),
+        value["free"]
+    );
+    for doubled in value["doubled"].as_array().into_iter().flatten() {
+        let routers = doubled["routers"].as_array().into_iter().flatten().map(text);
+        let routers: Vec<_> = routers.collect();
+        out.push_str(&format!(
+            "twice  {} at {}\n",
+            text(&doubled["address"]),
+            routers.join(" and ")
+        ));
+    }
+    let mut rows = Vec::new();
+    for share in value["shares"].as_array().into_iter().flatten() {
+        let name = share["name"]
+            .as_str()
+            .map_or_else(|| "nobody known".to_owned(), str::to_owned);
+        let id = brief(share["peer_id"].as_str().unwrap_or_default());
+        rows.push(vec![name, id, share["addresses"].to_string()]);
+    }
+    if !rows.is_empty() {
+        out.push('\n');
+        out.push_str(&table(&["owner", "id", "addresses"], &rows, &[24, 12, 10]));
+    }
+    out
 }
 
 fn brief(id: &str) -> String {

@@ -13,6 +13,7 @@ mod common;
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests of fastpath")]
 mod packets;
 
+mod addresses;
 mod attach;
 mod carried;
 mod guarded;

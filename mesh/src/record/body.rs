@@ -1,6 +1,7 @@
 //! What the known kinds of records carry. Bytes after the known fields are ignored: later versions append.
 
 use super::{Key, PeerInfo, Version, kind};
+use crate::ipam::IpamBody;
 use crate::topology::in_order;
 use crate::{Adjacency, MacsBody, NamesBody};
 
@@ -22,6 +23,8 @@ pub(crate) enum Body {
     Links(Box<[Adjacency]>),
     /// Some of the MAC addresses behind it.
     Macs(Box<MacsBody>),
+    /// Which addresses of a network it owns.
+    Ipam(Box<IpamBody>),
     /// Some of the names of what runs on its host.
     Names(Box<NamesBody>),
     /// A kind this version does not know.
@@ -39,6 +42,7 @@ impl Body {
                 let (macs, _) = postcard::take_from_bytes::<MacsBody>(body).ok()?;
                 Some(Self::Macs(Box::new(macs)))
             }
+            kind::IPAM => IpamBody::read(body, key.subkey).map(|ipam| Self::Ipam(Box::new(ipam))),
             kind::NAMES => {
                 let (names, _) = postcard::take_from_bytes::<NamesBody>(body).ok()?;
                 Some(Self::Names(Box::new(names)))

@@ -77,12 +77,14 @@ pub(crate) mod kind {
     pub(crate) const LINK_STATE: u8 = 2;
     /// [`MacsBody`](crate::fdb::MacsBody), chunked by subkey.
     pub(crate) const MACS: u8 = 3;
+    /// [`IpamBody`](crate::ipam::IpamBody), one per network, which is the subkey.
+    pub(crate) const IPAM: u8 = 4;
     /// [`NamesBody`](crate::NamesBody), chunked by subkey.
     pub(crate) const NAMES: u8 = 6;
 
     /// True for those of which a router may have as many as their subkeys allow.
     pub(crate) fn is_known(kind: u8) -> bool {
-        matches!(kind, PEER_INFO | LINK_STATE | MACS | NAMES)
+        matches!(kind, PEER_INFO | LINK_STATE | MACS | IPAM | NAMES)
     }
 }
 

@@ -4,6 +4,7 @@
 //! them, and so that every router hashes and verifies the same thing.
 
 use super::body::Body;
+use crate::ipam::IpamBody;
 use crate::{Adjacency, MacsBody, NamesBody, PeerId, PeerInfo, Signer};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -206,6 +207,14 @@ impl Record {
     pub(crate) fn macs(&self) -> Option<&MacsBody> {
         match self.body() {
             Some(Body::Macs(macs)) => Some(macs),
+            _ => None,
+        }
+    }
+
+    /// Which addresses of a network its origin owns, if it is that kind of record.
+    pub(crate) fn ipam(&self) -> Option<&IpamBody> {
+        match self.body() {
+            Some(Body::Ipam(ipam)) => Some(ipam),
             _ => None,
         }
     }

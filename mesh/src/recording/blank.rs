@@ -5,6 +5,7 @@
 
 use super::Mark;
 use crate::fdb::MacsBody;
+use crate::ipam::{ASK_BYTE, IpamBody};
 use crate::record::{Key, Record, kind};
 use crate::wire::{Blob, Message};
 use crate::{Adjacency, Input, NamesBody, Output, Packet, PeerInfo};
@@ -36,6 +37,10 @@ pub(super) fn input(input: &Input) -> (Input, Vec<[u8; 16]>) {
         | Input::Addresses(_)
         | Input::Attach { .. }
         | Input::Detach { .. }
+        | Input::Allocate { .. }
+        | Input::Release { .. }
+        | Input::AddressesKept { .. }
+        | Input::Reclaim { .. }
         | Input::Name { .. }
         | Input::UseTree { .. }
         | Input::FastPath { .. }
@@ -71,6 +76,17 @@ pub(super) fn mark(output: &Output) -> Mark {
         Output::Tree { vni, source, tree } => ("Tree", encoded(&(vni, source, tree))),
         Output::Label { label, neighbor } => ("Label", encoded(&(label, neighbor))),
         Output::Fdb(change) => ("Fdb", encoded(change)),
+        // Among the values are records, with signatures.
+        Output::KeepAddresses { vni, batch } => {
+            let keys: Vec<_> = batch
+                .changes
+                .iter()
+                .map(|(key, value)| (key, value.is_some()))
+                .collect();
+            ("KeepAddresses", encoded(&(vni, batch.number, keys)))
+        }
+        Output::Allocated { number, result } => ("Allocated", encoded(&(number, result))),
+        Output::Reclaimed { number, result } => ("Reclaimed", encoded(&(number, result))),
         Output::Name(change) => ("Name", encoded(change)),
         Output::PersistEpoch(epoch) => ("PersistEpoch", encoded(epoch)),
         Output::PersistTargets(targets) => ("PersistTargets", encoded(targets)),
@@ -113,10 +129,24 @@ fn packet_and_hashes(packet: &Packet) -> (Packet, Vec<[u8; 16]>) {
         }
         Message::Routed(routed) => {
             let mut routed = routed.clone();
+            if routed.payload.0.first() == Some(&ASK_BYTE) {
+                // Ranges and names; the core looks at them.
+                return (packet.clone(), hashes);
+            }
             routed.payload = Blob(vec![0; routed.payload.0.len()]);
             Message::Routed(routed).encode()
         }
+        Message::BookGive(give) => {
+            hashes.extend(give.records.records.iter().map(|record| record.version.hash));
+            let (kind, body) = bytes.split_at(1);
+            let (last, blobs) = postcard::take_from_bytes::<(bool, Vec<Blob>)>(body)
+                .map(|(read, _)| read)
+                .unwrap_or_default();
+            let blank: Vec<_> = blobs.iter().map(|blob| Blob(blank_record(&blob.0))).collect();
+            [kind, &encoded(&(last, blank))].concat()
+        }
         // Numbers, names and hashes.
+        Message::BookRoot(_) | Message::BookHave(_) => message.encode(),
         Message::Hello(_)
         | Message::Ping(_)
         | Message::Pong(_)
@@ -175,6 +205,7 @@ fn blank_body(body: &[u8], key: &Key, is_readable: bool) -> Vec<u8> {
         kind::PEER_INFO => reencoded(body, blank_info),
         kind::LINK_STATE => reencoded::<Vec<Adjacency>>(body, |links| links),
         kind::MACS => reencoded::<MacsBody>(body, |macs| macs),
+        kind::IPAM => reencoded::<IpamBody>(body, |ipam| ipam),
         kind::NAMES => reencoded::<NamesBody>(body, |names| names),
         // Whatever it is, this version does not look at it.
         _ => Vec::new(),

@@ -26,6 +26,7 @@ mod tests;
 pub use recorder::{Ended, Recorder};
 pub use replay::{Difference, Replay};
 
+use crate::ipam::Setup;
 use crate::{Admission, Config, Drops, Input, Instant, PeerId, PeerLabel, PeerName, Signer};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -87,6 +88,7 @@ struct Settings {
     capabilities: u32,
     vxlan_port: u16,
     label: PeerLabel,
+    addresses_of: Setup,
     keepalive: Duration,
     keepalive_misses: u32,
 }
@@ -145,6 +147,7 @@ impl Start {
             capabilities,
             vxlan_port,
             label,
+            addresses_of,
             keepalive,
             keepalive_misses,
         } = config.clone();
@@ -162,6 +165,7 @@ impl Start {
             capabilities,
             vxlan_port,
             label,
+            addresses_of,
             keepalive,
             keepalive_misses,
         };
@@ -192,6 +196,7 @@ impl Start {
             capabilities: settings.capabilities,
             vxlan_port: settings.vxlan_port,
             label: settings.label,
+            addresses_of: settings.addresses_of,
             keepalive: settings.keepalive,
             keepalive_misses: settings.keepalive_misses,
         }

@@ -378,6 +378,22 @@ impl Store {
         }
     }
 
+    /// True if there is a way to this other router.
+    pub(crate) fn is_reached(&self, id: &PeerId) -> bool {
+        let origin = self.origins.get(id).filter(|_| self.own != Some(*id));
+        origin.is_some_and(|origin| origin.is_reachable)
+    }
+
+    /// The other routers to which there is a way, in order.
+    pub(crate) fn others_reached(&self) -> impl Iterator<Item = PeerId> {
+        self.infos().map(|(id, _)| *id).filter(|id| self.is_reached(id))
+    }
+
+    /// How many these are.
+    pub(crate) fn count_reached(&self) -> usize {
+        self.origins.len().saturating_sub(self.away.len() + 1)
+    }
+
     /// Sum of the marks of the records of all reachable routers, this one included.
     pub(crate) fn reached(&self) -> u64 {
         self.reached

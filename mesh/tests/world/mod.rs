@@ -7,17 +7,21 @@ mod signer;
 
 pub use signer::{FakeSigner, Secrets};
 
+use mesh::ipam::{Pool, Refusal, Settings, Setup, Stored};
 use mesh::{
     Config, Direction, DropReason, Drops, Event, Fdb, Input, Instant, LinkId, LinkStatus, Mesh, Output,
     PeerId, PeerInfo, PeerLabel, Route, Tree, Vni,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a dial into nowhere takes to fail, and a silent connection to end.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What became of a request for an address: its number, and the addresses.
+pub type Given = (u64, Result<Vec<(IpAddr, u8)>, Refusal>);
 
 /// One host.
 pub struct Host {
@@ -35,6 +39,11 @@ pub struct Host {
     pub label: PeerLabel,
     /// Whether it has a fast path, and so a label.
     pub is_fast: bool,
+    /// What addresses are taken from; `None`: none are given out.
+    pub pool: Option<Pool>,
+    pub stored_addresses: Stored,
+    pub given: Vec<Given>,
+    pub reclaimed: Vec<Result<u32, Refusal>>,
     /// What the core said.
     pub log: Vec<(u64, Event)>,
     pub delivered: Vec<(PeerId, Vec<u8>)>,
@@ -150,6 +159,10 @@ impl World {
             stored_targets: Vec::new(),
             label: PeerLabel::NONE,
             is_fast: false,
+            pool: None,
+            stored_addresses: Stored::new(),
+            given: Vec::new(),
+            reclaimed: Vec::new(),
             log: Vec::new(),
             delivered: Vec::new(),
             peers: BTreeMap::new(),
@@ -193,6 +206,12 @@ impl World {
         config.addresses = vec![host.address];
         config.vxlan_port = if host.is_fast { 6784 } else { 0 };
         config.label = host.label;
+        let networks = host.pool.map(|pool| (Vni(1), Settings { pool, init: None }));
+        config.addresses_of = Setup {
+            networks: networks.into_iter().collect(),
+            stored: host.stored_addresses.clone(),
+            knows_others: !config.targets.is_empty(),
+        };
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&self.seed.to_le_bytes());
         host.mesh = Some(Mesh::new(config, seed, Instant(self.now)));
@@ -331,6 +350,18 @@ impl World {
         let now = self.now;
         let run = self.hosts[n].run;
         match output {
+            Output::KeepAddresses { vni, batch } => {
+                for (key, value) in batch.changes {
+                    match value {
+                        Some(value) => drop(self.hosts[n].stored_addresses.insert(key, value)),
+                        None => drop(self.hosts[n].stored_addresses.remove(&key)),
+                    }
+                }
+                let number = batch.number;
+                self.later(n, Input::AddressesKept { vni, number });
+            }
+            Output::Allocated { number, result } => self.hosts[n].given.push((number, result)),
+            Output::Reclaimed { result, .. } => self.hosts[n].reclaimed.push(result),
             Output::Dial { target, expect } => {
                 self.hosts[n].dials.push((now, target.clone()));
                 let to = self

@@ -7,7 +7,10 @@ use super::terms::{Reach, Terms, address, micros};
 use crate::connection::{HANDSHAKE_TIME, IDLE};
 use crate::probe::{ANSWER, QUESTION};
 use crate::{Class, Random, Traffic};
-use mesh::{Config, Direction, FdbChange, Input, Instant, LinkId, Mesh, Output, Packet, PeerId, PeerName};
+use mesh::ipam::Setup;
+use mesh::{
+    Config, Direction, FdbChange, Input, Instant, LinkId, Mesh, Output, Packet, PeerId, PeerName, Vni,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,6 +21,9 @@ const MTU: u16 = 1420;
 const PROBE: (u64, u64) = (QUESTION as u64 + 28, ANSWER as u64 + 28);
 /// Tries of a first packet within the time of a handshake: at once, after one second, after three.
 const TRIES: u64 = 3;
+
+/// What became of a request for an address: its number, and the address.
+pub type Allocated = (u64, Result<Vec<(std::net::IpAddr, u8)>, mesh::ipam::Refusal>);
 
 /// One host.
 pub(super) struct Host {
@@ -32,6 +38,10 @@ pub(super) struct Host {
     pub(super) linked: Option<u64>,
     /// Routes that were published.
     pub(super) routes: u64,
+    /// What its core keeps of addresses between runs.
+    disk: mesh::ipam::Stored,
+    /// What became of requests for addresses.
+    pub(super) allocated: Vec<Allocated>,
     /// Over all that happened here.
     pub(super) trace: u64,
     ends: BTreeMap<Connection, End>,
@@ -54,6 +64,8 @@ impl Host {
             seen: None,
             linked: None,
             routes: 0,
+            disk: BTreeMap::new(),
+            allocated: Vec::new(),
             trace: 0,
             ends: BTreeMap::new(),
             started: 0,
@@ -181,6 +193,15 @@ impl Host {
         config.max_links = terms.max_links.unwrap_or(config.max_links);
         config.discovery = terms.discovery;
         let given = targets.iter().map(|target| address(*target, false).to_string());
+        config.addresses_of = Setup {
+            networks: terms
+                .addresses
+                .iter()
+                .map(|settings| (Vni(0), settings.clone()))
+                .collect(),
+            stored: self.disk.clone(),
+            knows_others: !targets.is_empty() || !self.targets.is_empty(),
+        };
         config.targets = given.chain(self.targets.iter().cloned()).collect();
         let mesh = Mesh::new(config, random.fork("core", 0).bytes(), Instant(0));
         self.mesh = Some(Box::new(mesh));
@@ -406,6 +427,17 @@ impl Host {
                 self.epoch = epoch;
                 self.pending.push_back(Input::EpochPersisted(epoch));
             }
+            Output::KeepAddresses { vni, batch } => {
+                for (key, value) in batch.changes {
+                    match value {
+                        Some(value) => drop(self.disk.insert(key, value)),
+                        None => drop(self.disk.remove(&key)),
+                    }
+                }
+                let number = batch.number;
+                self.pending.push_back(Input::AddressesKept { vni, number });
+            }
+            Output::Allocated { number, result } => self.allocated.push((number, result)),
             Output::PersistTargets(targets) => self.targets = targets,
             Output::Route { .. } => self.routes += 1,
             Output::Fdb(fdb) => {

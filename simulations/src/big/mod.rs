@@ -23,6 +23,7 @@ mod shard;
 mod signer;
 mod terms;
 
+pub use host::Allocated;
 pub use look::Stretch;
 
 use crate::{HostId, Profile, Traffic};
@@ -54,6 +55,7 @@ impl BigWorld {
             bridge: None,
             watched: None,
             max_links: None,
+            addresses: None,
             discovery: true,
         };
         let mut shards: Vec<_> = (0..threads).map(|number| Shard::new(number, threads)).collect();
@@ -72,6 +74,17 @@ impl BigWorld {
     /// Routers launched from now on make at most so many links of their own.
     pub fn limit_links(&mut self, most: usize) {
         self.terms.max_links = Some(most);
+    }
+
+    /// Routers launched from now on give out addresses of this pool in network 0.
+    pub fn divide(&mut self, settings: mesh::ipam::Settings) {
+        self.terms.addresses = Some(settings);
+    }
+
+    /// What became of the requests for addresses on a host since the last call.
+    pub fn take_allocated(&mut self, host: HostId) -> Vec<Allocated> {
+        let shards = self.shards.len();
+        std::mem::take(&mut self.shards[host.0 % shards].hosts[host.0 / shards].allocated)
     }
 
     /// Routers launched from now on dial only what they are told to.

@@ -25,6 +25,8 @@ pub(super) struct Terms {
     pub(super) watched: Option<Mac>,
     /// As `--max-links`; `None`: as the core has it unless told otherwise.
     pub(super) max_links: Option<usize>,
+    /// Whose addresses routers give out; `None`: they have nothing to do with addresses.
+    pub(super) addresses: Option<mesh::ipam::Settings>,
     /// Whether routers dial addresses found in records.
     pub(super) discovery: bool,
 }
@@ -120,6 +122,7 @@ mod tests {
             bridge: Some((1, 2)),
             watched: None,
             max_links: None,
+            addresses: None,
             discovery: true,
         };
         for host in [0, 1, 255, 256, 69_999] {

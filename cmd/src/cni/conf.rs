@@ -1,0 +1,311 @@
+//! The network configuration on standard input. Keys that are not known are let be, and keys are found however they
+//! are capitalised: containerd sends some as Go spells them.
+
+use super::call::{Call, is_name};
+use super::error::{Code, Failure};
+use crate::net::Cidr;
+use serde_json::Value;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Versions of the specification that are spoken, oldest first.
+pub(super) const VERSIONS: [&str; 4] = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"];
+/// The first with CHECK, and the first with GC and STATUS.
+pub(super) const CHECK_SINCE: &str = "0.4.0";
+pub(super) const GC_SINCE: &str = "1.1.0";
+
+/// A configuration that makes sense.
+#[derive(Debug)]
+pub(super) struct Conf {
+    pub(super) version: String,
+    pub(super) name: String,
+    /// The router's control socket, if it is named.
+    pub(super) socket: Option<PathBuf>,
+    /// Another plugin that gives out addresses.
+    pub(super) ipam: Option<String>,
+    /// Addresses that the interface shall have.
+    pub(super) addresses: Vec<Wanted>,
+    pub(super) mac: Option<String>,
+    /// Names that the runtime knows the container by.
+    pub(super) aliases: Vec<String>,
+    /// Destination, and the gateway if one is named.
+    pub(super) routes: Vec<(Cidr, Option<IpAddr>)>,
+    pub(super) dns: Value,
+    pub(super) previous: Option<Value>,
+    /// The attachments that are to stay, for GC: container and interface.
+    pub(super) valid: Option<Vec<(String, String)>>,
+    /// The whole, for plugins that this one calls.
+    pub(super) text: String,
+}
+
+/// An address that was asked for: one of the router's range, or one of the caller's own with its prefix length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) address: IpAddr,
+    pub(super) prefix: Option<u8>,
+}
+
+impl std::str::FromStr for Wanted {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if let Ok(cidr) = text.parse::<Cidr>() {
+            return Ok(Self {
+                address: cidr.address,
+                prefix: Some(cidr.prefix),
+            });
+        }
+        let address = text.parse().map_err(|_| ())?;
+        Ok(Self {
+            address,
+            prefix: None,
+        })
+    }
+}
+
+/// The value of a key, however it is capitalised; exactly as it is spelt goes first.
+pub(super) fn get<'a>(object: &'a Value, key: &str) -> Option<&'a Value> {
+    let map = object.as_object()?;
+    let exact = map.get(key);
+    exact.or_else(|| {
+        map.iter()
+            .find(|(other, _)| other.eq_ignore_ascii_case(key))
+            .map(|(_, value)| value)
+    })
+}
+
+fn text(object: &Value, key: &str) -> Option<String> {
+    get(object, key)?
+        .as_str()
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned)
+}
+
+/// What VERSION needs of its input: the version it names, if it names one that is spoken.
+pub(super) fn version_of(input: &str) -> Result<Option<String>, Failure> {
+    if input.trim().is_empty() {
+        return Ok(None);
+    }
+    let version = text(&json(input)?, "cniVersion");
+    Ok(version.filter(|version| VERSIONS.contains(&version.as_str())))
+}
+
+fn json(input: &str) -> Result<Value, Failure> {
+    let value: Result<Value, _> = serde_json::from_str(input);
+    match value {
+        Ok(value) if value.is_object() => Ok(value),
+        Ok(_) => Err(Failure::new(
+            Code::Decode,
+            "the network configuration is not a JSON object",
+        )),
+        Err(error) => {
+            Err(Failure::new(Code::Decode, "the network configuration is not JSON").with(error.to_string()))
+        }
+    }
+}
+
+impl Conf {
+    /// Reads a configuration for this call. The second part of an error is the version to answer in.
+    pub(super) fn read(input: &str, call: &Call) -> Result<Self, (Failure, String)> {
+        let newest = || (*VERSIONS.last().unwrap_or(&"")).to_owned();
+        let value = json(input).map_err(|failure| (failure, newest()))?;
+        let version = match get(&value, "cniVersion") {
+            Some(Value::String(version)) => version.clone(),
+            None | Some(Value::Null) => "0.1.0".to_owned(),
+            Some(_) => {
+                let failure = Failure::new(Code::Decode, "cniVersion is not a text");
+                return Err((failure, newest()));
+            }
+        };
+        if !VERSIONS.contains(&version.as_str()) {
+            let details = format!("config is {version:?}, plugin supports {VERSIONS:?}");
+            return Err((
+                Failure::new(Code::Version, "incompatible CNI versions").with(details),
+                newest(),
+            ));
+        }
+        let answer_in = version.clone();
+        Self::read_value(&value, version, input, call).map_err(|failure| (failure, answer_in))
+    }
+
+    fn read_value(value: &Value, version: String, input: &str, call: &Call) -> Result<Self, Failure> {
+        let wrong = |message: String| Failure::new(Code::Config, message);
+        let name = match get(value, "name") {
+            None | Some(Value::Null) => return Err(wrong("missing network name".into())),
+            Some(Value::String(name)) if name.is_empty() => return Err(wrong("missing network name".into())),
+            Some(Value::String(name)) if is_name(name) => name.clone(),
+            Some(name) => return Err(wrong(format!("invalid characters found in network name: {name}"))),
+        };
+        unsupported(value)?;
+        let ipam = get(value, "ipam").cloned().unwrap_or_default();
+        let ipam = match (text(&ipam, "type"), ipam.is_object() || ipam.is_null()) {
+            (_, false) => return Err(wrong(format!("ipam is not an object: {ipam}"))),
+            (Some(kind), _) if kind.contains('/') => {
+                return Err(wrong(format!("ipam type {kind:?} is not a name")));
+            }
+            (kind, _) => kind.filter(|kind| !["weft", "weft-net"].contains(&kind.as_str())),
+        };
+        let runtime = get(value, "runtimeConfig").cloned().unwrap_or_default();
+        let asked = get(value, "args")
+            .and_then(|args| get(args, "cni"))
+            .cloned()
+            .unwrap_or_default();
+        let listed = |object: &Value| match get(object, "ips") {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(ips) => wanted(ips),
+        };
+        let mut addresses = listed(&runtime)?;
+        if addresses.is_empty() {
+            addresses = listed(&asked)?;
+        }
+        if let Some(ip) = call.args.get("IP").filter(|_| addresses.is_empty()) {
+            addresses = wanted(&Value::String(ip.clone()))?;
+        }
+        let mac = text(&runtime, "mac")
+            .or_else(|| text(&asked, "mac"))
+            .or_else(|| call.args.get("MAC").cloned());
+        Ok(Self {
+            version,
+            name,
+            socket: text(value, "socket").map(PathBuf::from),
+            ipam,
+            addresses,
+            mac,
+            aliases: aliases(&runtime)?,
+            routes: routes(value)?,
+            dns: get(value, "dns").cloned().unwrap_or_default(),
+            previous: get(value, "prevResult")
+                .filter(|previous| !previous.is_null())
+                .cloned(),
+            valid: valid(value)?,
+            text: input.to_owned(),
+        })
+    }
+
+    /// True if the version of the configuration is at least this one.
+    pub(super) fn is_since(&self, version: &str) -> bool {
+        let place = |version: &str| VERSIONS.iter().position(|other| *other == version);
+        place(&self.version) >= place(version)
+    }
+}
+
+/// Keys that mean something which this version can't do: better refused than let be.
+fn unsupported(value: &Value) -> Result<(), Failure> {
+    let is_set = |key: &&str| get(value, key).is_some_and(|value| *value == Value::Bool(true));
+    let refuse = |key: &str, value: &Value| {
+        Err(Failure::new(
+            Code::Unsupported,
+            format!("unsupported field in network configuration: {key}={value}"),
+        ))
+    };
+    for key in ["isGateway", "isDefaultGateway", "ipMasq", "hairpinMode"] {
+        if is_set(&key) {
+            return refuse(key, &Value::Bool(true));
+        }
+    }
+    let is_default = |network: &Value| match network {
+        Value::Null => true,
+        Value::String(name) => name == "default",
+        Value::Number(vni) => vni.as_u64() == Some(u64::from(mesh::Vni::DEFAULT.0)),
+        _ => false,
+    };
+    match get(value, "network").filter(|network| !is_default(network)) {
+        Some(network) => refuse("network", network),
+        None => Ok(()),
+    }
+}
+
+fn wanted(value: &Value) -> Result<Vec<Wanted>, Failure> {
+    let wrong = || Failure::new(Code::Config, format!("ips are not a list of addresses: {value}"));
+    let texts: Vec<&str> = match value {
+        Value::String(text) => text.split(',').collect(),
+        Value::Array(items) => items
+            .iter()
+            .map(Value::as_str)
+            .collect::<Option<_>>()
+            .ok_or_else(wrong)?,
+        _ => return Err(wrong()),
+    };
+    texts
+        .into_iter()
+        .map(|text| text.trim().parse().map_err(|()| wrong()))
+        .collect()
+}
+
+fn aliases(runtime: &Value) -> Result<Vec<String>, Failure> {
+    let Some(aliases) = get(runtime, "aliases").filter(|aliases| !aliases.is_null()) else {
+        return Ok(Vec::new());
+    };
+    let wrong = || {
+        Failure::new(
+            Code::Config,
+            format!("aliases are not a list of names: {aliases}"),
+        )
+    };
+    let all = aliases.as_array().ok_or_else(wrong)?;
+    all.iter()
+        .map(|one| one.as_str().map(str::to_owned).ok_or_else(wrong))
+        .collect()
+}
+
+fn routes(value: &Value) -> Result<Vec<(Cidr, Option<IpAddr>)>, Failure> {
+    let Some(routes) = get(value, "routes").filter(|routes| !routes.is_null()) else {
+        return Ok(Vec::new());
+    };
+    let wrong = || {
+        Failure::new(
+            Code::Config,
+            format!("routes are not a list of dst and gw: {routes}"),
+        )
+    };
+    let route = |route: &Value| {
+        let dst = text(route, "dst")?.parse().ok()?;
+        match text(route, "gw") {
+            Some(gw) => Some((dst, Some(gw.parse().ok()?))),
+            None => Some((dst, None)),
+        }
+    };
+    let all = routes.as_array().ok_or_else(wrong)?;
+    all.iter().map(|one| route(one).ok_or_else(wrong)).collect()
+}
+
+fn valid(value: &Value) -> Result<Option<Vec<(String, String)>>, Failure> {
+    let Some(list) = get(value, "cni.dev/valid-attachments").or_else(|| get(value, "cni.dev/attachments"))
+    else {
+        return Ok(None);
+    };
+    let wrong = || Failure::new(Code::Config, format!("the valid attachments are no list: {list}"));
+    let one = |one: &Value| Some((text(one, "containerID")?, text(one, "ifname")?));
+    let all = list.as_array().ok_or_else(wrong)?;
+    all.iter()
+        .map(one)
+        .collect::<Option<_>>()
+        .map(Some)
+        .ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_found_however_they_are_capitalised() {
+        let call = Call::read(|name| {
+            if name == "CNI_COMMAND" {
+                "VERSION".into()
+            } else {
+                String::new()
+            }
+        })
+        .unwrap();
+        let input = r#"{"CNIVersion": "1.0.0", "Name": "n", "RuntimeConfig": {"IPs": ["10.32.0.9/12", "fd00::1"], "Mac": "02:00:00:00:00:01"},
+            "portMappings": [{"HostPort": 1}], "whatever": {"X": [1]}, "routes": [{"Dst": "0.0.0.0/0", "GW": "10.32.0.1"}]}"#;
+        let conf = Conf::read(input, &call).unwrap();
+        assert_eq!((conf.name.as_str(), conf.version.as_str()), ("n", "1.0.0"));
+        assert_eq!(conf.addresses.len(), 2);
+        assert_eq!(conf.addresses[0].prefix, Some(12));
+        assert_eq!(conf.mac.as_deref(), Some("02:00:00:00:00:01"));
+        assert_eq!(conf.routes[0].1, Some("10.32.0.1".parse().unwrap()));
+        assert!(conf.is_since("0.4.0") && !conf.is_since("1.1.0"));
+    }
+}

@@ -1,0 +1,16 @@
+//! The CNI plugin: the binary itself, called as container runtimes call it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod errors;
+mod life;
+mod plugin;
+mod runtimes;
