@@ -62,6 +62,8 @@ pub enum Hook {
         vni: Vni,
         /// Its address.
         mac: Mac,
+        /// It is the host's own interface: what is for it goes over the bridge.
+        is_host: bool,
     },
     /// Before what leaves by the stub, the bridge's mesh port.
     Stub {

@@ -251,8 +251,12 @@ fn plan_attachment(desired: &Desired, observed: &Observed, attachment: &Attachme
     plan_forwarding(attachment, whole.filter(|_| !forgotten), ops);
     plan_guard(observed, name, whole, attachment.guard(), ops);
     if let Some(fast) = wanted(desired, observed) {
-        let (vni, mac) = (fast.vni, attachment.mac);
-        plan_hook(name, whole, Hook::Port { vni, mac }, ops);
+        let hook = Hook::Port {
+            vni: fast.vni,
+            mac: attachment.mac,
+            is_host: attachment.is_host,
+        };
+        plan_hook(name, whole, hook, ops);
     } else if whole.is_some_and(|link| link.behind_guard) {
         ops.push(Op::Unhook { name: name.clone() });
     }

@@ -81,7 +81,7 @@ fn hook() -> impl Strategy<Value = Hook> {
         Just(Hook::Vxlan),
         Just(Hook::Tap { vni, stub }),
         Just(Hook::Hatch),
-        mac().prop_map(move |mac| Hook::Port { vni, mac }),
+        (mac(), any::<bool>()).prop_map(move |(mac, is_host)| Hook::Port { vni, mac, is_host }),
     ]
 }
 

@@ -136,9 +136,10 @@ impl Switch {
         other: u32,
     ) -> Result<(), GuardError> {
         match hook {
-            Hook::Port { vni, mac } => {
+            Hook::Port { vni, mac, is_host } => {
                 self.ports.insert(index, [vni.0, other], 0)?;
-                self.locals.insert(place(*vni, *mac), index, 0)?;
+                self.locals
+                    .insert(place(*vni, *mac), deliver_at(index, *is_host), 0)?;
             }
             Hook::Stub { vni, .. } => {
                 self.ports.insert(index, [vni.0, other], 0)?;
@@ -151,8 +152,8 @@ impl Switch {
         let (program, place, name) = self.place(hook);
         tc::attach_at(socket, index, place, &program.fd, name)?;
         let before = self.hooked.insert(index, (hook.clone(), other));
-        if let Some((Hook::Port { vni, mac }, _)) = before.filter(|(before, _)| before != hook) {
-            self.forget_local(vni, mac, index);
+        if let Some((Hook::Port { vni, mac, is_host }, _)) = before.filter(|(before, _)| before != hook) {
+            self.forget_local(vni, mac, deliver_at(index, is_host));
         }
         Ok(())
     }
@@ -169,9 +170,9 @@ impl Switch {
     }
 
     /// An address is not at that port any more; it may be at another.
-    fn forget_local(&mut self, vni: Vni, mac: Mac, index: u32) {
+    fn forget_local(&mut self, vni: Vni, mac: Mac, at: u32) {
         let key = place(vni, mac);
-        if self.locals.get(&key, 0).is_ok_and(|at| at == index) {
+        if self.locals.get(&key, 0).is_ok_and(|now| now == at) {
             let _ = self.locals.remove(&key);
         }
     }
@@ -199,8 +200,8 @@ impl Switch {
             .copied()
             .collect();
         for index in dead {
-            if let Some((Hook::Port { vni, mac }, _)) = self.hooked.remove(&index) {
-                self.forget_local(vni, mac, index);
+            if let Some((Hook::Port { vni, mac, is_host }, _)) = self.hooked.remove(&index) {
+                self.forget_local(vni, mac, deliver_at(index, is_host));
             }
             // It may have had no entry.
             let _ = self.ports.remove(&index);
@@ -243,4 +244,9 @@ fn program(ebpf: &mut Ebpf, name: &'static str) -> Result<Program, GuardError> {
 
 fn map(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, GuardError> {
     ebpf.take_map(name).ok_or(GuardError::Incomplete(name))
+}
+
+/// Where what is for an address is delivered: at its pair's host end, or over the bridge.
+fn deliver_at(index: u32, is_host: bool) -> u32 {
+    if is_host { 0 } else { index }
 }

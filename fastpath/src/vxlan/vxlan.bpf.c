@@ -124,7 +124,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 16384);
 	__type(key, struct place); // attached to this host
-	__type(value, __u32);	   // the host's end of its pair
+	__type(value, __u32);	   // the host's end of its pair; 0: reached over the bridge
 } locals SEC(".maps");
 
 struct {
@@ -379,7 +379,13 @@ static __always_inline int deliver(struct __sk_buff *skb, __u32 vni, const struc
 	}
 	__builtin_memcpy(place.mac, frame->h_dest, sizeof(place.mac));
 	to = bpf_map_lookup_elem(&locals, &place);
-	return to ? bpf_redirect_peer(*to, 0) : drop(NOT_ATTACHED);
+	if (!to)
+		return drop(NOT_ATTACHED);
+	if (*to)
+		return bpf_redirect_peer(*to, 0);
+	// The host's own interface: its other end is in no other namespace, and the kernel hands nothing to it there.
+	to = bpf_map_lookup_elem(&networks, &vni);
+	return to ? bpf_redirect(*to, BPF_F_INGRESS) : drop(NOT_ATTACHED);
 }
 
 SEC("classifier")
