@@ -167,7 +167,7 @@ impl Place {
 
     fn launch(&mut self, janitor: &mut Janitor, limits: &Limits) -> Result<()> {
         let mtu = INNER_MTU.to_string();
-        let mut options = vec!["--mtu", &mtu];
+        let mut options = vec!["--overlay", "sleeve", "--mtu", &mtu];
         options.extend(self.kind.options());
         // In a line all join by the one in the middle.
         let mut order: Vec<_> = (0..self.hosts.len()).rev().collect();

@@ -34,6 +34,9 @@ const USUAL: Underlay = Underlay {
     cable: true,
 };
 
+/// The kernel must not carry what sleeve is to be tried with.
+const SLEEVE: &[&str] = &["--overlay", "sleeve"];
+
 /// Two containers, and what lies between them.
 struct Ends {
     left: Container,
@@ -49,8 +52,8 @@ impl Ends {
         lay(Network(1), underlay, &hosts[0], &hosts[1]);
         let to = if underlay.ipv6 { "[fd01::1]" } else { "10.1.0.1" };
         let routers = vec![
-            hosts[0].launch(options[0]),
-            hosts[1].launch(&[options[1], &[to]].concat()),
+            hosts[0].launch(&[SLEEVE, options[0]].concat()),
+            hosts[1].launch(&[SLEEVE, options[1], &[to]].concat()),
         ];
         Self::attach(hosts, routers, 2, [0, 1])
     }
@@ -61,9 +64,9 @@ impl Ends {
         lay(Network(1), USUAL, &hosts[1], &hosts[0]);
         lay(Network(2), USUAL, &hosts[1], &hosts[2]);
         let routers = vec![
-            hosts[1].launch(&[]),
-            hosts[0].launch(&["10.1.0.1"]),
-            hosts[2].launch(&["10.2.0.1"]),
+            hosts[1].launch(SLEEVE),
+            hosts[0].launch(&[SLEEVE, &["10.1.0.1"]].concat()),
+            hosts[2].launch(&[SLEEVE, &["10.2.0.1"]].concat()),
         ];
         let ends = Self::attach(hosts, routers, 3, [0, 2]);
         assert_eq!(ends.hosts[0].hops("right"), Some(2));
