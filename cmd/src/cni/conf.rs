@@ -164,6 +164,7 @@ impl Conf {
         let mac = text(&runtime, "mac")
             .or_else(|| text(&asked, "mac"))
             .or_else(|| call.args.get("MAC").cloned());
+        let aliases = aliases(&runtime, &name)?;
         Ok(Self {
             version,
             name,
@@ -171,7 +172,7 @@ impl Conf {
             ipam,
             addresses,
             mac,
-            aliases: aliases(&runtime)?,
+            aliases,
             routes: routes(value)?,
             dns: get(value, "dns").cloned().unwrap_or_default(),
             previous: get(value, "prevResult")
@@ -232,18 +233,19 @@ fn wanted(value: &Value) -> Result<Vec<Wanted>, Failure> {
         .collect()
 }
 
-fn aliases(runtime: &Value) -> Result<Vec<String>, Failure> {
-    let Some(aliases) = get(runtime, "aliases").filter(|aliases| !aliases.is_null()) else {
+/// A list, or, as Podman sends it, one for each network by name.
+fn aliases(runtime: &Value, network: &str) -> Result<Vec<String>, Failure> {
+    let all = get(runtime, "aliases").filter(|aliases| !aliases.is_null());
+    let all = match all {
+        Some(by_network @ Value::Object(_)) => by_network.get(network),
+        list => list,
+    };
+    let Some(all) = all else {
         return Ok(Vec::new());
     };
-    let wrong = || {
-        Failure::new(
-            Code::Config,
-            format!("aliases are not a list of names: {aliases}"),
-        )
-    };
-    let all = aliases.as_array().ok_or_else(wrong)?;
-    all.iter()
+    let wrong = || Failure::new(Code::Config, format!("aliases are not a list of names: {all}"));
+    let list = all.as_array().ok_or_else(wrong)?;
+    list.iter()
         .map(|one| one.as_str().map(str::to_owned).ok_or_else(wrong))
         .collect()
 }

@@ -308,6 +308,8 @@ fn podman_runs_containers_on_two_networks_with_addresses_of_their_choice() {
         &["--network", "weft:ip=10.32.9.9,mac=02:00:00:00:09:09"],
     );
     let both = podman.run("both", &["--network", "weft", "--network", "other"]);
+    let found = stage.host.weft(&["dns", "lookup", &chosen]).ok();
+    assert!(found.contains("10.32.9.9"), "{found}");
     podman
         .call(&["exec", &plain, "/bin/ping", "-c1", "-W3", "10.32.9.9"])
         .ok();

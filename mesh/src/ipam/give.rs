@@ -14,7 +14,7 @@ const QUIET: Duration = Duration::from_secs(1);
 /// How long an answer may take before another router is asked.
 const ANSWER: Duration = Duration::from_secs(1);
 /// How long a router that had nothing is not asked again.
-const DRY: Duration = Duration::from_secs(30);
+const DRY: Duration = Duration::from_secs(2);
 /// Fewer free addresses than this, and more are asked for.
 const LOW: u32 = 8;
 
@@ -163,6 +163,10 @@ impl Ring {
         if self.asked.is_some_and(|(_, since)| now.since(since) < ANSWER) {
             return true;
         }
+        // Who has just entered a division says so first: as long as others think it in another, they give it nothing.
+        if self.state.ring.is_some() && self.publish.is_some() {
+            return true;
+        }
         if let Some((silent, _)) = self.asked.take() {
             self.dry.insert(silent, now);
         }
@@ -217,11 +221,7 @@ impl Ring {
     }
 
     /// Why this router has no address to give out: nobody has, or those that have some did not give it yet.
-    pub(super) fn nothing_left(&self, now: Instant, around: &dyn Around) -> Refusal {
-        let is_dry = |peer: &PeerId| {
-            let said = self.dry.get(peer);
-            said.is_some_and(|since| now.since(*since) < DRY)
-        };
+    pub(super) fn nothing_left(&self, around: &dyn Around) -> Refusal {
         // Of one that has not said anything yet it is not known.
         let has_some = |peer: &PeerId| self.member(peer).is_none_or(|body| body.free > 1);
         let owners: BTreeSet<_> = self.view.iter().filter_map(|(_, holder)| holder.peer).collect();
@@ -229,7 +229,7 @@ impl Ring {
             .into_iter()
             .filter(|peer| *peer != self.own && !self.is_given_up(peer));
         let mut has_any = false;
-        for peer in others.filter(|peer| has_some(peer) && !is_dry(peer)) {
+        for peer in others.filter(has_some) {
             if around.is_reachable(&peer) {
                 return Refusal::NoSpaceYet;
             }

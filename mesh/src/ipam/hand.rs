@@ -84,7 +84,7 @@ impl Ring {
         if self.ask(now, around, Want::Some) {
             return Err(Refusal::NoSpaceYet);
         }
-        Err(self.nothing_left(now, around))
+        Err(self.nothing_left(around))
     }
 
     fn find_wanted(
