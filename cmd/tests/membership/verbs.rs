@@ -70,7 +70,7 @@ fn usage_errors_exit_with_two() {
         &["launch", "--listen", "nowhere"],
         &["launch", "--cipher", "rot13"],
         &["attach", "10.0.0.1/24"],
-        &["attach", "--pid", "1"],
+        &["attach"],
         &["connect"],
         &["status", "weather"],
     ];

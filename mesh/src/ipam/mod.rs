@@ -6,13 +6,13 @@
 //!
 //! # The way of an address
 //!
-//! 1. A container wants one: [`Input::Allocate`](crate::Input) comes to [`Ring::allocate`] (`hand`).
+//! 1. A container wants one: [`Input::Allocate`](crate::Input) comes to `Ring::allocate` (`hand`).
 //! 2. The first free one of what this router owns is taken (`space`), and a [`Batch`] ordered to be stored (`keep`).
 //! 3. The driver says it is on disk; then the answer goes out.
 //!
 //! # The way of a range
 //!
-//! 1. A router has little left: `give` asks one that has much ([`AskMessage`], over the control plane).
+//! 1. A router has little left: `give` asks one that has much (`AskMessage`, over the control plane).
 //! 2. That one takes half of its longest free range out of what it owns, has that stored, and issues its record.
 //! 3. The record spreads like all others; everybody's `apply` moves the range in its view, and the router that asked
 //!    stores that it owns it, says so in its own record, and gives addresses out of it.
