@@ -77,7 +77,7 @@ impl FakeKernel {
         match removed.map(|link| link.kind) {
             // Ports are those of the router's bridge: one that only bears the name of a device has none of them.
             Some(Kind::Bridge) if !["ws", "wh", "wx"].iter().any(|of| name.starts_with(of)) => {
-                self.links.values_mut().for_each(leave_bridge)
+                self.links.values_mut().for_each(leave_bridge);
             }
             Some(Kind::Veth) => {
                 if let Some(Inside::Present {

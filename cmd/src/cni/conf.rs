@@ -276,6 +276,10 @@ fn valid(value: &Value) -> Result<Option<Vec<(String, String)>>, Failure> {
     else {
         return Ok(None);
     };
+    // What Go makes of a list that was never filled.
+    if list.is_null() {
+        return Ok(Some(Vec::new()));
+    }
     let wrong = || Failure::new(Code::Config, format!("the valid attachments are no list: {list}"));
     let one = |one: &Value| Some((text(one, "containerID")?, text(one, "ifname")?));
     let all = list.as_array().ok_or_else(wrong)?;

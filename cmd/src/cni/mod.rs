@@ -169,6 +169,13 @@ impl Plugin {
 
     fn add(&self) -> Result<Value, Failure> {
         let netns = self.netns()?;
+        if self.is_inside(&netns) {
+            let ifname = &self.call.ifname;
+            return Err(Failure::new(
+                Code::Config,
+                format!("the container has an interface {ifname} already"),
+            ));
+        }
         let given = match &self.conf.ipam {
             Some(kind) => {
                 let text = other::call(kind, "ADD", &self.conf, &self.call);
@@ -305,12 +312,14 @@ impl Plugin {
             other::call(kind, "CHECK", &self.conf, &self.call)?;
         }
         let netns = self.netns()?;
-        let attached = self.router(&Request::Attached { key: self.key() }).map_err(|_| {
+        let attached = self.ask(&Request::Attached { key: self.key() }).map_err(|_| {
             Failure::new(
                 Code::UnknownContainer,
                 format!("{} is not attached", self.call.container),
             )
         })?;
+        // Not known for now is not unknown: that would tell the runtime that there is nothing to take back.
+        let attached = attached.ok_or_else(|| Failure::new(Code::TryAgain, self.not_running()))?;
         if !self.is_inside(&netns) {
             return Err(wrong(format!(
                 "the container has no interface {}",

@@ -16,6 +16,10 @@ use std::thread::{self, JoinHandle};
 /// Largest frame: an IP packet of 64 KiB with its Ethernet header, tags and the header of offloads.
 const BUFFER: usize = 65_536 + 64;
 
+/// Frames that are read before runs that are not full are sent, while there are more: one container that never stops
+/// must not hold up what another sends now and then.
+const MOST_AT_ONCE: usize = 64;
+
 /// Owns reading from the TAP.
 pub(crate) struct TapThread {
     pub(crate) shore: Shore,
@@ -51,10 +55,11 @@ impl TapThread {
         }
     }
 
-    /// Reads until there is nothing more. False when the device is gone.
+    /// Reads until there is nothing more, or enough that what waits for others like it has waited long enough. False when
+    /// the device is gone.
     fn read_all(&mut self, buffer: &mut [u8], scratch: &mut Scratch) -> bool {
         let plane = self.shore.plane.clone();
-        loop {
+        for _ in 0..MOST_AT_ONCE {
             match self.tap.read(buffer) {
                 Ok(length) => {
                     let now = self.shore.clock.now();
@@ -70,6 +75,7 @@ impl TapThread {
                 Err(_) => return false,
             }
         }
+        true
     }
 
     fn outbound(&mut self, plane: &Plane, now: Instant, bytes: &[u8], scratch: &mut Scratch) {

@@ -7,7 +7,7 @@ use mesh::Vni;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand_core::{OsRng, RngCore};
-use rustix::net::sockopt;
+use rustix::net::{SendFlags, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -88,7 +88,7 @@ fn datagrams(socket: &Arc<UdpSocket>, names: &Names, elsewhere: &mpsc::Sender<Qu
         let verdict = names.read(|zone| zone.answer(bytes, Vni::DEFAULT, Transport::Udp, &mut rng));
         match verdict {
             // Whoever can't be reached asks again.
-            Verdict::Answer(answer) => drop(socket.send_to(&answer, from)),
+            Verdict::Answer(answer) => send(socket, &answer, from),
             Verdict::Forward => drop(elsewhere.try_send(Question {
                 bytes: bytes.to_vec(),
                 asker: Asker::Udp(socket.clone(), from),
@@ -96,6 +96,12 @@ fn datagrams(socket: &Arc<UdpSocket>, names: &Names, elsewhere: &mpsc::Sender<Qu
             Verdict::Silence => {}
         }
     }
+}
+
+/// Sends an answer, if there is room for it now: somebody who does not even answer ARP must not hold up the others.
+pub(super) fn send(socket: &UdpSocket, answer: &[u8], to: SocketAddr) {
+    // What is lost is asked for again.
+    let _ = rustix::net::sendto(socket, answer, SendFlags::DONTWAIT, &to);
 }
 
 async fn connections(listener: TcpListener, names: Names, elsewhere: mpsc::Sender<Question>) {

@@ -1,6 +1,6 @@
 //! Questions that others answer: the name servers that this host itself asks, or those that the operator named.
 
-use super::server::{read, write};
+use super::server::{read, send, write};
 use dns::{ResponseCode, failure, is_answer};
 use rand_core::{OsRng, RngCore};
 use std::io;
@@ -74,14 +74,14 @@ impl Upstream {
     }
 
     fn servers(&mut self) -> Vec<SocketAddr> {
-        if !self.named.is_empty() {
-            return self.named.clone();
-        }
         let is_old = |(at, _): &(Instant, Vec<SocketAddr>)| at.elapsed() >= READ_EVERY;
         if self.read.as_ref().is_none_or(is_old) {
-            let text = std::fs::read_to_string(Path::new(RESOLV_CONF)).unwrap_or_default();
-            let mut servers = listed(&text);
-            servers.retain(|server| !self.own.contains(server));
+            let mut servers = if self.named.is_empty() {
+                listed(&std::fs::read_to_string(Path::new(RESOLV_CONF)).unwrap_or_default())
+            } else {
+                self.named.clone()
+            };
+            servers.retain(|server| !self.own.iter().any(|own| is_same(*own, *server)));
             self.read = Some((Instant::now(), servers));
         }
         self.read
@@ -89,6 +89,12 @@ impl Upstream {
             .map(|(_, servers)| servers.clone())
             .unwrap_or_default()
     }
+}
+
+/// Whether whoever listens at `own` would get what is sent to `server`.
+fn is_same(own: SocketAddr, server: SocketAddr) -> bool {
+    let is_here = || UdpSocket::bind((server.ip(), 0)).is_ok();
+    own.port() == server.port() && (own.ip() == server.ip() || own.ip().is_unspecified() && is_here())
 }
 
 /// The name servers that a `resolv.conf` lists.
@@ -128,7 +134,7 @@ impl Question {
             return;
         };
         match self.asker {
-            Asker::Udp(socket, to) => drop(socket.send_to(&answer, to)),
+            Asker::Udp(socket, to) => send(&socket, &answer, to),
             Asker::Tcp(asker) => drop(asker.send(answer)),
         }
     }
@@ -185,6 +191,13 @@ fn with_id(message: &[u8], id: [u8; 2]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn this_router_does_not_ask_itself() {
+        let is = |own: &str, server: &str| is_same(own.parse().unwrap(), server.parse().unwrap());
+        assert!(is("10.0.0.1:53", "10.0.0.1:53") && is("0.0.0.0:53", "127.0.0.1:53"));
+        assert!(!is("10.0.0.1:53", "10.0.0.1:54") && !is("0.0.0.0:53", "192.0.2.1:53"));
+    }
 
     #[test]
     fn name_servers_are_read_as_the_c_library_does() {

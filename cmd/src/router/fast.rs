@@ -98,6 +98,8 @@ pub(crate) fn prepare(
     });
     let (laid, switch) = match loaded {
         Ok((fast, switch, tables)) => {
+            let mut tables = tables;
+            forget_untrusted(&mut tables, options);
             let laid = Laid::new(fast, tables, options.overlay == OverlayChoice::Fast, mtu, now);
             (Ok(laid), Some(switch))
         }
@@ -109,6 +111,27 @@ pub(crate) fn prepare(
         }
     };
     (FastPath { laid, answers }, switch, inbox)
+}
+
+/// What an earlier run left for addresses outside the subnets that this one trusts goes before anything else: no frame
+/// leaves in the clear that is to be encrypted now.
+fn forget_untrusted(tables: &mut Tables, options: &Launch) {
+    let subnets: Vec<_> = options
+        .trusted_subnets
+        .iter()
+        .map(|cidr| (cidr.address, cidr.prefix))
+        .collect();
+    let is_outside = |address| !sleeve::trusts(&subnets, address);
+    for (label, hop) in tables.hops() {
+        if is_outside(hop.address) {
+            complain(tables.set_hop(label, None, Duration::ZERO));
+        }
+    }
+    for (address, _) in tables.senders() {
+        if is_outside(address) {
+            complain(tables.set_sender(address, None));
+        }
+    }
 }
 
 impl Laid {

@@ -135,13 +135,14 @@ static __always_inline int guard_arp(struct __sk_buff *skb, __u32 at, const stru
 }
 
 // `server`: the port from which a DHCP server of this IP version answers.
-static __always_inline int guard_udp(struct __sk_buff *skb, __u32 at, __u16 server)
+// Servers are known by either end's port, since clients do not all look at the sender's.
+static __always_inline int guard_udp(struct __sk_buff *skb, __u32 at, __u16 server, __u16 client)
 {
-	__be16 source;
+	__be16 ends[2];
 
-	if (load(skb, at, &source, sizeof(source)))
+	if (load(skb, at, ends, sizeof(ends)))
 		return drop(SPOOFED_ADDRESS);
-	return source == bpf_htons(server) ? drop(DHCP_SERVER) : PASS;
+	return ends[0] == bpf_htons(server) || ends[1] == bpf_htons(client) ? drop(DHCP_SERVER) : PASS;
 }
 
 static __always_inline int guard_v4(struct __sk_buff *skb, __u32 at, const struct port *port)
@@ -166,7 +167,7 @@ static __always_inline int guard_v4(struct __sk_buff *skb, __u32 at, const struc
 	}
 	if (ip.protocol != 17 || later)
 		return PASS;
-	return guard_udp(skb, payload, 67);
+	return guard_udp(skb, payload, 67, 68);
 }
 
 static __always_inline int guard_icmp6(struct __sk_buff *skb, __u32 at, const struct port *port, int nameless)
@@ -209,7 +210,7 @@ static __always_inline int guard_v6(struct __sk_buff *skb, __u32 at, const struc
 		if (next != 0 && next != 43 && next != 44 && next != 51 && next != 60 && next != 135 && nameless)
 			return drop(SPOOFED_ADDRESS);
 		if (next == 17)
-			return guard_udp(skb, at, 547);
+			return guard_udp(skb, at, 547, 546);
 		if (next != 0 && next != 43 && next != 44 && next != 51 && next != 60 && next != 135)
 			return PASS;
 		if (load(skb, at, header, sizeof(header)))

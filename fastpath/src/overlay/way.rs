@@ -105,6 +105,9 @@ impl Overlay {
         if let Ok(way) = &way {
             self.claim_left(now, peer, way.via);
         }
+        if way == Err(Why::Encrypted) {
+            self.forget_left(peer);
+        }
         let Some(pair) = self.pairs.get(&peer) else { return };
         let keeps = pair.carries() && pair.proof.is_proven() && self.may_keep(pair);
         let Some(pair) = self.pairs.get_mut(&peer) else {
@@ -157,6 +160,14 @@ impl Overlay {
                 pair.proof.inherit(now);
                 pair.settles = now;
             }
+        }
+    }
+
+    /// What an earlier run left for a router to which frames are to be encrypted now goes at once.
+    fn forget_left(&mut self, peer: PeerId) {
+        let label = self.pairs.get(&peer).map(|pair| pair.label);
+        if let Some(label) = label.filter(|label| self.adopted.remove(label).is_some()) {
+            self.out.push(Output::Hop { label, hop: None });
         }
     }
 

@@ -65,6 +65,8 @@ pub struct Switch {
     counters: PerCpuArray<MapData, u64>,
     /// What hangs before each interface, and the interface it was told of.
     hooked: BTreeMap<u32, (Hook, u32)>,
+    /// The tables hold what an earlier router left, and were not gone through yet.
+    has_inherited: bool,
 }
 
 impl std::fmt::Debug for Switch {
@@ -96,6 +98,7 @@ impl Switch {
             devices: Array::try_from(map(&mut ebpf, "devices")?)?,
             counters: PerCpuArray::try_from(map(&mut ebpf, "counters")?)?,
             hooked: BTreeMap::new(),
+            has_inherited: true,
         };
         for program in earlier(bridge) {
             if let Err(error) = switch.inherit(&mut tables, program) {
@@ -193,6 +196,9 @@ impl Switch {
 
     /// Forgets interfaces that are no more.
     pub(crate) fn retain(&mut self, alive: &BTreeSet<u32>) {
+        if std::mem::take(&mut self.has_inherited) {
+            self.drop_dead_locals(alive);
+        }
         let dead: Vec<_> = self
             .hooked
             .keys()
@@ -205,6 +211,18 @@ impl Switch {
             }
             // It may have had no entry.
             let _ = self.ports.remove(&index);
+        }
+    }
+
+    /// Containers that ended while no router ran are not here any more: their addresses may be elsewhere by now.
+    fn drop_dead_locals(&mut self, alive: &BTreeSet<u32>) {
+        let all = self.locals.iter().filter_map(Result::ok);
+        let dead: Vec<_> = all
+            .filter(|(_, index)| *index != 0 && !alive.contains(index))
+            .map(|(key, _)| key)
+            .collect();
+        for key in dead {
+            let _ = self.locals.remove(&key);
         }
     }
 

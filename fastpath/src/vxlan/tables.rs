@@ -140,6 +140,15 @@ impl Tables {
         value[16..24].copy_from_slice(&from.to_ne_bytes());
         let last = if from == 0 { 0 } else { monotonic() };
         value[24..32].copy_from_slice(&last.to_ne_bytes());
+        // One way in the place of another: there is nothing to wait for.
+        if let Some(old) = self
+            .hops
+            .get(&key, 0)
+            .ok()
+            .filter(|old| hop.carries && old[32] & 1 != 0)
+        {
+            value[16..32].copy_from_slice(&old[16..32]);
+        }
         let flags = u16::from(hop.carries) | u16::from(hop.relays) << 1;
         value[32..34].copy_from_slice(&flags.to_ne_bytes());
         value[34..36].copy_from_slice(&u16::from(hop.distance).to_ne_bytes());

@@ -4,11 +4,15 @@
 //! record no longer claims the range itself, or the claimant took it over from an owner that was given up. Each change
 //! of hands raises the range's epoch, and lower epochs change nothing: what is played back late does no harm.
 
-use super::body::{Claim, Grant, IpamBody};
+use super::body::{Claim, Grant, IpamBody, MAX_EPOCH};
 use super::ranges::{Set, Span};
 use super::ring::{Holder, Ring, STRANGER};
 use super::{Act, Around, IpamEvent};
 use crate::{Instant, PeerId};
+
+/// Epochs from here on are not taken over: one is always added to a range's when it changes hands, and its record must
+/// be readable then.
+const MOST_EPOCHS: u64 = MAX_EPOCH / 2;
 
 impl Ring {
     /// Takes the statements of routers that could not be taken before; one may make way for another.
@@ -54,6 +58,9 @@ impl Ring {
 
     fn apply_grant(&mut self, origin: PeerId, grant: &Grant) -> (bool, bool) {
         let (mut has_changed, mut is_denied) = (false, false);
+        if grant.epoch >= MOST_EPOCHS {
+            return (false, false);
+        }
         let holder = Holder {
             peer: Some(grant.to),
             epoch: grant.epoch,
@@ -103,6 +110,9 @@ impl Ring {
 
     fn apply_claim(&mut self, origin: PeerId, claim: &Claim, body: &IpamBody) -> (bool, bool) {
         let (mut has_changed, mut is_denied) = (false, false);
+        if claim.epoch >= MOST_EPOCHS {
+            return (false, false);
+        }
         let holder = Holder {
             peer: Some(origin),
             epoch: claim.epoch,

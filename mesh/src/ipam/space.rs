@@ -63,9 +63,12 @@ impl Space {
         self.fresh_len -= self.fresh.over(span).map(|(part, ())| part.len()).sum::<u32>();
         self.fresh.remove(span);
         let freed: Vec<u32> = self.freed_set.range(span.start..span.end).copied().collect();
-        for index in freed {
-            self.unqueue(index);
+        for index in &freed {
+            self.freed_set.remove(index);
         }
+        // All at once: each by itself would look through all of them.
+        self.freed
+            .retain(|(_, index)| !(span.start..span.end).contains(index));
     }
 
     fn unqueue(&mut self, index: u32) {
