@@ -82,7 +82,11 @@ fn traffic_follows_its_route_to_another_relay_and_back() {
     raw::set_up(end, false).unwrap();
     let start = Instant::now();
     while relay(a).is_none_or(|now| now == first) {
-        assert!(start.elapsed() < Duration::from_secs(10), "the route stays");
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "the route stays: {first} {:#}",
+            a.status()["routes"]
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
     let changed = Instant::now();

@@ -407,6 +407,23 @@ fn what_an_earlier_run_left_carries_on_without_a_write() {
 }
 
 #[test]
+fn what_an_earlier_run_left_goes_where_frames_are_to_be_encrypted_now() {
+    let mut first = World::line();
+    first.run(secs(10));
+    let mut world = World::after(first.hops.clone(), first.senders.clone());
+    world.meet(1);
+    world.direct(1, Some(true));
+    world.route(1, Some(&[1]));
+    world.run(ms(1));
+    let left: Vec<_> = first
+        .hops
+        .keys()
+        .filter(|label| !world.hops.contains_key(label))
+        .collect();
+    assert_eq!(left, [&label(1)]);
+}
+
+#[test]
 fn who_flaps_is_trusted_later_each_time() {
     let mut world = World::line();
     world.run(secs(10));

@@ -73,7 +73,7 @@ impl Ring {
             let is_due = old.peer == Some(origin) || origin == self.own || self.assents(old.peer, span);
             if is_due && grant.to == self.own {
                 // It may be an old one, and the disk may have forgotten that the range was given on since.
-                if !self.is_settled() {
+                if !self.is_settled() || !self.has_room() {
                     is_denied = true;
                     continue;
                 }

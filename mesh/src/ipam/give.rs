@@ -171,7 +171,7 @@ impl Ring {
             self.dry.insert(silent, now);
         }
         self.dry.retain(|_, since| now.since(*since) < DRY);
-        let claims = self.owned().count();
+        let has_room = self.has_room();
         let to = match (self.state.ring, at) {
             // Who is to divide the pool is asked to do it now.
             (None, _) => around
@@ -179,9 +179,9 @@ impl Ring {
                 .into_iter()
                 .min()
                 .filter(|lowest| *lowest < self.own),
-            (Some(_), Some(index)) => self.view.get(index).and_then(|holder| holder.peer),
-            (Some(_), None) if claims < MAX_CLAIMS - 1 => self.donor(around, want == Want::Some),
-            (Some(_), None) => None,
+            (Some(_), Some(index)) if has_room => self.view.get(index).and_then(|holder| holder.peer),
+            (Some(_), None) if has_room => self.donor(around, want == Want::Some),
+            (Some(_), _) => None,
         };
         let Some(to) = to.filter(|to| *to != self.own && around.is_reachable(to)) else {
             return false;
@@ -256,6 +256,11 @@ impl Ring {
         self.look(now, around);
     }
 
+    /// Whether this router may own one range more: a record of more than [`MAX_CLAIMS`] says nothing to anybody.
+    pub(super) fn has_room(&self) -> bool {
+        self.owned().count() + 1 < MAX_CLAIMS
+    }
+
     fn asked_by(
         &mut self,
         now: Instant,
@@ -282,6 +287,8 @@ impl Ring {
         let room = MAX_GRANTS.saturating_sub(self.state.grants.len());
         let avoid = self.avoided(now, around);
         let span = match at {
+            // What is left of a range that is given from may be one range more.
+            _ if !self.has_room() => None,
             Some(index) if self.space.is_free(index) && !avoid.has(index) => {
                 Some(Span::new(index, index + 1))
             }
@@ -342,6 +349,10 @@ impl Ring {
                 later.for_each(|claim| claimed.add(claim.span()));
             }
             for part in claimed.gaps(span) {
+                // Asked again when some of it has been given on, it takes the rest.
+                if !self.has_room() {
+                    break;
+                }
                 self.hold(
                     part,
                     Holder {

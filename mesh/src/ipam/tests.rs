@@ -1,5 +1,7 @@
 //! Rings among themselves: many routers, late and lost messages, cuts, crashes with disks kept, lost and old.
 
+mod claims;
+
 use super::ranges::Span;
 use super::*;
 use crate::Vni;

@@ -467,6 +467,29 @@ fn a_broken_path_is_left_at_once_and_a_working_one_kept_for_a_while() {
 }
 
 #[test]
+fn a_kept_path_whose_own_first_hop_is_lost_is_left_at_once() {
+    let both = direct(&[(1, 3000, 1400), (2, 3000, 1400)]);
+    let mut net = Net::new(0);
+    net.turn(
+        Instant(1),
+        &topology(&[(1, 3, 3000, 1400), (2, 3, 3000, 1400)]),
+        &both,
+    );
+    let worse = topology(&[(1, 3, 3500, 1400), (2, 3, 3000, 1400)]);
+    net.turn(Instant(2), &worse, &both);
+    assert_eq!(hops(net.get(&peer(3))), Some(vec![1, 3]), "kept");
+    // The tree has it behind 2 already, and does not change.
+    let changes = net.turn(Instant(3), &worse, &direct(&[(2, 3000, 1400)]));
+    assert_eq!(hops(net.get(&peer(3))), Some(vec![2, 3]));
+    assert!(
+        changes
+            .iter()
+            .any(|(to, route)| *to == peer(3) && route.is_some()),
+        "{changes:?}"
+    );
+}
+
+#[test]
 fn a_path_on_demand_replaces_the_relay_and_gives_way_to_it() {
     let world = topology(&[(0, 1, 100, 1400), (1, 2, 100, 1400)]);
     let mut net = Net::new(0);

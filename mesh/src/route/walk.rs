@@ -90,7 +90,9 @@ impl Routes {
         touched.sort_unstable();
         for (number, kept) in &self.kept {
             if let Kept::Relayed { path, .. } = kept {
-                let mut hops = path.windows(2).map(|hop| (hop[0], hop[1]));
+                // From this router itself on: its own path to the first hop may be what has changed.
+                let froms = graph.own().into_iter().chain(path.iter().copied());
+                let mut hops = froms.zip(path.iter().copied());
                 if hops.any(|hop| touched.binary_search(&hop).is_ok()) {
                     found.push(*number);
                 }

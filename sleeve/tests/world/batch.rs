@@ -6,7 +6,7 @@ use crate::packets::*;
 use mesh::{DropReason, PeerId, Vni};
 use sleeve::inbox::Gathers;
 use sleeve::io::memory::Wire;
-use sleeve::offload::{Gso, Offload, Protocol, Transport};
+use sleeve::offload::{Gso, Offload, Partial, Protocol, Transport};
 use sleeve::wire::size::MAX_DATAGRAM;
 use sleeve::{Sink, Via};
 use std::net::SocketAddr;
@@ -237,5 +237,30 @@ fn what_is_no_super_frame_is_counted() {
     broken[23] = 17;
     let sent = world.give(0, &[broken], TCP);
     assert!(sent.runs.is_empty());
+    assert_eq!(world.drops(0, DropReason::Malformed), 1);
+}
+
+/// A container with a raw socket says where its checksum is to be made: nowhere but in TCP and UDP is that left to the
+/// receiver, which would write there what the guard never saw.
+#[test]
+fn a_checksum_in_the_source_address_does_not_slip_past_the_guard() {
+    let mut world = chain();
+    let frame = packet(0, 1, Protocol::Udp, 0, &noise(100));
+    let mut give = |start, offset| {
+        let mut calls = Calls::default();
+        let node = &mut world.nodes[0];
+        let checksum = Some(Partial { start, offset });
+        let offload = Offload {
+            checksum,
+            segments: None,
+        };
+        node.plane
+            .outbound_batched(world.now, &frame, offload, VNI, &mut node.scratch, &mut calls);
+        node.scratch.flush(&mut calls);
+        calls.runs.len()
+    };
+    // Where it belongs; in the lower half of the source; outside.
+    assert_eq!([give(34, 6), give(20, 8), give(34, 2000)], [1, 0, 0]);
+    assert_eq!(world.drops(0, DropReason::SpoofedAddress), 1);
     assert_eq!(world.drops(0, DropReason::Malformed), 1);
 }
