@@ -254,6 +254,11 @@ impl Router {
             .containers
             .position(&host)
             .map(|at| self.containers.attached[at].clone());
+        // The number of a namespace that is gone may be another's by now, before anybody has noticed.
+        let is_there = |old: &Attachment| {
+            NetNsRef::at(&old.port.netns.path).is_ok_and(|there| there.inode == netns.inode)
+        };
+        let before = before.filter(is_there);
         self.refuse_taken(&host, &wanted)?;
         let mut attachment = before.clone().unwrap_or_else(|| {
             let mut random = [0; 6];
