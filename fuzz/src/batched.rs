@@ -20,7 +20,7 @@ struct Given {
 }
 
 /// Frames and super-frames of a container, one a piece: one after the other without offloads and batches, and all at
-/// once with both. First byte of a piece: made here, or as it is, with its header; see [`made`].
+/// once with both. First byte of a piece: made here, or as it is, with its header; see `made`.
 pub fn batched(input: &[u8]) {
     let mut sequences = BTreeMap::new();
     let given: Vec<_> = pieces(input)
