@@ -6,6 +6,7 @@ use mesh::{Input, Name, Vni};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use tracing::warn;
 
 /// Most names that the operator adds.
 const MAX_ADDED: usize = 10_000;
@@ -22,12 +23,20 @@ impl Router {
                 wanted.entry(name.clone()).or_default().extend(addresses);
             }
         }
-        for (name, addresses) in changes(&self.told_names, &wanted) {
+        let news = changes(&self.told_names, &wanted);
+        // Before the core is asked: what it refuses is taken out again.
+        self.told_names = wanted;
+        for (name, addresses) in news {
             let addresses = addresses.into_iter().collect();
             let vni = Vni::DEFAULT;
             self.feed(Input::Name { vni, name, addresses });
         }
-        self.told_names = wanted;
+    }
+
+    /// The mesh has no room for one more name of this host: it is told again when names change.
+    pub(super) fn name_refused(&mut self, name: &Name) {
+        warn!("{name} is not published: this host has too many names");
+        self.told_names.remove(name);
     }
 
     /// `weft dns`.

@@ -88,6 +88,7 @@ pub(super) fn mark(output: &Output) -> Mark {
         Output::Allocated { number, result } => ("Allocated", encoded(&(number, result))),
         Output::Reclaimed { number, result } => ("Reclaimed", encoded(&(number, result))),
         Output::Name(change) => ("Name", encoded(change)),
+        Output::NameRefused { vni, name } => ("NameRefused", encoded(&(vni, name))),
         Output::PersistEpoch(epoch) => ("PersistEpoch", encoded(epoch)),
         Output::PersistTargets(targets) => ("PersistTargets", encoded(targets)),
         Output::Log(event) => ("Log", encoded(event)),
