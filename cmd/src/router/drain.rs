@@ -92,6 +92,8 @@ impl Router {
                 self.persist_memory();
             }
             Output::KeepAddresses { vni, batch } => self.persist_addresses(vni, batch),
+            Output::Networks(table) => self.networks_changed(table),
+            Output::Network { number, result } => self.network_answered(number, result),
             Output::Allocated { number, result } => self.allocated(number, result),
             Output::Reclaimed { number, result } => self.reclaimed(number, result),
             Output::Log(event) => self.log_mesh(&event),

@@ -10,21 +10,23 @@ use std::net::IpAddr;
 /// Most names that the operator adds.
 const MAX_ADDED: usize = 10_000;
 
-/// Names and what they stand for.
-pub(crate) type NameTable = BTreeMap<Name, BTreeSet<IpAddr>>;
+/// Names, each in its network, and what they stand for.
+pub(crate) type NameTable = BTreeMap<(Vni, Name), BTreeSet<IpAddr>>;
 
 impl Router {
     /// Tells the core which names this host has, as far as that is news.
     pub(crate) fn tell_names(&mut self) {
-        let mut wanted = self.memory.names.clone();
-        for (names, addresses) in self.containers.named() {
+        let added = self.memory.names.iter();
+        let mut wanted: NameTable = added
+            .map(|(name, addresses)| ((Vni::DEFAULT, name.clone()), addresses.clone()))
+            .collect();
+        for (vni, names, addresses) in self.containers.named() {
             for name in names {
-                wanted.entry(name.clone()).or_default().extend(addresses);
+                wanted.entry((vni, name.clone())).or_default().extend(addresses);
             }
         }
-        for (name, addresses) in changes(&self.told_names, &wanted) {
+        for ((vni, name), addresses) in changes(&self.told_names, &wanted) {
             let addresses = addresses.into_iter().collect();
-            let vni = Vni::DEFAULT;
             self.feed(Input::Name { vni, name, addresses });
         }
         self.told_names = wanted;
@@ -138,7 +140,7 @@ mod tests {
     fn table(names: &[(&str, &[&str])]) -> NameTable {
         let entry = |(name, addresses): &(&str, &[&str])| {
             let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
-            (name.parse().unwrap(), addresses)
+            ((Vni::DEFAULT, name.parse().unwrap()), addresses)
         };
         names.iter().map(entry).collect()
     }
