@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, bail};
 use mesh::ipam::{Batch, Stored};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +42,12 @@ impl AddressStore {
             .mode(0o600)
             .open(path)
             .with_context(|| format!("cannot write {}", path.display()))?;
+        // What is stored is found again only if the file's name is on disk, too.
+        if let Some(directory) = path.parent().filter(|at| !at.as_os_str().is_empty()) {
+            File::open(directory)
+                .and_then(|at| at.sync_all())
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
         let database = Database::builder()
             .set_cache_size(CACHE)
             .create(path)

@@ -174,6 +174,7 @@ impl Router {
             Output::Route { peer, route: None } => assert!(self.routes.remove(&peer).is_some()),
             Output::Fdb(fdb) => self.forward(fdb.vni, fdb.change),
             Output::Name(change) => assert!(change.vni.0 <= Vni::MAX && change.addresses.is_sorted()),
+            Output::NameRefused { .. } => {}
             Output::Peer(info) => assert!(info.peer != OWN && info.addresses.len() <= 16),
             Output::PeerGone(peer) => assert!(peer != OWN),
             Output::PeerLabel { .. } => {}

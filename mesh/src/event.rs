@@ -326,6 +326,13 @@ pub enum Output {
     Fdb(Fdb),
     /// A name stands for something else now.
     Name(NameChange),
+    /// There is no room to publish this name of the router's host.
+    NameRefused {
+        /// Its network.
+        vni: Vni,
+        /// It.
+        name: Name,
+    },
     /// Store this epoch durably, then answer with `EpochPersisted`.
     PersistEpoch(u64),
     /// Store these changes, all or none and after those asked for before, then answer with `AddressesKept`.

@@ -104,7 +104,9 @@ impl Mesh {
     /// A name of this router's host stands for something else now.
     pub(crate) fn name_changed(&mut self, now: Instant, vni: Vni, name: &Name, addresses: Vec<IpAddr>) {
         let Some((publish, changes)) = self.names.set(vni, name, addresses) else {
-            return self.out.drop(DropReason::StoreFull);
+            self.out.drop(DropReason::StoreFull);
+            let name = name.clone();
+            return self.out.push(Output::NameRefused { vni, name });
         };
         self.names_changed(changes);
         if self.own.may_issue() {

@@ -520,6 +520,8 @@ impl Router {
                 [] => drop(self.names.remove(&(vni, name))),
                 _ => drop(self.names.insert((vni, name), addresses)),
             },
+            // Scenarios give no host more names than there is room for.
+            Output::NameRefused { .. } => {}
             Output::PersistEpoch(epoch) => {
                 self.disk.epoch = epoch;
                 self.feed(Input::EpochPersisted(epoch));

@@ -42,6 +42,20 @@ impl AddressAsks {
 }
 
 impl Router {
+    /// Containers that wait for addresses are not to be attached any more.
+    pub(super) fn forsake(&mut self, is_meant: impl Fn(&ContainerRef) -> bool) {
+        let is_over = |asked: &Asked| matches!(asked, Asked::Attach { container, .. } if is_meant(container));
+        let waiting = &mut self.address_asks.waiting;
+        let over: Vec<_> = waiting.extract_if(.., |_, asked| is_over(asked)).collect();
+        for (_, asked) in over {
+            let Asked::Attach { vni, host, answer, .. } = asked else {
+                continue;
+            };
+            self.release_unless_attached(vni, &host);
+            let _ = answer.send(Err(Refusal::Released.to_string()));
+        }
+    }
+
     /// A container without addresses of its own wants some; it is attached with them.
     pub(super) fn allocate_for(
         &mut self,

@@ -427,6 +427,7 @@ impl Router {
 
     /// Detaches all whose keys are meant; that there are none is fine.
     pub(super) fn detach_all(&mut self, is_meant: impl Fn(&str) -> bool, answer: Answer) {
+        self.forsake(|container| container.key.as_deref().is_some_and(&is_meant));
         let attached = self.containers.attached.iter();
         let meant = attached.filter(|one| one.key.as_deref().is_some_and(&is_meant));
         let hosts: Vec<_> = meant.map(|one| one.port.host_ifname.clone()).collect();

@@ -86,6 +86,7 @@ impl Router {
                 self.fast.apply_fdb(change.vni, &change.change);
             }
             Output::Name(change) => self.names.apply(change),
+            Output::NameRefused { vni, name } => self.name_refused(vni, &name),
             Output::PersistEpoch(epoch) => self.persist_epoch(epoch),
             Output::PersistTargets(targets) => {
                 self.memory.targets = targets;

@@ -6,6 +6,7 @@ use mesh::{Input, Name, Vni};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use tracing::warn;
 
 /// Most names that the operator adds.
 const MAX_ADDED: usize = 10_000;
@@ -25,11 +26,19 @@ impl Router {
                 wanted.entry((vni, name.clone())).or_default().extend(addresses);
             }
         }
-        for ((vni, name), addresses) in changes(&self.told_names, &wanted) {
+        let news = changes(&self.told_names, &wanted);
+        // Before the core is asked: what it refuses is taken out again.
+        self.told_names = wanted;
+        for ((vni, name), addresses) in news {
             let addresses = addresses.into_iter().collect();
             self.feed(Input::Name { vni, name, addresses });
         }
-        self.told_names = wanted;
+    }
+
+    /// The mesh has no room for one more name of this host: it is told again when names change.
+    pub(super) fn name_refused(&mut self, vni: Vni, name: &Name) {
+        warn!("{name} is not published: this host has too many names");
+        self.told_names.remove(&(vni, name.clone()));
     }
 
     /// `weft dns`.

@@ -32,6 +32,36 @@ impl Ring {
         }
     }
 
+    /// Takes a router's new record; it may make way for what others said before.
+    pub(super) fn heed(&mut self, origin: PeerId) {
+        self.denied.remove(&origin);
+        let (has_changed, is_denied) = self.apply(origin);
+        let makes_way = has_changed
+            || self.told(&origin).is_some_and(|body| !body.reclaimed.is_empty())
+            || self.has_given_up(&origin);
+        if is_denied {
+            self.denied.insert(origin);
+        }
+        if makes_way {
+            self.retry_denied();
+        }
+    }
+
+    /// True if a router is thought to own something that it no longer claims.
+    fn has_given_up(&self, origin: &PeerId) -> bool {
+        if self.denied.is_empty() {
+            return false;
+        }
+        let mut claimed = Set::default();
+        let claims = self.member(origin).map_or(&[][..], |body| &body.claims);
+        claims.iter().for_each(|claim| claimed.add(claim.span()));
+        let mut owned = self
+            .view
+            .iter()
+            .filter(|(_, holder)| holder.peer == Some(*origin));
+        owned.any(|(span, _)| !claimed.gaps(span).is_empty())
+    }
+
     /// Takes what a router says. Whether anything changed, and whether something was denied.
     fn apply(&mut self, origin: PeerId) -> (bool, bool) {
         let Some(body) = self.member(&origin).cloned() else {
@@ -173,7 +203,8 @@ impl Ring {
 
     /// Works out anew what is not to be given out though it is owned: what containers of others have, and what others
     /// claim against this router.
-    pub(super) fn renew_avoid(&mut self) {
+    fn renew_avoid(&mut self) {
+        self.is_avoid_stale = false;
         if self.strayers.is_empty() && self.denied.is_empty() {
             return self.avoid.clear();
         }
@@ -203,7 +234,10 @@ impl Ring {
     }
 
     /// The same, and what routers of another division claim, as long as they can be reached or were lately.
-    pub(super) fn avoided(&self, now: Instant, around: &dyn Around) -> Set {
+    pub(super) fn avoided(&mut self, now: Instant, around: &dyn Around) -> Set {
+        if self.is_avoid_stale {
+            self.renew_avoid();
+        }
         let mut avoid = self.avoid.clone();
         for (peer, since) in &self.foreign {
             if now.since(*since) >= STRANGER && !around.is_reachable(peer) {

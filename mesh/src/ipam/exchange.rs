@@ -390,16 +390,19 @@ impl Mesh {
             _ if self.addresses.rings.is_empty() => {}
             Message::BookGive(give) => self.book_given(now, id, &give.records, give.last),
             _ if !is_allowed => self.out.drop(DropReason::ControlRate),
-            Message::BookRoot(theirs) if *theirs == self.addresses.sum() => self.exchanged(now),
+            Message::BookRoot(theirs) if *theirs == self.addresses.sum() => self.exchanged(now, id),
             Message::BookRoot(_) => self.tell_book(id),
             Message::BookHave(have) => self.give_book(id, have),
             _ => {}
         }
     }
 
-    fn exchanged(&mut self, now: Instant) {
+    fn exchanged(&mut self, now: Instant, link: LinkId) {
+        let Some(with) = self.links.get(link).map(|link| link.peer) else {
+            return;
+        };
         for vni in self.networks() {
-            self.with_ring(vni, |ring, around| ring.exchanged(now, around));
+            self.with_ring(vni, |ring, around| ring.exchanged(now, &with, around));
             self.act_on_addresses(now, vni);
         }
     }
@@ -522,7 +525,7 @@ impl Mesh {
                 .for_each(|link| self.give_records(link, &news, false));
         }
         if last {
-            self.exchanged(now);
+            self.exchanged(now, id);
         }
     }
 

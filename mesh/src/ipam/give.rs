@@ -269,7 +269,8 @@ impl Ring {
         at: Option<u32>,
         around: &dyn Around,
     ) {
-        if from == self.own || !self.is_settled() {
+        // Who is named as the asker is known by trust in each hop: nothing is given to somebody who may not exist.
+        if from == self.own || !self.is_settled() || !around.is_reachable(&from) {
             return;
         }
         if self.state.ring.is_none() && self.may_found(now, around) {
@@ -364,7 +365,6 @@ impl Ring {
             }
         }
         self.retry_denied();
-        self.renew_avoid();
         self.look(now, around);
         Ok(taken)
     }

@@ -135,7 +135,13 @@ impl Ring {
 
     /// A container is gone: its addresses are free. Returns them.
     pub(crate) fn release(&mut self, now: Instant, holder: &str) -> Vec<u32> {
-        self.waiting.retain(|waiting| waiting.request.holder != holder);
+        for waiting in std::mem::take(&mut self.waiting) {
+            if waiting.request.holder == holder {
+                self.answer(waiting.request.number, Err(Refusal::Released));
+            } else {
+                self.waiting.push_back(waiting);
+            }
+        }
         let mut released = Vec::new();
         while let Some(index) = self.space.of(holder) {
             let is_owned = self.is_owned(index);

@@ -19,6 +19,9 @@ use std::time::Duration;
 pub(crate) const UNCONFIRMED_AFTER: Duration = Duration::from_secs(10);
 /// How long what a stranger claims in another division counts after it can't be reached any more.
 pub(crate) const STRANGER: Duration = Duration::from_secs(10);
+/// Records in a book from which on only those of routers that can be reached are added: nobody fills it with names that
+/// were made up.
+pub(super) const MANY: usize = 8192;
 /// How often a router looks again at what it waits for.
 const LOOK: Duration = Duration::from_millis(250);
 /// How often a router that has little left tries again to get more.
@@ -54,6 +57,8 @@ pub(crate) struct Ring {
     /// The serial that was on disk at the start: a record of an earlier run that has a greater one tells what the disk
     /// has forgotten.
     read_serial: u64,
+    /// There was a division on disk at the start: the disk may have forgotten what was done in it.
+    had_ring: bool,
     pub(super) view: Ranges<Holder>,
     /// The newest record of each router that ever was heard of, this one included.
     pub(super) book: BTreeMap<PeerId, Arc<Record>>,
@@ -68,6 +73,8 @@ pub(crate) struct Ring {
     pub(super) misfits: BTreeSet<PeerId>,
     /// Addresses that are owned here and not to be given out: others have them, or claim them.
     pub(super) avoid: Set,
+    /// Something has changed since that was worked out.
+    pub(super) is_avoid_stale: bool,
     pub(super) trust: Trust,
     /// A neighbour has told what it knows in this run.
     pub(super) has_exchanged: bool,
@@ -122,6 +129,7 @@ impl Ring {
             pool: settings.pool,
             init: settings.init,
             read_serial: state.serial,
+            had_ring: state.ring.is_some(),
             state,
             view: Ranges::default(),
             book: BTreeMap::new(),
@@ -131,6 +139,7 @@ impl Ring {
             foreign: BTreeMap::new(),
             misfits: BTreeSet::new(),
             avoid: Set::default(),
+            is_avoid_stale: true,
             trust: if waits {
                 Trust::Waiting(now + UNCONFIRMED_AFTER)
             } else {
@@ -178,7 +187,6 @@ impl Ring {
         ring.denied
             .extend(origins.iter().filter(|origin| **origin != own));
         ring.retry_denied();
-        ring.renew_avoid();
         ring.publish = Some(0);
         ring.settle(now);
         Ok(ring)
@@ -291,26 +299,29 @@ impl Ring {
     /// A router's record came. False if it is not news.
     pub(crate) fn learn(&mut self, now: Instant, record: &Arc<Record>, around: &dyn Around) -> bool {
         let origin = record.key.origin;
+        let is_new = !self.book.contains_key(&origin);
+        if is_new && self.book.len() >= MANY && !around.is_reachable(&origin) {
+            return false;
+        }
         if !self.enter(now, Arc::clone(record)) {
             return false;
         }
         self.changes.record(self.vni, record);
         if origin == self.own {
-            self.remember();
+            self.remember(now);
         } else {
             if !self.state.has_met {
                 self.state.has_met = true;
                 self.is_changed = true;
             }
-            if self.member(&origin).is_some() {
-                self.denied.insert(origin);
-                self.retry_denied();
-            }
+            self.heed(origin);
         }
-        self.adopt_lower(now, around);
+        self.is_avoid_stale = true;
+        if self.foreign.contains_key(&origin) {
+            self.adopt_lower(now, around);
+        }
         self.open_fence();
-        self.renew_avoid();
-        self.look(now, around);
+        self.look_on(now, around);
         true
     }
 
@@ -329,7 +340,7 @@ impl Ring {
     }
 
     /// Somebody has a record of this router's that its disk does not know: it has forgotten what it did.
-    fn remember(&mut self) {
+    fn remember(&mut self, now: Instant) {
         let Some(body) = self.told(&self.own).cloned() else {
             return;
         };
@@ -340,7 +351,7 @@ impl Ring {
         self.state.serial = self.state.serial.max(body.serial);
         self.is_changed = true;
         if self.state.ring != Some(body.ring) {
-            self.enter_ring(body.ring);
+            self.enter_ring(now, body.ring);
         }
         self.state.reclaimed.clone_from(&body.reclaimed);
         self.state.grants.extend(&body.grants);
@@ -383,15 +394,7 @@ impl Ring {
                 lost,
             }));
         }
-        self.enter_ring(lowest);
-        let origins: Vec<_> = self.book.keys().copied().collect();
-        for origin in &origins {
-            self.place(now, *origin);
-        }
-        self.denied = origins
-            .into_iter()
-            .filter(|peer| *peer != self.own && self.member(peer).is_some())
-            .collect();
+        self.enter_ring(now, lowest);
         self.retry_denied();
         self.is_changed = true;
     }
@@ -409,7 +412,8 @@ impl Ring {
         }
     }
 
-    fn enter_ring(&mut self, ring: RingId) {
+    /// From now on this router is in this division, with nothing. What the others in it say is to be taken next.
+    fn enter_ring(&mut self, now: Instant, ring: RingId) {
         let owned: Vec<_> = self.owned().map(|(span, _)| span).collect();
         owned.into_iter().for_each(|span| self.lose(span));
         self.view.clear();
@@ -418,6 +422,14 @@ impl Ring {
         self.state.reclaimed.clear();
         self.dry.clear();
         self.asked = None;
+        let origins: Vec<_> = self.book.keys().copied().collect();
+        for origin in &origins {
+            self.place(now, *origin);
+        }
+        self.denied = origins
+            .into_iter()
+            .filter(|peer| *peer != self.own && self.member(peer).is_some())
+            .collect();
     }
 
     /// What this router owns, in order.
@@ -457,6 +469,7 @@ impl Ring {
             before.into_iter().for_each(|(span, _)| self.lose(span));
         }
         self.view.set(span, holder);
+        self.is_avoid_stale = true;
     }
 
     /// Addresses that containers here have and other routers own.
@@ -568,14 +581,16 @@ impl Ring {
         self.settle(now);
     }
 
-    /// A neighbour told all it knew that was news here.
-    pub(crate) fn exchanged(&mut self, now: Instant, around: &dyn Around) {
+    /// A neighbour told all it knew that was news here. Of what this router's disk may have forgotten, only those can know
+    /// that are in the same division: a newcomer's silence says nothing.
+    pub(crate) fn exchanged(&mut self, now: Instant, with: &PeerId, around: &dyn Around) {
         self.has_exchanged = true;
-        if self.trust != Trust::Confirmed {
+        let counts = !self.had_ring || self.member(with).is_some();
+        if counts && self.trust != Trust::Confirmed {
             self.trust = Trust::Confirmed;
             self.publish.get_or_insert(0);
             self.retry_denied();
-            self.renew_avoid();
+            self.is_avoid_stale = true;
         }
         self.look(now, around);
     }
@@ -625,7 +640,13 @@ impl Ring {
         }
         if self.is_settled() {
             self.adopt_lower(now, around);
-            self.renew_avoid();
+        }
+        self.look_on(now, around);
+    }
+
+    /// The same, when no other division has come or come near.
+    fn look_on(&mut self, now: Instant, around: &dyn Around) {
+        if self.is_settled() {
             self.found_if_due(now, around);
             self.serve(now, around);
             self.ask_if_low(now, around);

@@ -1,6 +1,7 @@
 //! Rings among themselves: many routers, late and lost messages, cuts, crashes with disks kept, lost and old.
 
 mod claims;
+mod strangers;
 
 use super::ranges::Span;
 use super::*;
@@ -29,7 +30,7 @@ enum Ev {
     Record(Arc<Record>),
     Ask(PeerId, AskMessage),
     /// The whole book of a router, as it was.
-    Book(Vec<Arc<Record>>),
+    Book(PeerId, Vec<Arc<Record>>),
     Kept(Batch),
     Look,
 }
@@ -194,8 +195,8 @@ impl World {
             let other = near[self.rng.random_range(0..near.len())];
             for (from, to) in [(n, other), (other, n)] {
                 let ring = self.routers[from].ring.as_ref().unwrap();
-                let book = ring.records().cloned().collect();
-                self.send(to, Ev::Book(book));
+                let (id, book) = (self.routers[from].id, ring.records().cloned().collect());
+                self.send(to, Ev::Book(id, book));
             }
         }
     }
@@ -373,8 +374,8 @@ impl World {
                 continue;
             }
             match ev {
-                Ev::Record(record) => self.heard(to, &[record], false),
-                Ev::Book(records) => self.heard(to, &records, true),
+                Ev::Record(record) => self.heard(to, &[record], None),
+                Ev::Book(with, records) => self.heard(to, &records, Some(with)),
                 Ev::Ask(from, message) => {
                     self.act(to, |ring, now, around| ring.told_by(now, from, &message, around));
                 }
@@ -398,12 +399,13 @@ impl World {
         self.now = until;
     }
 
-    fn heard(&mut self, to: usize, records: &[Arc<Record>], is_book: bool) {
+    /// Records came; `book`: all that this router has.
+    fn heard(&mut self, to: usize, records: &[Arc<Record>], book: Option<PeerId>) {
         let mut news = Vec::new();
         for record in records {
             // Cut while it was on its way.
             let from = self.by_id[&record.key.origin];
-            if !is_book && self.routers[from].side != self.routers[to].side {
+            if book.is_none() && self.routers[from].side != self.routers[to].side {
                 continue;
             }
             self.act(to, |ring, now, around| {
@@ -426,8 +428,8 @@ impl World {
                 }
             }
         }
-        if is_book {
-            self.act(to, |ring, now, around| ring.exchanged(now, around));
+        if let Some(with) = book {
+            self.act(to, |ring, now, around| ring.exchanged(now, &with, around));
             news.iter().for_each(|record| self.spread(to, record));
         }
     }

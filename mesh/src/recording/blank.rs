@@ -93,6 +93,7 @@ pub(super) fn mark(output: &Output) -> Mark {
         Output::Networks(table) => ("Networks", encoded(table)),
         Output::Network { number, result } => ("Network", encoded(&(number, result))),
         Output::Name(change) => ("Name", encoded(change)),
+        Output::NameRefused { vni, name } => ("NameRefused", encoded(&(vni, name))),
         Output::PersistEpoch(epoch) => ("PersistEpoch", encoded(epoch)),
         Output::PersistTargets(targets) => ("PersistTargets", encoded(targets)),
         Output::Log(event) => ("Log", encoded(event)),

@@ -460,7 +460,7 @@ impl World {
                 self.hosts[n].routes.remove(&peer);
             }
             Output::Fdb(fdb) => self.hosts[n].fdb.push(fdb),
-            Output::Label { .. } | Output::Detour { .. } | Output::Name(_) => {}
+            Output::Label { .. } | Output::Detour { .. } | Output::Name(_) | Output::NameRefused { .. } => {}
             Output::Tree { vni, source, tree } => {
                 let trees = &mut self.hosts[n].trees;
                 match tree {
