@@ -13,6 +13,9 @@ const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("addresses
 /// Bytes of the file that are kept in memory; everything is read once, at the start.
 const CACHE: usize = 1 << 20;
 
+/// Bytes of a network's number, with which all its keys begin.
+const NETWORK: usize = 4;
+
 /// The open store.
 pub(crate) struct AddressStore {
     database: Database,
@@ -91,6 +94,7 @@ impl AddressStore {
             for (key, value) in batches.iter().flat_map(|batch| &batch.changes) {
                 match value {
                     Some(value) => drop(table.insert(key.as_slice(), value.as_slice())?),
+                    None if key.len() == NETWORK => table.retain(|other, _| !other.starts_with(key))?,
                     None => drop(table.remove(key.as_slice())?),
                 }
             }

@@ -63,6 +63,9 @@ pub(crate) enum Verb {
         /// A name for it, without the domain; more than one may be given.
         #[arg(long = "name", env = "WEFT_CONTAINER_NAME", action = ArgAction::Append, value_delimiter = ',', num_args = 1, value_name = "NAME")]
         names: Vec<mesh::Name>,
+        /// Name or number of a network [default: the default one].
+        #[arg(long, env = "WEFT_NETWORK", value_name = "NAME|VNI")]
+        network: Option<String>,
         /// Addresses with prefix length, IPv4 or IPv6.
         #[arg(value_name = "CIDR")]
         addresses: Vec<Cidr>,
@@ -79,11 +82,27 @@ pub(crate) enum Verb {
         /// Addresses with prefix length [default: the next free ones].
         #[arg(value_name = "CIDR")]
         addresses: Vec<Cidr>,
+        /// Name or number of a network [default: the default one].
+        #[arg(long, env = "WEFT_NETWORK", value_name = "NAME|VNI")]
+        network: Option<String>,
     },
     /// Take the host's own interface away.
-    Hide,
+    Hide {
+        /// Name or number of a network [default: the default one].
+        #[arg(long, env = "WEFT_NETWORK", value_name = "NAME|VNI")]
+        network: Option<String>,
+    },
+    /// Add, list and remove isolated networks.
+    Network {
+        #[command(subcommand)]
+        verb: NetworkVerb,
+    },
     /// Show which router owns which share of the containers' addresses.
-    Ipam,
+    Ipam {
+        /// Name or number of a network [default: the default one].
+        #[arg(long, env = "WEFT_NETWORK", value_name = "NAME|VNI")]
+        network: Option<String>,
+    },
     /// Take over the addresses of a router that will not come back.
     Reclaim {
         /// Its name, its id or the start of it.
@@ -152,6 +171,29 @@ pub(crate) enum Verb {
     Bench(crate::bench::Bench),
     /// Run routers in virtual time, or replay what one was told.
     Simulate(Box<crate::simulate::Simulate>),
+}
+
+/// What to do with networks.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum NetworkVerb {
+    /// Let there be a network, on all hosts of the mesh. Containers of other networks never reach it.
+    Add {
+        /// What it is called.
+        name: mesh::Name,
+        /// Its range of IPv4 addresses; other networks may have the same [default: a free part of 10.128.0.0/9].
+        #[arg(long, env = "WEFT_SUBNET", value_name = "CIDR")]
+        subnet: Option<Cidr>,
+        /// Its number, the same on all hosts [default: one that follows from the name].
+        #[arg(long, env = "WEFT_VNI", value_name = "N", value_parser = clap::value_parser!(u32).range(2..=0xff_ffff))]
+        vni: Option<u32>,
+    },
+    /// Print all networks.
+    List,
+    /// Let there be no such network any more; no container may be in it.
+    Remove {
+        /// What it is called.
+        name: mesh::Name,
+    },
 }
 
 /// What to do with names.

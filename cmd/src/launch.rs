@@ -11,7 +11,6 @@ use crate::recording::Recording;
 use crate::router::{self, Containers, Inbox, Keeper, Ports, Router, Settings};
 use crate::state::{Memory, StateDir};
 use anyhow::{Context, Result, anyhow, bail};
-use arc_swap::ArcSwapOption;
 use crypto::aead::Cipher;
 use crypto::identity::Identity;
 use fastpath::tap::Offloads;
@@ -19,9 +18,10 @@ use fastpath::vxlan::Switch;
 use fastpath::watch::Watcher;
 use fastpath::{Linux, underlay};
 use mesh::ipam::{self, Pool, Setup, Stored};
-use mesh::{Drops, Mesh, PeerId, PeerLabel, PeerName};
+use mesh::{Drops, Input, Mesh, PeerId, PeerLabel, PeerName, Vni};
 use rand_core::{OsRng, RngCore};
 use sleeve::{KeySigner, Plane, PlaneConfig, Sleeve};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -153,7 +153,9 @@ fn assemble(
     config.vxlan_port = fast.port();
     config.label = PeerLabel(memory.label);
     let (address_store, stored) = state.addresses()?;
-    config.addresses_of = addresses(options, stored, memory.met || !config.targets.is_empty())?;
+    let knows_others = memory.met || !config.targets.is_empty();
+    let others = mesh::used_networks(&memory.networks);
+    config.addresses_of = addresses(options, others, stored, knows_others)?;
     let (seed, now) = (seed(), clock.now());
     let recording = match &options.record {
         Some(path) => Recording::start(path, options.record_limit, &mut config, seed, now)?,
@@ -162,11 +164,10 @@ fn assemble(
     let mesh = Mesh::new(config, seed, now);
 
     let stop = Arc::new(Stop::new().context("cannot make an event descriptor")?);
-    let tap = Arc::new(ArcSwapOption::empty());
     let shore = Shore {
         plane,
         socket,
-        tap,
+        taps: Arc::default(),
         offloads: if options.no_offload {
             Offloads::None
         } else {
@@ -213,6 +214,7 @@ fn assemble(
         memory,
         containers,
         address_asks: Default::default(),
+        network_asks: Default::default(),
         names,
         told_names: Default::default(),
         fast,
@@ -227,6 +229,7 @@ fn assemble(
     router
         .dialer
         .resolve_advertised(router.settings.advertise.clone());
+    router.feed(Input::KnownNetworks(router.memory.networks.clone()));
     router.learn_addresses();
     router.tell_names();
     if first {
@@ -273,7 +276,12 @@ fn core_config(
 }
 
 /// What the core is told of addresses.
-fn addresses(options: &Launch, stored: Stored, knows_others: bool) -> Result<Setup> {
+fn addresses(
+    options: &Launch,
+    others: Vec<(Vni, Pool)>,
+    stored: Stored,
+    knows_others: bool,
+) -> Result<Setup> {
     let range = options.ipalloc_range;
     let IpAddr::V4(v4) = range.address else {
         bail!("--ipalloc-range is an IPv4 range; --ipalloc-range-v6 is for IPv6");
@@ -293,8 +301,12 @@ fn addresses(options: &Launch, stored: Stored, knows_others: bool) -> Result<Set
     let pool = Pool::new((v4, range.prefix), v6).context("the range for containers' addresses")?;
     let init = options.ipalloc_init.map(usize::from);
     let settings = ipam::Settings { pool, init };
+    let mut networks: BTreeMap<Vni, ipam::Settings> = [(Vni::DEFAULT, settings)].into();
+    for (vni, pool) in others {
+        networks.insert(vni, ipam::Settings { pool, init });
+    }
     let setup = Setup {
-        networks: [(mesh::Vni::DEFAULT, settings)].into(),
+        networks,
         stored,
         knows_others,
     };
@@ -313,7 +325,7 @@ fn containers(
     switch: Option<Switch>,
 ) -> Result<(Containers, Option<mpsc::Receiver<router::PortOutcome>>)> {
     let (outcomes, inbox) = mpsc::channel(QUEUE);
-    let made = router::start_tap(shore, &options.bridge, mtu)
+    let made = router::start_tap(shore, (&options.bridge, Vni::DEFAULT), mtu)
         .and_then(|()| Linux::new().map_err(|error| error.to_string()));
     let ports = match made {
         Ok(linux) => {

@@ -57,11 +57,19 @@ pub(crate) struct Memory {
     pub(crate) targets: Vec<String>,
     /// Names that the operator added.
     pub(crate) names: BTreeMap<mesh::Name, BTreeSet<IpAddr>>,
+    /// The networks that are known.
+    pub(crate) networks: mesh::NetworkTable,
 }
 
 /// A container's interface, so that it can be made again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Attachment {
+    /// Its network.
+    #[serde(default = "default_network")]
+    pub(crate) vni: mesh::Vni,
+    /// What that is called, if it is not the default one.
+    #[serde(default)]
+    pub(crate) network: Option<mesh::Name>,
     /// Interface and namespace.
     pub(crate) port: fastpath::Attachment,
     /// The process it was given by, if any.
@@ -78,6 +86,10 @@ pub(crate) struct Attachment {
     /// What it is called.
     #[serde(default)]
     pub(crate) names: Vec<mesh::Name>,
+}
+
+fn default_network() -> mesh::Vni {
+    mesh::Vni::DEFAULT
 }
 
 impl StateDir {

@@ -1,7 +1,9 @@
 //! The verbs other than `launch`: ask the running router, print its answer.
 
-use crate::cli::{Cli, CniVerb, Container, DnsVerb, Listing, SecretVerb, Verb};
-use crate::control::{Client, ContainerRef, DnsRequest, NotRunning, PingLine, Request, TraceLine};
+use crate::cli::{Cli, CniVerb, Container, DnsVerb, Listing, NetworkVerb, SecretVerb, Verb};
+use crate::control::{
+    Client, ContainerRef, DnsRequest, NetworkRequest, NotRunning, PingLine, Request, TraceLine,
+};
 use crate::net::{Cidr, normal_target};
 use crate::status::model::Status;
 use crate::status::table;
@@ -39,8 +41,15 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Attach {
             container,
             names,
+            network,
             addresses,
-        } => attach(cli, container, names, addresses),
+        } => {
+            let container = ContainerRef {
+                network: network.clone(),
+                ..container_ref(container)?
+            };
+            attach(cli, container, names, addresses)
+        }
         Verb::Detach { container } => quiet(
             cli,
             &Request::Detach {
@@ -50,18 +59,28 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Cni {
             verb: CniVerb::Install { bin_dir, conf_dir },
         } => cni::install(bin_dir, conf_dir, &cli.socket),
-        Verb::Expose { addresses } => {
+        Verb::Expose { addresses, network } => {
             let value = ask(
                 cli,
                 &Request::Expose {
                     addresses: addresses.clone(),
+                    network: network.clone(),
                 },
             )?;
             print_addresses(cli, value)
         }
-        Verb::Hide => quiet(cli, &Request::Hide),
+        Verb::Hide { network } => quiet(
+            cli,
+            &Request::Hide {
+                network: network.clone(),
+            },
+        ),
+        Verb::Network { verb } => network(cli, verb),
         Verb::Ps => show(cli, &Request::Ps, table::containers),
-        Verb::Ipam => show(cli, &Request::Ipam, table::shares),
+        Verb::Ipam { network } => {
+            let network = network.clone();
+            show(cli, &Request::Ipam { network }, table::shares)
+        }
         Verb::Reclaim { peer } => {
             let request = Request::Reclaim { peer: peer.clone() };
             show(cli, &request, |value| {
@@ -140,17 +159,13 @@ fn container_ref(container: &Container) -> Result<ContainerRef> {
         netns,
         pid: container.pid,
         ifname: container.ifname.clone(),
-        name: None,
-        mac: None,
-        key: None,
-        want: Vec::new(),
-        names: Vec::new(),
+        ..ContainerRef::default()
     })
 }
 
-fn attach(cli: &Cli, container: &Container, names: &[mesh::Name], addresses: &[Cidr]) -> Result<()> {
+fn attach(cli: &Cli, container: ContainerRef, names: &[mesh::Name], addresses: &[Cidr]) -> Result<()> {
     let request = Request::Attach {
-        container: container_ref(container)?,
+        container,
         addresses: addresses.to_vec(),
         names: names.to_vec(),
     };
@@ -262,6 +277,25 @@ fn trace(cli: &Cli, peer: &str) -> Result<()> {
     )?;
     // The last hop is the router asked for.
     unanswered.map_or(Ok(()), |name| bail!("{name} did not answer"))
+}
+
+fn network(cli: &Cli, verb: &NetworkVerb) -> Result<()> {
+    let request = match verb {
+        NetworkVerb::List => return show(cli, &Request::Network(NetworkRequest::List), table::networks),
+        NetworkVerb::Add { name, subnet, vni } => NetworkRequest::Add {
+            name: name.clone(),
+            vni: *vni,
+            subnet: *subnet,
+        },
+        NetworkVerb::Remove { name } => NetworkRequest::Remove { name: name.clone() },
+    };
+    let is_added = matches!(verb, NetworkVerb::Add { .. });
+    let value = ask(cli, &Request::Network(request))?;
+    match (is_added, cli.json) {
+        (true, true) => print_json(&value),
+        (true, false) => print(&table::networks(&Value::Array(vec![value]))),
+        (false, _) => Ok(()),
+    }
 }
 
 fn dns(cli: &Cli, verb: &DnsVerb) -> Result<()> {

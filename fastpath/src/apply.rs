@@ -95,6 +95,10 @@ impl Kernel for Linux {
         self.host.run(|| remove(bridge))?
     }
 
+    fn networks(&mut self, bridge: &str) -> Result<Vec<String>, KernelError> {
+        self.host.run(|| networks(bridge))?
+    }
+
     fn read_counters(&mut self) -> Result<Vec<(DropReason, u64)>, KernelError> {
         let guard = self.guard.as_ref().map(Guard::read_counters).transpose()?;
         let switch = self.switch.as_ref().map(Switch::read_counters).transpose()?;
@@ -233,10 +237,19 @@ fn set_aside(socket: &mut Socket, name: &str, mtu: u16) -> Result<(), KernelErro
 
 fn create_veth(socket: &mut Socket, attachment: &Attachment, mtu: u16) -> Result<(), KernelError> {
     let host = &attachment.host_ifname;
-    let netns = attachment.netns.open()?;
-    let inner = names::unfinished(host);
+    let (netns, inner, alias) = match &attachment.handed {
+        Some(handed) => (
+            NetNs::current()?,
+            handed.inner.clone(),
+            format!("{}, handed over", handed.inner),
+        ),
+        None => {
+            let alias = format!("{} in {}", attachment.ifname, attachment.netns.path.display());
+            (attachment.netns.open()?, names::unfinished(host), alias)
+        }
+    };
     link::create_veth(socket, host, &inner, &netns, attachment.mac, mtu.into())?;
-    let alias = format!("{} in {}", attachment.ifname, attachment.netns.path.display());
+
     if let Err(error) = link::set_alias(socket, host, &alias) {
         tracing::debug!(%error, "an interface goes without a note");
     }
@@ -312,6 +325,14 @@ fn settle(socket: &mut Socket, ifname: &str, ipv6: bool) {
     }
 }
 
+/// The bridges of other networks than the default one that a router with this bridge made.
+fn networks(bridge: &str) -> Result<Vec<String>, KernelError> {
+    let links = link::list(&mut Socket::open()?)?.into_iter();
+    let ours =
+        links.filter(|link| link.kind == Kind::Bridge && link.ours && names::is_network(bridge, &link.name));
+    Ok(ours.map(|link| link.name).collect())
+}
+
 fn remove(bridge: &str) -> Result<(), KernelError> {
     let mut socket = Socket::open()?;
     let links = link::list(&mut socket)?;
@@ -335,7 +356,11 @@ fn remove(bridge: &str) -> Result<(), KernelError> {
 /// # Errors
 /// What the kernel said; the rest is removed nevertheless.
 pub fn remove_all(bridge: &str) -> Result<(), KernelError> {
-    Linux::new()?.remove(bridge)
+    let mut linux = Linux::new()?;
+    for network in linux.networks(bridge)? {
+        linux.remove(&network)?;
+    }
+    linux.remove(bridge)
 }
 
 impl BridgeSettings {

@@ -26,6 +26,8 @@ pub struct Fast {
     pub vxlan: String,
     /// Its UDP port, the same on all hosts.
     pub port: u16,
+    /// The router's probes enter and leave by this hatch: that of one network only.
+    pub probes: bool,
 }
 
 impl Fast {
@@ -38,6 +40,17 @@ impl Fast {
             hatch: names::hatch(bridge),
             vxlan: names::vxlan(bridge),
             port,
+            probes: true,
+        }
+    }
+
+    /// The fast path of another network of the same router.
+    #[must_use]
+    pub fn of_network(&self, bridge: &str, vni: Vni) -> Self {
+        Self {
+            vxlan: self.vxlan.clone(),
+            probes: false,
+            ..Self::of_bridge(bridge, vni, self.port)
         }
     }
 }
@@ -94,16 +107,17 @@ pub(crate) fn plan_fast(
         vni,
         stub: fast.stub.clone(),
     };
-    aside(&fast.vxlan, right, Hook::Vxlan, desired.mtu, ops);
-    aside(&fast.hatch, hatch, Hook::Hatch, desired.mtu, ops);
+    aside(&fast.vxlan, right, Some(Hook::Vxlan), desired.mtu, ops);
+    let at_hatch = fast.probes.then_some(Hook::Hatch);
+    aside(&fast.hatch, hatch, at_hatch, desired.mtu, ops);
     plan_hook(&fast.stub, stub, at_stub, ops);
-    aside(&desired.tap, Some(tap), at_tap, desired.mtu, ops);
+    aside(&desired.tap, Some(tap), Some(at_tap), desired.mtu, ops);
     plan_port(desired, &fast.stub, stub, TAP_PORT, ops);
     plan_raise(&fast.stub, stub, ops);
 }
 
 /// A device that is no port of the bridge.
-fn aside(name: &str, link: Option<&HostLink>, hook: Hook, mtu: u16, ops: &mut Vec<Op>) {
+fn aside(name: &str, link: Option<&HostLink>, hook: Option<Hook>, mtu: u16, ops: &mut Vec<Op>) {
     let right = link.is_some_and(|link| link.quiet && !link.in_bridge && link.mtu == u32::from(mtu));
     if !right {
         ops.push(Op::SetAside {
@@ -111,7 +125,9 @@ fn aside(name: &str, link: Option<&HostLink>, hook: Hook, mtu: u16, ops: &mut Ve
             mtu,
         });
     }
-    plan_hook(name, link, hook, ops);
+    if let Some(hook) = hook {
+        plan_hook(name, link, hook, ops);
+    }
     plan_raise(name, link, ops);
 }
 

@@ -50,6 +50,14 @@ pub trait Kernel: Send {
     /// What the kernel said; the rest is removed nevertheless.
     fn remove(&mut self, bridge: &str) -> Result<(), KernelError>;
 
+    /// The bridges of other networks than the default one that a router with this bridge made, now or in an earlier run.
+    ///
+    /// # Errors
+    /// When the links can't be listed.
+    fn networks(&mut self, _bridge: &str) -> Result<Vec<String>, KernelError> {
+        Ok(Vec::new())
+    }
+
     /// What the guard has dropped since this kernel handle was made, by reason.
     ///
     /// # Errors

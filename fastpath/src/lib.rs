@@ -43,5 +43,5 @@ pub mod wire;
 pub use apply::{Linux, remove_all};
 pub use kernel::{Kernel, KernelError, Report, converge};
 pub use netns::{NetNs, NetNsRef};
-pub use plan::{Attachment, Desired, Fast};
+pub use plan::{Attachment, Desired, Fast, Handed};
 pub use tap::Tap;

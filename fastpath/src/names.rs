@@ -4,6 +4,7 @@
 //! with different bridge names can share a namespace, and each knows its own by name alone, after any restart.
 
 use crate::netns::NetNsRef;
+use mesh::Vni;
 
 /// The longest interface name in bytes, IFNAMSIZ − 1.
 pub const LONGEST: usize = 15;
@@ -18,6 +19,28 @@ pub fn is_valid(name: &str) -> bool {
     fits && name
         .bytes()
         .all(|b| b.is_ascii_graphic() && b != b'/' && b != b':')
+}
+
+/// The bridge of a network, for a router whose own bridge has this name of at most eight bytes. The default network's is
+/// that one. All names below follow from a network's bridge.
+#[must_use]
+pub fn of_network(bridge: &str, vni: Vni) -> String {
+    if vni == Vni::DEFAULT {
+        bridge.to_owned()
+    } else {
+        format!("{bridge}-{:06x}", vni.0)
+    }
+}
+
+/// True for the bridges of networks of the router with this bridge, the default one's left out.
+#[must_use]
+pub fn is_network(bridge: &str, name: &str) -> bool {
+    let number = name.strip_prefix(bridge).and_then(|rest| rest.strip_prefix('-'));
+    number.is_some_and(|number| number.len() == 6 && number.bytes().all(is_hex))
+}
+
+fn is_hex(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
 /// The TAP device of the router with this bridge.
@@ -52,6 +75,15 @@ pub fn is_fast(bridge: &str, name: &str) -> bool {
         .any(|device| device == name)
 }
 
+/// The host's end of a pair whose other end somebody else puts where it belongs, and knows by this key.
+#[must_use]
+pub fn handed(bridge: &str, key: &str) -> String {
+    let mut hash = Fnv::new();
+    hash.add(b"handed");
+    hash.add(key.as_bytes());
+    format!("wv{:06x}{:07x}", mark(bridge), hash.0 >> 36)
+}
+
 /// The host's own interface in the mesh, if it has one.
 #[must_use]
 pub fn exposed(bridge: &str) -> String {
@@ -77,7 +109,7 @@ pub fn host(bridge: &str, netns: &NetNsRef, ifname: &str) -> String {
 #[must_use]
 pub fn is_host(bridge: &str, name: &str) -> bool {
     let rest = name.strip_prefix(&format!("wv{:06x}", mark(bridge)));
-    rest.is_some_and(|rest| rest.len() == 7 && rest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+    rest.is_some_and(|rest| rest.len() == 7 && rest.bytes().all(is_hex))
 }
 
 /// The name a container's interface bears until it is complete. Same hash as the host's end, so that two
@@ -144,6 +176,18 @@ mod tests {
     fn names_never_change() {
         assert_eq!(tap("weft"), "wt11174a");
         assert_eq!(host("weft", &netns(4_026_531_840), "eth0"), "wv11174a088dab5");
+    }
+
+    #[test]
+    fn each_network_has_a_bridge_of_its_own() {
+        assert_eq!(of_network("weft", Vni::DEFAULT), "weft");
+        let other = of_network("longname", Vni(0xa_bcde));
+        assert_eq!(other, "longname-0abcde");
+        assert!(is_valid(&other) && is_network("longname", &other));
+        for no in ["longname", "longname-0abcd", "longname-host12", "other-0abcde"] {
+            assert!(!is_network("longname", no), "{no}");
+        }
+        assert!(is_valid(&exposed(&other)) && is_host(&other, &handed(&other, "key")));
     }
 
     #[test]

@@ -116,6 +116,8 @@ pub enum Inside {
     Gone,
     /// The namespace can't be looked into now.
     Unreadable(String),
+    /// Where it is, is somebody else's business.
+    Handed,
     /// The namespace is there.
     Present {
         /// The container's end of the pair, under whatever name.

@@ -49,6 +49,18 @@ pub struct Attachment {
     /// The namespace is the host's own: it has its own way for multicast.
     #[serde(default)]
     pub is_host: bool,
+    /// Somebody else puts the container's end where it belongs, and sets it up there.
+    #[serde(default)]
+    pub handed: Option<Handed>,
+}
+
+/// A pair whose other end is handed to somebody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handed {
+    /// What that end is called when it is made, beside the host's.
+    pub inner: String,
+    /// It was made, and has gone if it is not there: it is not made a second time.
+    pub is_made: bool,
 }
 
 impl Attachment {
@@ -69,6 +81,7 @@ impl Attachment {
             addresses,
             host_ifname,
             is_host: false,
+            handed: None,
         }
     }
 
@@ -224,6 +237,9 @@ pub(crate) fn plan_port(
 
 fn plan_attachment(desired: &Desired, observed: &Observed, attachment: &Attachment, ops: &mut Vec<Op>) {
     let name = &attachment.host_ifname;
+    if attachment.handed.is_some() {
+        return plan_handed(desired, observed, attachment, ops);
+    }
     let Some(Inside::Present {
         link: inside,
         name_taken: false,
@@ -250,16 +266,7 @@ fn plan_attachment(desired: &Desired, observed: &Observed, attachment: &Attachme
     let forgotten = plan_port(desired, name, whole, CONTAINER_PORT, ops);
     plan_forwarding(attachment, whole.filter(|_| !forgotten), ops);
     plan_guard(observed, name, whole, attachment.guard(), ops);
-    if let Some(fast) = wanted(desired, observed) {
-        let hook = Hook::Port {
-            vni: fast.vni,
-            mac: attachment.mac,
-            is_host: attachment.is_host,
-        };
-        plan_hook(name, whole, hook, ops);
-    } else if whole.is_some_and(|link| link.behind_guard) {
-        ops.push(Op::Unhook { name: name.clone() });
-    }
+    plan_port_hook(desired, observed, attachment, whole, ops);
     plan_raise(name, whole, ops);
     plan_inside(
         desired.mtu,
@@ -269,6 +276,46 @@ fn plan_attachment(desired: &Desired, observed: &Observed, attachment: &Attachme
         ops,
     );
     plan_wait(attachment, ops);
+}
+
+/// Of a pair that is handed to somebody only the host's end is the router's.
+fn plan_handed(desired: &Desired, observed: &Observed, attachment: &Attachment, ops: &mut Vec<Op>) {
+    let name = &attachment.host_ifname;
+    let found = observed.links.get(name);
+    if found.is_some_and(|link| link.kind != Kind::Veth) || observed.inside.get(name) == Some(&Inside::Gone) {
+        return;
+    }
+    if found.is_none() {
+        ops.push(Op::CreateVeth {
+            attachment: attachment.clone(),
+            mtu: desired.mtu,
+        });
+    }
+    let forgotten = plan_port(desired, name, found, CONTAINER_PORT, ops);
+    plan_forwarding(attachment, found.filter(|_| !forgotten), ops);
+    plan_guard(observed, name, found, attachment.guard(), ops);
+    plan_port_hook(desired, observed, attachment, found, ops);
+    plan_raise(name, found, ops);
+}
+
+fn plan_port_hook(
+    desired: &Desired,
+    observed: &Observed,
+    attachment: &Attachment,
+    link: Option<&HostLink>,
+    ops: &mut Vec<Op>,
+) {
+    let name = &attachment.host_ifname;
+    if let Some(fast) = wanted(desired, observed) {
+        let hook = Hook::Port {
+            vni: fast.vni,
+            mac: attachment.mac,
+            is_host: attachment.is_host,
+        };
+        plan_hook(name, link, hook, ops);
+    } else if link.is_some_and(|link| link.behind_guard) {
+        ops.push(Op::Unhook { name: name.clone() });
+    }
 }
 
 /// What was brought up or added is usable when the plan is done.

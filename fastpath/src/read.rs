@@ -164,6 +164,11 @@ pub(crate) fn all(
     guard: bool,
     switch: bool,
 ) -> Observed {
+    let handed = |attachment: &Attachment| {
+        let is_made = attachment.handed.as_ref()?.is_made;
+        let is_gone = is_made && !host.contains_key(&attachment.host_ifname);
+        Some(if is_gone { Inside::Gone } else { Inside::Handed })
+    };
     let ends = |name: &str| {
         host.get(name)
             .and_then(|(link, peer)| Some((link.index, (*peer)?)))
@@ -173,7 +178,8 @@ pub(crate) fn all(
         .iter()
         .map(|attachment| {
             let name = &attachment.host_ifname;
-            (name.clone(), inside(attachment, ends(name)))
+            let found = handed(attachment).unwrap_or_else(|| inside(attachment, ends(name)));
+            (name.clone(), found)
         })
         .collect();
     let links = host.into_iter().map(|(name, (link, _))| (name, link)).collect();

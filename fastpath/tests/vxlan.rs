@@ -423,10 +423,7 @@ fn second_network(node: &mut Node, like: &Attachment, netns: &NetNs) -> (Tap, De
         bridge_mac: None,
         mtu: MTU,
         tap: names::tap(SECOND),
-        fast: Some(Fast {
-            vxlan: first.vxlan,
-            ..Fast::of_bridge(SECOND, OTHER_VNI, PORT)
-        }),
+        fast: Some(first.of_network(SECOND, OTHER_VNI)),
         attachments: vec![attachment],
     };
     assert!(converge(&mut node.host.kernel, &desired).unwrap().is_reached());

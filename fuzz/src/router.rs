@@ -159,6 +159,7 @@ impl Router {
                 return self.input(Input::AddressesKept { vni, number });
             }
             Output::Allocated { .. } | Output::Reclaimed { .. } => return,
+            Output::Networks(_) | Output::Network { .. } => return,
             Output::Log(_) | Output::Dial { .. } | Output::PersistTargets(_) => return,
             Output::Deliver { from, payload } => {
                 assert!(from != OWN && payload.len() <= MAX_PAYLOAD);

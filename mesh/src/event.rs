@@ -3,10 +3,11 @@
 //! The driver (daemon or simulator) feeds [`Input`]s to [`Mesh::handle_input`](crate::Mesh::handle_input) and
 //! drains [`Output`]s after each. Frames never pass here.
 
+use crate::ipam::Pool;
 use crate::ipam::{Batch, IpamEvent, Refusal};
 use crate::{
-    Fdb, LinkId, LinkLabel, Mac, Name, NameChange, Packet, PeerId, PeerInfo, PeerLabel, PeerName, Route,
-    SecretId, ShortId, Tree, Vni,
+    Fdb, LinkId, LinkLabel, Mac, Name, NameChange, NetworkRefusal, NetworkTable, NetworkView, Packet, PeerId,
+    PeerInfo, PeerLabel, PeerName, Route, SecretId, ShortId, Tree, Vni,
 };
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
@@ -198,6 +199,26 @@ pub enum Input {
     Shutdown,
     /// Nothing happened but time.
     Tick,
+    /// What [`Output::Networks`] told last in an earlier run.
+    KnownNetworks(NetworkTable),
+    /// There shall be a network of this name; answered by [`Output::Network`].
+    AddNetwork {
+        /// Comes back in the answer.
+        number: u64,
+        /// Its name.
+        name: Name,
+        /// This number; `None`: one that is free.
+        vni: Option<Vni>,
+        /// These addresses; `None`: some that are free.
+        pool: Option<Pool>,
+    },
+    /// There shall be no network of this name any more; answered by [`Output::Network`].
+    RemoveNetwork {
+        /// Comes back in the answer.
+        number: u64,
+        /// Its name.
+        name: Name,
+    },
 }
 
 /// Something the driver shall do.
@@ -334,6 +355,16 @@ pub enum Output {
         number: u64,
         /// How many addresses were taken over.
         result: Result<u32, Refusal>,
+    },
+    /// Which networks there are has changed ([`Mesh::network_views`](crate::Mesh::network_views)). This is to be stored, and
+    /// handed back after a restart.
+    Networks(NetworkTable),
+    /// What became of an [`Input::AddNetwork`] or [`Input::RemoveNetwork`].
+    Network {
+        /// That of the input.
+        number: u64,
+        /// The network.
+        result: Result<NetworkView, NetworkRefusal>,
     },
     /// Store what the connector shall dial after a restart, to be handed back as it is in
     /// [`Config::targets`](crate::Config::targets). Some carry `PEERID@` before the address.

@@ -121,6 +121,9 @@ impl Mesh {
             let changes = self.names.learn_gone(origin, *subkey);
             self.names_changed(changes);
         }
+        if outdated.iter().any(|(kind, _)| *kind == kind::NETWORKS) {
+            self.networks.forget(&origin);
+        }
         let links = Some(record).filter(|record| record.key.kind == kind::LINK_STATE);
         if (links.is_some() || outdated.iter().any(|(kind, _)| *kind == kind::LINK_STATE))
             && self.links_told(&origin, links)
@@ -150,6 +153,11 @@ impl Mesh {
                     self.names_changed(changes);
                 }
             }
+            kind::NETWORKS => {
+                if let Some(body) = record.networks() {
+                    self.networks_told(now, origin, body);
+                }
+            }
             _ => {}
         }
     }
@@ -165,6 +173,7 @@ impl Mesh {
         self.fdb_changed(changes);
         let changes = self.names.forget(peer);
         self.names_changed(changes);
+        self.networks.forget(peer);
         self.dismissed(now, peer);
         self.label_forgotten(*peer);
         self.connector.peer_gone(peer);

@@ -27,6 +27,7 @@ impl Mesh {
         self.renew_addresses(now);
         let names: Vec<_> = self.names.published().collect();
         self.issue_names(now, names);
+        self.issue_networks(now);
     }
 
     /// Issues what has changed and waited long enough.

@@ -69,6 +69,7 @@ mod linkstate;
 mod mesh;
 mod names;
 mod neighbor;
+mod networks;
 mod outbox;
 mod own;
 mod packet;
@@ -103,6 +104,10 @@ pub use graph::Trial;
 pub use id::{InvalidName, LinkId, LinkLabel, Mac, PeerId, PeerName, SecretId, ShortId, Vni};
 pub use mesh::Mesh;
 pub use names::{BadName, MAX_NAME, MAX_NAME_ADDRESSES, Name, NameChange, Names, NamesBody};
+pub use networks::{
+    MAX_NETWORK_NAME, MAX_NETWORKS, NetworkEntry, NetworkRefusal, NetworkTable, NetworkView, NetworksBody,
+    used_networks,
+};
 pub use packet::Packet;
 pub use peerlabel::PeerLabel;
 pub use record::{Admission, PeerInfo, Signer, Stamp};

@@ -5,6 +5,7 @@ use crate::graph::Graph;
 use crate::ipam::Addresses;
 use crate::link::{Greeter, Links};
 use crate::linkstate::LinkStates;
+use crate::networks::Networks;
 use crate::outbox::Outbox;
 use crate::own::Own;
 use crate::peerlabel::PeerLabels;
@@ -36,6 +37,7 @@ pub struct Mesh {
     pub(crate) registry: Registry,
     pub(crate) addresses: Addresses,
     pub(crate) names: Names,
+    pub(crate) networks: Networks,
     /// What all routers say of their links.
     pub(crate) told: Told<Recorded>,
     pub(crate) graph: Graph,
@@ -92,6 +94,7 @@ impl Mesh {
             registry: Registry::new(config.id),
             addresses,
             names: Names::new(config.id),
+            networks: Networks::new(config.id),
             told: Told::default(),
             graph: Graph::new(),
             routes: Routes::default(),
@@ -178,6 +181,14 @@ impl Mesh {
             Input::AddressesKept { vni, number } => self.addresses_kept(now, vni, number),
             Input::Reclaim { number, peer } => self.reclaim(now, number, peer),
             Input::Name { vni, name, addresses } => self.name_changed(now, vni, &name, addresses),
+            Input::KnownNetworks(table) => self.restore_networks(now, &table),
+            Input::AddNetwork {
+                number,
+                name,
+                vni,
+                pool,
+            } => self.add_network(now, number, &name, vni, pool),
+            Input::RemoveNetwork { number, name } => self.remove_network(now, number, &name),
             Input::UseTree { vni, source } => self.use_tree(now, vni, source),
             Input::FastPath { port } => {
                 if self.own.set_vxlan_port(port) {
@@ -213,6 +224,7 @@ impl Mesh {
             (self.detours.next_timeout(), TimerReason::Route),
             (self.trees.next_timeout(), TimerReason::Route),
             (issue, TimerReason::Issue),
+            (self.networks.next_timeout(), TimerReason::Issue),
             (self.addresses.next_timeout(), TimerReason::Addresses),
             (self.store.next_timeout(), TimerReason::Collect),
         ]
@@ -253,6 +265,9 @@ impl Mesh {
         }
         if has_recomputed || self.addresses.next_timeout().is_some_and(|due| due <= now) {
             self.look_at_addresses(now);
+        }
+        if has_recomputed || self.networks.next_timeout().is_some_and(|due| due <= now) {
+            self.look_at_networks(now);
         }
         self.renew_detours(now);
         self.tell_parents(now);

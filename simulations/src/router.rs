@@ -530,6 +530,7 @@ impl Router {
             Output::PersistTargets(targets) => self.disk.targets = targets,
             // Scenarios give their containers addresses themselves.
             Output::KeepAddresses { .. } | Output::Allocated { .. } | Output::Reclaimed { .. } => {}
+            Output::Networks(_) | Output::Network { .. } => {}
             Output::Log(event) => self.note(Line::Mesh(event)),
         }
     }

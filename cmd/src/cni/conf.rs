@@ -26,6 +26,8 @@ pub(super) struct Conf {
     /// Addresses that the interface shall have.
     pub(super) addresses: Vec<Wanted>,
     pub(super) mac: Option<String>,
+    /// Name or number of the network.
+    pub(super) network: Option<String>,
     /// Names that the runtime knows the container by.
     pub(super) aliases: Vec<String>,
     /// Destination, and the gateway if one is named.
@@ -174,6 +176,7 @@ impl Conf {
             mac,
             aliases,
             routes: routes(value)?,
+            network: network(value)?,
             dns: get(value, "dns").cloned().unwrap_or_default(),
             previous: get(value, "prevResult")
                 .filter(|previous| !previous.is_null())
@@ -204,15 +207,19 @@ fn unsupported(value: &Value) -> Result<(), Failure> {
             return refuse(key, &Value::Bool(true));
         }
     }
-    let is_default = |network: &Value| match network {
-        Value::Null => true,
-        Value::String(name) => name == "default",
-        Value::Number(vni) => vni.as_u64() == Some(u64::from(mesh::Vni::DEFAULT.0)),
-        _ => false,
-    };
-    match get(value, "network").filter(|network| !is_default(network)) {
-        Some(network) => refuse("network", network),
-        None => Ok(()),
+    Ok(())
+}
+
+/// Name or number of the network.
+fn network(value: &Value) -> Result<Option<String>, Failure> {
+    match get(value, "network") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(name)) => Ok(Some(name.clone()).filter(|name| !name.is_empty())),
+        Some(Value::Number(vni)) if vni.is_u64() => Ok(Some(vni.to_string())),
+        Some(other) => Err(Failure::new(
+            Code::Config,
+            format!("network is neither a name nor a VNI: {other}"),
+        )),
     }
 }
 

@@ -209,13 +209,13 @@ impl Plugin {
         let name = self.call.args.get("K8S_POD_NAME").cloned();
         let container = ContainerRef {
             netns: std::path::absolute(&self.call.netns).unwrap_or_else(|_| PathBuf::from(&self.call.netns)),
-            pid: None,
             ifname: self.call.ifname.clone(),
+            network: self.conf.network.clone(),
             name: Some(name.unwrap_or_else(|| self.call.container.clone())),
             mac: self.conf.mac.clone(),
             key: Some(self.key()),
             want,
-            names: Vec::new(),
+            ..ContainerRef::default()
         };
         let names = self.names();
         self.router(&Request::Attach {

@@ -50,18 +50,27 @@ pub(crate) enum Request {
         prefix: String,
         keep: Vec<String>,
     },
-    /// Give the host itself an interface in the mesh.
+    /// Give the host itself an interface in a network.
     Expose {
         addresses: Vec<Cidr>,
+        #[serde(default)]
+        network: Option<String>,
     },
     /// Take it away.
-    Hide,
+    Hide {
+        #[serde(default)]
+        network: Option<String>,
+    },
+    Network(NetworkRequest),
     /// Whether containers can be attached and given addresses.
     Ready,
     /// This host's containers.
     Ps,
-    /// How the addresses are divided.
-    Ipam,
+    /// How the addresses of a network are divided.
+    Ipam {
+        #[serde(default)]
+        network: Option<String>,
+    },
     /// Take over the addresses of a router that will not come back.
     Reclaim {
         peer: String,
@@ -90,6 +99,20 @@ pub(crate) enum Request {
     Reset,
 }
 
+/// What a verb asks of the networks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum NetworkRequest {
+    Add {
+        name: Name,
+        vni: Option<u32>,
+        subnet: Option<Cidr>,
+    },
+    List,
+    Remove {
+        name: Name,
+    },
+}
+
 /// What a verb asks of the names.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum DnsRequest {
@@ -107,7 +130,7 @@ pub(crate) enum DnsRequest {
 }
 
 /// A container's interface, as the router can find it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ContainerRef {
     /// Absolute path of its network namespace.
     pub(crate) netns: PathBuf,
@@ -128,6 +151,12 @@ pub(crate) struct ContainerRef {
     /// Names under which others find it.
     #[serde(default)]
     pub(crate) names: Vec<Name>,
+    /// Name or number of its network; without, it is the default one.
+    #[serde(default)]
+    pub(crate) network: Option<String>,
+    /// Somebody else puts the container's end into its namespace: what it is called until then.
+    #[serde(default)]
+    pub(crate) handed: Option<String>,
 }
 
 /// A line from the router.

@@ -9,13 +9,14 @@
 //! sessions, routers that need a session) go over a bounded channel; when it is full they are dropped and counted.
 
 mod tap;
+mod taps;
 mod udp;
 
 pub(crate) use tap::TapThread;
+pub(crate) use taps::Taps;
 pub(crate) use udp::UdpThread;
 
 use crate::link::SharedSocket;
-use arc_swap::ArcSwapOption;
 use fastpath::tap::{Offloads, Tap};
 use mesh::{DropReason, Drops, Instant, PeerId, ShortId, Vni};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -60,8 +61,10 @@ pub(crate) enum Event {
         vni: Vni,
         source: ShortId,
     },
-    /// The TAP device is gone.
-    TapLost,
+    /// The TAP device of a network is gone.
+    TapLost {
+        vni: Vni,
+    },
     /// A data thread ended although nobody told it to.
     ThreadEnded {
         name: &'static str,
@@ -73,7 +76,7 @@ pub(crate) enum Event {
 pub(crate) struct Shore {
     pub(crate) plane: Arc<Plane>,
     pub(crate) socket: Arc<SharedSocket>,
-    pub(crate) tap: Arc<ArcSwapOption<Tap>>,
+    pub(crate) taps: Arc<Taps>,
     /// What TAPs are asked for. With none, datagrams leave one by one as well.
     pub(crate) offloads: Offloads,
     pub(crate) drops: Arc<Drops>,
@@ -93,7 +96,7 @@ impl Shore {
 
     /// What the TAP takes put together.
     fn gathers(&self) -> Gathers {
-        match self.tap.load().as_ref().map(|tap| tap.offloads()) {
+        match self.taps.offloads() {
             None | Some(Offloads::None) => Gathers::Nothing,
             Some(Offloads::Tcp) => Gathers::Tcp,
             Some(Offloads::TcpAndUdp) => Gathers::TcpAndUdp,
@@ -101,12 +104,10 @@ impl Shore {
     }
 
     fn to_tap(&self, vni: Vni, write: impl FnOnce(&Tap) -> io::Result<usize>) {
-        if vni != Vni::DEFAULT {
-            self.drops.count(DropReason::UnknownDestination);
-            return;
-        }
-        if self.tap.load().as_ref().is_none_or(|tap| write(tap).is_err()) {
-            self.drops.count(DropReason::SendFailed);
+        match self.taps.with(vni, write) {
+            Some(Ok(_)) => {}
+            Some(Err(_)) => self.drops.count(DropReason::SendFailed),
+            None => self.drops.count(DropReason::UnknownDestination),
         }
     }
 

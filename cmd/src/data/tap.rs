@@ -20,9 +20,10 @@ const BUFFER: usize = 65_536 + 64;
 /// must not hold up what another sends now and then.
 const MOST_AT_ONCE: usize = 64;
 
-/// Owns reading from the TAP.
+/// Owns reading from the TAP of one network.
 pub(crate) struct TapThread {
     pub(crate) shore: Shore,
+    pub(crate) vni: Vni,
     pub(crate) tap: Arc<Tap>,
 }
 
@@ -48,8 +49,8 @@ impl TapThread {
             scratch.flush(&mut self.shore);
             if !there {
                 // Gone for all: should this news find no room, the patrol sees that there is none.
-                self.shore.tap.store(None);
-                self.shore.tell(Event::TapLost);
+                self.shore.taps.lost(self.vni, &self.tap);
+                self.shore.tell(Event::TapLost { vni: self.vni });
                 return;
             }
         }
@@ -79,13 +80,13 @@ impl TapThread {
     }
 
     fn outbound(&mut self, plane: &Plane, now: Instant, bytes: &[u8], scratch: &mut Scratch) {
-        let shore = &mut self.shore;
+        let (shore, vni) = (&mut self.shore, self.vni);
         if self.tap.offloads() == Offloads::None {
-            return plane.outbound(now, bytes, Vni::DEFAULT, scratch, shore);
+            return plane.outbound(now, bytes, vni, scratch, shore);
         }
         match Offload::read(bytes) {
             Ok((offload, frame)) => {
-                plane.outbound_batched(now, frame, offload, Vni::DEFAULT, scratch, shore);
+                plane.outbound_batched(now, frame, offload, vni, scratch, shore);
             }
             Err(_) => shore.drops.count(DropReason::Malformed),
         }

@@ -3,14 +3,13 @@
 use super::Names;
 use super::upstream::{Asker, Question};
 use dns::{ResponseCode, Transport, Verdict, failure};
-use mesh::Vni;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand_core::{OsRng, RngCore};
 use rustix::net::{SendFlags, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -45,8 +44,12 @@ pub(super) fn listen(
     let (of_thread, to_ask) = (names.clone(), elsewhere.clone());
     thread::Builder::new()
         .name("names".into())
-        .spawn(move || datagrams(&Arc::new(udp), &of_thread, &to_ask))?;
-    tokio::spawn(connections(listener, names.clone(), elsewhere.clone()));
+        .spawn(move || datagrams((&Arc::new(udp), address.ip()), &of_thread, &to_ask))?;
+    tokio::spawn(connections(
+        (listener, address.ip()),
+        names.clone(),
+        elsewhere.clone(),
+    ));
     Ok(())
 }
 
@@ -69,7 +72,7 @@ fn seeded() -> StdRng {
 }
 
 /// Answers datagrams for as long as the process lives.
-fn datagrams(socket: &Arc<UdpSocket>, names: &Names, elsewhere: &mpsc::Sender<Question>) {
+fn datagrams((socket, at): (&Arc<UdpSocket>, IpAddr), names: &Names, elsewhere: &mpsc::Sender<Question>) {
     let mut rng = seeded();
     let mut buffer = [0; QUESTION];
     loop {
@@ -85,7 +88,8 @@ fn datagrams(socket: &Arc<UdpSocket>, names: &Names, elsewhere: &mpsc::Sender<Qu
             }
         };
         let bytes = &buffer[..length];
-        let verdict = names.read(|zone| zone.answer(bytes, Vni::DEFAULT, Transport::Udp, &mut rng));
+        let vni = names.network_at(at);
+        let verdict = names.read(|zone| zone.answer(bytes, vni, Transport::Udp, &mut rng));
         match verdict {
             // Whoever can't be reached asks again.
             Verdict::Answer(answer) => send(socket, &answer, from),
@@ -104,7 +108,7 @@ pub(super) fn send(socket: &UdpSocket, answer: &[u8], to: SocketAddr) {
     let _ = rustix::net::sendto(socket, answer, SendFlags::DONTWAIT, &to);
 }
 
-async fn connections(listener: TcpListener, names: Names, elsewhere: mpsc::Sender<Question>) {
+async fn connections((listener, at): (TcpListener, IpAddr), names: Names, elsewhere: mpsc::Sender<Question>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else {
@@ -115,7 +119,7 @@ async fn connections(listener: TcpListener, names: Names, elsewhere: mpsc::Sende
                 let (names, elsewhere) = (names.clone(), elsewhere.clone());
                 tokio::spawn(async move {
                     // However it ends: the other side has gone, or said nothing for too long.
-                    let _ = connection(stream, &names, &elsewhere).await;
+                    let _ = connection((stream, at), &names, &elsewhere).await;
                     drop(place);
                 });
             }
@@ -129,14 +133,15 @@ async fn connections(listener: TcpListener, names: Names, elsewhere: mpsc::Sende
 
 /// Answers question after question on a connection.
 async fn connection(
-    mut stream: TcpStream,
+    (mut stream, at): (TcpStream, IpAddr),
     names: &Names,
     elsewhere: &mpsc::Sender<Question>,
 ) -> io::Result<()> {
     let mut rng = seeded();
     loop {
         let bytes = timeout(IDLE, read(&mut stream)).await??;
-        let verdict = names.read(|zone| zone.answer(&bytes, Vni::DEFAULT, Transport::Tcp, &mut rng));
+        let vni = names.network_at(at);
+        let verdict = names.read(|zone| zone.answer(&bytes, vni, Transport::Tcp, &mut rng));
         let answer = match verdict {
             Verdict::Answer(answer) => answer,
             Verdict::Forward => forwarded(bytes, elsewhere).await.unwrap_or_default(),

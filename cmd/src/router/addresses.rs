@@ -24,6 +24,7 @@ pub(crate) struct AddressAsks {
 enum Asked {
     Attach {
         container: ContainerRef,
+        vni: Vni,
         host: String,
         answer: Answer,
     },
@@ -47,10 +48,10 @@ impl Router {
         let waiting = &mut self.address_asks.waiting;
         let over: Vec<_> = waiting.extract_if(.., |_, asked| is_over(asked)).collect();
         for (_, asked) in over {
-            let Asked::Attach { host, answer, .. } = asked else {
+            let Asked::Attach { vni, host, answer, .. } = asked else {
                 continue;
             };
-            self.release_unless_attached(&host);
+            self.release_unless_attached(vni, &host);
             let _ = answer.send(Err(Refusal::Released.to_string()));
         }
     }
@@ -58,7 +59,7 @@ impl Router {
     /// A container without addresses of its own wants some; it is attached with them.
     pub(super) fn allocate_for(
         &mut self,
-        container: ContainerRef,
+        (container, vni): (ContainerRef, Vni),
         host: String,
         want: Option<IpAddr>,
         answer: Answer,
@@ -69,10 +70,10 @@ impl Router {
         let holder = host.clone();
         let number = self.address_asks.add(Asked::Attach {
             container,
+            vni,
             host,
             answer,
         });
-        let vni = Vni::DEFAULT;
         self.feed(Input::Allocate {
             vni,
             number,
@@ -85,6 +86,7 @@ impl Router {
     pub(crate) fn allocated(&mut self, number: u64, result: Result<Vec<(IpAddr, u8)>, Refusal>) {
         let Some(Asked::Attach {
             container,
+            vni,
             host,
             answer,
         }) = self.address_asks.waiting.remove(&number)
@@ -104,7 +106,7 @@ impl Router {
                         self.attach_with(&container, &cidrs, Some(host), answer);
                     }
                     Err(error) => {
-                        self.release_unless_attached(&host);
+                        self.release_unless_attached(vni, &host);
                         drop(answer.send(Err(error)));
                     }
                 }
@@ -113,10 +115,12 @@ impl Router {
         }
     }
 
-    /// True for addresses of the range that routers give addresses from.
-    pub(super) fn is_of_range(&self, address: IpAddr) -> bool {
+    /// True for addresses of the range that routers give a network's addresses from.
+    pub(super) fn is_of_range(&self, vni: Vni, address: IpAddr) -> bool {
         let views = self.mesh.addresses_view();
-        views.iter().any(|view| view.pool.index(address).is_some())
+        views
+            .iter()
+            .any(|view| view.vni == vni && view.pool.index(address).is_some())
     }
 
     /// Why no addresses can be given out, if that is so.
@@ -124,7 +128,9 @@ impl Router {
         if let Some(why) = &self.address_asks.lost {
             return Err(why.clone());
         }
-        let is_waiting = |view: &mesh::ipam::AddressView| matches!(view.trust, Trust::Waiting(_));
+        let is_waiting = |view: &mesh::ipam::AddressView| {
+            view.vni == Vni::DEFAULT && matches!(view.trust, Trust::Waiting(_))
+        };
         if self.mesh.addresses_view().iter().any(is_waiting) {
             return Err(Refusal::Unsettled.to_string());
         }
@@ -146,23 +152,23 @@ impl Router {
     }
 
     /// The container with this host end is gone, or was never there.
-    pub(super) fn release_addresses(&mut self, host: &str) {
-        let (vni, holder) = (Vni::DEFAULT, host.to_owned());
+    pub(super) fn release_addresses(&mut self, vni: Vni, host: &str) {
+        let holder = host.to_owned();
         self.feed(Input::Release { vni, holder });
     }
 
     /// Addresses whose containers went while nobody looked are free again.
     pub(crate) fn reconcile_addresses(&mut self) {
         let attached = &self.containers.attached;
-        let is_attached = |holder: &str| {
+        let is_attached = |vni: Vni, holder: &str| {
             attached
                 .iter()
-                .any(|one| one.is_allocated && one.port.host_ifname == holder)
+                .any(|one| one.is_allocated && one.vni == vni && one.port.host_ifname == holder)
         };
         let in_use = self.mesh.addresses_in_use();
         let idle: Vec<_> = in_use
             .into_iter()
-            .filter(|one| !is_attached(&one.holder))
+            .filter(|one| !is_attached(one.vni, &one.holder))
             .collect();
         for one in idle {
             self.feed(Input::Release {
@@ -222,6 +228,8 @@ impl Router {
                 .collect();
             json!({
                 "name": one.name,
+                "network": one.network.as_ref().map_or("default", |name| name.as_str()),
+                "vni": one.vni.0,
                 "netns": one.port.netns.path.display().to_string(),
                 "pid": one.pid,
                 "ifname": one.port.ifname,
@@ -232,8 +240,9 @@ impl Router {
         self.containers.attached.iter().map(line).collect()
     }
 
-    /// `weft ipam`: who owns which share of the addresses.
-    pub(super) fn ipam(&self) -> Value {
+    /// `weft ipam`: who owns which share of a network's addresses.
+    pub(super) fn ipam(&self, network: Option<&str>) -> Result<Value, String> {
+        let (vni, _) = self.network(network)?;
         let view = |view: mesh::ipam::AddressView| {
             let (v4, prefix) = view.pool.v4();
             let trust = match view.trust {
@@ -262,12 +271,8 @@ impl Router {
                 "doubled": view.doubled.iter().map(doubled).collect::<Vec<_>>(),
             })
         };
-        self.mesh
-            .addresses_view()
-            .into_iter()
-            .next()
-            .map(view)
-            .unwrap_or_default()
+        let mut views = self.mesh.addresses_view().into_iter();
+        Ok(views.find(|view| view.vni == vni).map(view).unwrap_or_default())
     }
 
     pub(super) fn log_addresses(&self, event: &IpamEvent) {

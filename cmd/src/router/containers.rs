@@ -11,11 +11,11 @@ use crate::net::{Cidr, unusable_for_container};
 use crate::state::Attachment;
 use fastpath::kernel::Report;
 use fastpath::plan::{Desired, Obstacle};
-use fastpath::{Fast, NetNs, NetNsRef, names};
-use mesh::{Input, Mac, Name, Vni};
+use fastpath::{Fast, Handed, NetNs, NetNsRef, names};
+use mesh::{Input, Mac, Name, NetworkView, Vni};
 use rand_core::{OsRng, RngCore};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -40,7 +40,7 @@ pub(crate) struct Containers {
     pub(crate) mtu: u16,
     pub(crate) attached: Vec<Attachment>,
     /// Host ends that work, with what was published of them.
-    live: BTreeMap<String, (Mac, Vec<IpAddr>)>,
+    live: BTreeMap<String, (Vni, Mac, Vec<IpAddr>)>,
     asked: BTreeMap<Ticket, Asked>,
     /// What stood in the way of the last unasked repair.
     trouble: Vec<String>,
@@ -89,29 +89,44 @@ impl Containers {
         }
     }
 
-    fn desired(&self, fast: Option<Fast>) -> Desired {
+    /// What is desired of a network, as far as its containers may be in it.
+    fn desired(&self, vni: Vni, fast: Option<&Fast>, views: &[NetworkView]) -> Desired {
+        let bridge = names::of_network(&self.bridge, vni);
+        let fast = fast.map(|fast| match vni {
+            Vni::DEFAULT => fast.clone(),
+            _ => fast.of_network(&bridge, vni),
+        });
+        let mut mac = self.bridge_mac;
+        let [_, number @ ..] = (vni.0 ^ Vni::DEFAULT.0).to_be_bytes();
+        mac.0
+            .iter_mut()
+            .skip(3)
+            .zip(number)
+            .for_each(|(byte, other)| *byte ^= other);
+        let own = self
+            .attached
+            .iter()
+            .filter(|one| one.vni == vni && is_in_force(one, views));
         Desired {
-            bridge: self.bridge.clone(),
-            bridge_mac: Some(self.bridge_mac),
+            bridge_mac: Some(mac),
             mtu: self.mtu,
-            tap: names::tap(&self.bridge),
+            tap: names::tap(&bridge),
             fast,
-            attachments: self
-                .attached
-                .iter()
-                .map(|attachment| attachment.port.clone())
-                .collect(),
+            attachments: own.map(|attachment| attachment.port.clone()).collect(),
+            bridge,
         }
     }
 
-    /// The names of each container that can be reached, and its addresses.
-    pub(super) fn named(&self) -> impl Iterator<Item = (&[Name], &[IpAddr])> {
+    /// The names of each container that can be reached, its network and its addresses.
+    pub(super) fn named(&self) -> impl Iterator<Item = (Vni, &[Name], &[IpAddr])> {
         let live = |attachment: &Attachment| self.live.get(&attachment.port.host_ifname);
         let live = self
             .attached
             .iter()
             .filter_map(move |attachment| Some((attachment, live(attachment)?)));
-        live.map(|(attachment, (_, addresses))| (attachment.names.as_slice(), addresses.as_slice()))
+        live.map(|(attachment, (vni, _, addresses))| {
+            (*vni, attachment.names.as_slice(), addresses.as_slice())
+        })
     }
 
     fn position(&self, host: &str) -> Option<usize> {
@@ -140,13 +155,54 @@ impl Containers {
 impl Router {
     /// Orders the kernel to be as the list says.
     pub(crate) fn converge(&mut self) -> Result<Ticket, String> {
-        let desired = self.containers.desired(self.fast.wanted());
+        if self.containers.ports.is_ok() {
+            self.make_taps();
+        }
+        let (fast, views) = (self.fast.wanted(), self.mesh.network_views());
+        let networks = self.wanted_networks().into_iter();
+        let desired = networks
+            .map(|vni| self.containers.desired(vni, fast.as_ref(), &views))
+            .collect();
         let ports = self.containers.ports.as_mut().map_err(|why| why.clone())?;
         ports.converge(desired)
     }
 
+    /// The default network, and those with containers here.
+    pub(super) fn wanted_networks(&self) -> BTreeSet<Vni> {
+        let views = self.mesh.network_views();
+        let used = self
+            .containers
+            .attached
+            .iter()
+            .filter(|one| is_in_force(one, &views));
+        [Vni::DEFAULT]
+            .into_iter()
+            .chain(used.map(|one| one.vni))
+            .collect()
+    }
+
+    /// The namespace of a container, and the host's end of its pair.
+    fn place_of(&self, vni: Vni, container: &ContainerRef) -> Result<(NetNsRef, String), String> {
+        let bridge = self.bridge_of(vni);
+        if container.handed.is_some() {
+            let key = container
+                .key
+                .as_deref()
+                .ok_or("what is handed over needs a key")?;
+            let netns = NetNsRef::at(OWN_NETNS).map_err(|error| error.to_string())?;
+            return Ok((netns, names::handed(&bridge, key)));
+        }
+        let netns = NetNsRef::at(&container.netns).map_err(|error| error.to_string())?;
+        let host = names::host(&bridge, &netns, &container.ifname);
+        Ok((netns, host))
+    }
+
     /// `weft attach`.
     pub(crate) fn attach(&mut self, container: ContainerRef, addresses: &[Cidr], answer: Answer) {
+        let vni = match self.network(container.network.as_deref()) {
+            Ok((vni, _)) => vni,
+            Err(error) => return drop(answer.send(Err(error))),
+        };
         if !addresses.is_empty() {
             return self.attach_with(&container, addresses, None, answer);
         }
@@ -154,7 +210,7 @@ impl Router {
             .want
             .iter()
             .map(|(address, _)| *address)
-            .find(|address| self.is_of_range(*address));
+            .find(|address| self.is_of_range(vni, *address));
         if own.is_none() && !container.want.is_empty() {
             return match others(&container.want, &[]) {
                 Ok(addresses) => self.attach_with(&container, &addresses, None, answer),
@@ -164,37 +220,38 @@ impl Router {
         if let Err(why) = &self.containers.ports {
             return drop(answer.send(Err(why.clone())));
         }
-        match NetNsRef::at(&container.netns) {
-            Ok(netns) => {
-                let host = names::host(&self.containers.bridge, &netns, &container.ifname);
-                self.allocate_for(container, host, own, answer);
-            }
-            Err(error) => drop(answer.send(Err(error.to_string()))),
+        match self.place_of(vni, &container) {
+            Ok((_, host)) => self.allocate_for((container, vni), host, own, answer),
+            Err(error) => drop(answer.send(Err(error))),
         }
     }
 
-    /// The host's own interface in the mesh.
-    fn host_interface(&self) -> ContainerRef {
-        ContainerRef {
+    /// The host's own interface in a network.
+    fn host_interface(&self, network: Option<&str>) -> Result<ContainerRef, String> {
+        let (vni, _) = self.network(network)?;
+        Ok(ContainerRef {
             netns: OWN_NETNS.into(),
-            pid: None,
-            ifname: names::exposed(&self.containers.bridge),
+            ifname: names::exposed(&self.bridge_of(vni)),
             name: Some("this host".into()),
-            mac: None,
-            key: None,
-            want: Vec::new(),
-            names: Vec::new(),
-        }
+            network: network.map(str::to_owned),
+            ..ContainerRef::default()
+        })
     }
 
     /// `weft expose`: the host itself is attached like a container.
-    pub(crate) fn expose(&mut self, addresses: &[Cidr], answer: Answer) {
-        self.attach(self.host_interface(), addresses, answer);
+    pub(crate) fn expose(&mut self, addresses: &[Cidr], network: Option<String>, answer: Answer) {
+        match self.host_interface(network.as_deref()) {
+            Ok(own) => self.attach(own, addresses, answer),
+            Err(error) => drop(answer.send(Err(error))),
+        }
     }
 
     /// `weft hide`.
-    pub(crate) fn hide(&mut self, answer: Answer) {
-        let own = self.host_interface();
+    pub(crate) fn hide(&mut self, network: Option<&str>, answer: Answer) {
+        let own = match self.host_interface(network) {
+            Ok(own) => own,
+            Err(error) => return drop(answer.send(Err(error))),
+        };
         let attached = &self.containers.attached;
         if !attached
             .iter()
@@ -220,8 +277,9 @@ impl Router {
                 self.persist_attachments(Then::Containers(Change(asked)));
             }
             Err(error) => {
-                if let Some(host) = allocated {
-                    self.release_unless_attached(&host);
+                if let Some((host, (vni, _))) = allocated.zip(self.network(container.network.as_deref()).ok())
+                {
+                    self.release_unless_attached(vni, &host);
                 }
                 drop(answer.send(Err(error)));
             }
@@ -248,8 +306,8 @@ impl Router {
         is_allocated: bool,
     ) -> Result<(String, Option<Attachment>), String> {
         let wanted = self.usable(addresses)?;
-        let netns = NetNsRef::at(&container.netns).map_err(|error| error.to_string())?;
-        let host = names::host(&self.containers.bridge, &netns, &container.ifname);
+        let (vni, network) = self.network(container.network.as_deref())?;
+        let (netns, host) = self.place_of(vni, container)?;
         let before = self
             .containers
             .position(&host)
@@ -259,15 +317,22 @@ impl Router {
             NetNsRef::at(&old.port.netns.path).is_ok_and(|there| there.inode == netns.inode)
         };
         let before = before.filter(is_there);
-        self.refuse_taken(&host, &wanted)?;
+        self.refuse_taken(vni, &host, &wanted)?;
         let mut attachment = before.clone().unwrap_or_else(|| {
             let mut random = [0; 6];
             OsRng.fill_bytes(&mut random);
-            let bridge = &self.containers.bridge;
+            let bridge = &self.bridge_of(vni);
             let is_host = NetNs::current().is_ok_and(|own| own.inode() == netns.inode);
             let mut port = fastpath::Attachment::new(bridge, netns, &container.ifname, Vec::new(), random);
-            port.is_host = is_host;
+            port.is_host = is_host && container.handed.is_none();
+            port.handed = container.handed.clone().map(|inner| Handed {
+                inner,
+                is_made: false,
+            });
+            port.host_ifname.clone_from(&host);
             Attachment {
+                vni,
+                network,
                 port,
                 pid: container.pid,
                 name: None,
@@ -316,12 +381,12 @@ impl Router {
     }
 
     /// An address that another container of this host has would make both unreachable by turns.
-    fn refuse_taken(&self, host: &str, wanted: &[(IpAddr, u8)]) -> Result<(), String> {
+    fn refuse_taken(&self, vni: Vni, host: &str, wanted: &[(IpAddr, u8)]) -> Result<(), String> {
         for other in self
             .containers
             .attached
             .iter()
-            .filter(|other| other.port.host_ifname != host)
+            .filter(|other| other.vni == vni && other.port.host_ifname != host)
         {
             let taken = other
                 .port
@@ -463,14 +528,14 @@ impl Router {
         };
         let no_tap = |obstacle: &Obstacle| matches!(obstacle, Obstacle::NoTap(_));
         // While a device is held its own thread tells when it is lost; this report may be older than the new one.
-        if report.obstacles.iter().any(no_tap) && self.shore.tap.load().is_none() {
-            self.make_tap();
+        if report.obstacles.iter().any(no_tap) {
+            self.make_taps();
         }
         self.forget_gone(&report);
         self.publish(&report);
         self.look_at_fast(&report);
         let error = match &asked {
-            Some(Asked::Attach { host, .. }) => trouble_of(&report, host, &self.containers.bridge),
+            Some(Asked::Attach { host, .. }) => self.trouble_of(&report, host),
             _ => None,
         };
         if asked.is_none() && self.containers.is_news(&report) {
@@ -496,6 +561,7 @@ impl Router {
                 let _ = answer.send(Err(error));
             }
             (Some(Asked::Attach { host, answer, .. }), None) => {
+                self.note_made(&host);
                 let attached = self
                     .containers
                     .position(&host)
@@ -521,6 +587,20 @@ impl Router {
         }
     }
 
+    /// A pair that is handed to somebody is made once.
+    fn note_made(&mut self, host: &str) {
+        let found = self
+            .containers
+            .position(host)
+            .map(|at| &mut self.containers.attached[at]);
+        if let Some(handed) = found.and_then(|one| one.port.handed.as_mut())
+            && !handed.is_made
+        {
+            handed.is_made = true;
+            self.persist_attachments(Then::Nothing);
+        }
+    }
+
     /// Containers that ended take their attachments along.
     fn forget_gone(&mut self, report: &Report) {
         if report.gone.is_empty() {
@@ -539,52 +619,63 @@ impl Router {
 
     /// Tells core and plane which containers work now.
     fn publish(&mut self, report: &Report) {
-        let works = |host: &str| trouble_of(report, host, &self.containers.bridge).is_none();
-        let ports = self.containers.attached.iter().map(|attachment| &attachment.port);
+        let views = self.mesh.network_views();
+        let works = |one: &&Attachment| {
+            is_in_force(one, &views) && self.trouble_of(report, &one.port.host_ifname).is_none()
+        };
+        let ports = self.containers.attached.iter().filter(works);
         let now: BTreeMap<_, _> = ports
-            .filter(|port| works(&port.host_ifname))
-            .map(|port| {
-                let addresses = port.addresses.iter().map(|(address, _)| *address).collect();
-                (port.host_ifname.clone(), (port.mac, addresses))
+            .map(|one| {
+                let addresses = one.port.addresses.iter().map(|(address, _)| *address).collect();
+                (one.port.host_ifname.clone(), (one.vni, one.port.mac, addresses))
             })
             .collect();
         let before = std::mem::replace(&mut self.containers.live, now.clone());
-        for (host, (mac, _)) in &before {
-            if now.get(host).is_none_or(|(still, _)| still != mac) {
-                self.shore.plane.detach(Vni::DEFAULT, *mac);
-                self.feed(Input::Detach {
-                    vni: Vni::DEFAULT,
-                    mac: *mac,
-                });
+        for (host, (vni, mac, _)) in &before {
+            if now.get(host).is_none_or(|(_, still, _)| still != mac) {
+                let (vni, mac) = (*vni, *mac);
+                self.shore.plane.detach(vni, mac);
+                self.feed(Input::Detach { vni, mac });
             }
         }
-        for (host, (mac, addresses)) in now {
-            if before.get(&host) != Some(&(mac, addresses.clone())) {
-                self.shore.plane.attach(Vni::DEFAULT, mac, &addresses);
-                self.feed(Input::Attach {
-                    vni: Vni::DEFAULT,
-                    mac,
-                    addresses,
-                });
+        for (host, (vni, mac, addresses)) in now {
+            if before.get(&host) != Some(&(vni, mac, addresses.clone())) {
+                self.shore.plane.attach(vni, mac, &addresses);
+                self.feed(Input::Attach { vni, mac, addresses });
             }
         }
+        let exposed = self.containers.attached.iter().filter(|one| one.port.is_host);
+        let exposed =
+            exposed.flat_map(|one| one.port.addresses.iter().map(|(address, _)| (*address, one.vni)));
+        self.names.expose(exposed.collect());
         self.tell_names();
     }
 
     /// What was given out for an attachment that did not come to be is free.
-    pub(super) fn release_unless_attached(&mut self, host: &str) {
+    pub(super) fn release_unless_attached(&mut self, vni: Vni, host: &str) {
         let found = self.containers.position(host);
         if !found.is_some_and(|at| self.containers.attached[at].is_allocated) {
-            self.release_addresses(host);
+            self.release_addresses(vni, host);
         }
     }
 
     /// The addresses that this router gave an attachment are free.
     fn release_allocated(&mut self, host: &str) {
-        let found = self.containers.position(host);
-        if found.is_some_and(|at| self.containers.attached[at].is_allocated) {
-            self.release_addresses(host);
+        let found = self
+            .containers
+            .position(host)
+            .map(|at| &self.containers.attached[at]);
+        if let Some(vni) = found.filter(|one| one.is_allocated).map(|one| one.vni) {
+            self.release_addresses(vni, host);
         }
+    }
+
+    fn trouble_of(&self, report: &Report, host: &str) -> Option<String> {
+        let found = self
+            .containers
+            .position(host)
+            .map(|at| self.containers.attached[at].vni);
+        trouble_of(report, host, &self.bridge_of(found.unwrap_or(Vni::DEFAULT)))
     }
 
     fn put(&mut self, host: &str, attachment: Option<Attachment>) {
@@ -611,7 +702,15 @@ pub(super) fn others(want: &[(IpAddr, Option<u8>)], given: &[Cidr]) -> Result<Ve
     rest.map(cidr).collect()
 }
 
-/// What keeps this attachment, or all of them, from working.
+/// True unless another network has the number of this container's by now.
+fn is_in_force(one: &Attachment, views: &[NetworkView]) -> bool {
+    let mut holders = views
+        .iter()
+        .filter(|view| view.vni == one.vni && view.rival.is_none());
+    holders.all(|view| Some(&view.name) == one.network.as_ref())
+}
+
+/// What keeps this attachment, or all of its network, from working.
 fn trouble_of(report: &Report, host: &str, bridge: &str) -> Option<String> {
     if report.gone.iter().any(|gone| gone == host) {
         return Some("the container's network namespace is gone".into());
@@ -622,7 +721,7 @@ fn trouble_of(report: &Report, host: &str, bridge: &str) -> Option<String> {
         .find(|(op, _)| op.subject() == host || op.subject() == bridge);
     let obstacle = || {
         report.obstacles.iter().find(|obstacle| match obstacle {
-            Obstacle::BridgeName(_) => true,
+            Obstacle::BridgeName(name) => name == bridge,
             Obstacle::NameTaken { host: taken, .. } => taken == host,
             Obstacle::Unreadable(unreadable, _) => unreadable == host,
             Obstacle::NoTap(_) => false,

@@ -86,13 +86,15 @@ impl Router {
                 self.fast.apply_fdb(change.vni, &change.change);
             }
             Output::Name(change) => self.names.apply(change),
-            Output::NameRefused { name, .. } => self.name_refused(&name),
+            Output::NameRefused { vni, name } => self.name_refused(vni, &name),
             Output::PersistEpoch(epoch) => self.persist_epoch(epoch),
             Output::PersistTargets(targets) => {
                 self.memory.targets = targets;
                 self.persist_memory();
             }
             Output::KeepAddresses { vni, batch } => self.persist_addresses(vni, batch),
+            Output::Networks(table) => self.networks_changed(table),
+            Output::Network { number, result } => self.network_answered(number, result),
             Output::Allocated { number, result } => self.allocated(number, result),
             Output::Reclaimed { number, result } => self.reclaimed(number, result),
             Output::Log(event) => self.log_mesh(&event),

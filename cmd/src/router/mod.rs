@@ -18,6 +18,7 @@ mod fast;
 mod keeper;
 mod names;
 mod naming;
+mod networking;
 mod ports;
 mod requests;
 mod run;
@@ -29,6 +30,7 @@ pub(crate) use containers::Containers;
 pub(crate) use fast::{FastPath, prepare as prepare_fast};
 pub(crate) use keeper::{Keeper, Kept};
 pub(crate) use naming::NameTable;
+pub(crate) use networking::NetworkAsks;
 pub(crate) use ports::{Outcome as PortOutcome, Ports};
 pub(crate) use run::{Inbox, start_tap};
 
@@ -73,6 +75,7 @@ pub(crate) struct Router {
     pub(crate) memory: Memory,
     pub(crate) containers: Containers,
     pub(crate) address_asks: AddressAsks,
+    pub(crate) network_asks: NetworkAsks,
     /// What names stand for, as the name server answers.
     pub(crate) names: Names,
     /// The names of this host, as the core was told.

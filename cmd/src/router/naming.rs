@@ -11,32 +11,34 @@ use tracing::warn;
 /// Most names that the operator adds.
 const MAX_ADDED: usize = 10_000;
 
-/// Names and what they stand for.
-pub(crate) type NameTable = BTreeMap<Name, BTreeSet<IpAddr>>;
+/// Names, each in its network, and what they stand for.
+pub(crate) type NameTable = BTreeMap<(Vni, Name), BTreeSet<IpAddr>>;
 
 impl Router {
     /// Tells the core which names this host has, as far as that is news.
     pub(crate) fn tell_names(&mut self) {
-        let mut wanted = self.memory.names.clone();
-        for (names, addresses) in self.containers.named() {
+        let added = self.memory.names.iter();
+        let mut wanted: NameTable = added
+            .map(|(name, addresses)| ((Vni::DEFAULT, name.clone()), addresses.clone()))
+            .collect();
+        for (vni, names, addresses) in self.containers.named() {
             for name in names {
-                wanted.entry(name.clone()).or_default().extend(addresses);
+                wanted.entry((vni, name.clone())).or_default().extend(addresses);
             }
         }
         let news = changes(&self.told_names, &wanted);
         // Before the core is asked: what it refuses is taken out again.
         self.told_names = wanted;
-        for (name, addresses) in news {
+        for ((vni, name), addresses) in news {
             let addresses = addresses.into_iter().collect();
-            let vni = Vni::DEFAULT;
             self.feed(Input::Name { vni, name, addresses });
         }
     }
 
     /// The mesh has no room for one more name of this host: it is told again when names change.
-    pub(super) fn name_refused(&mut self, name: &Name) {
+    pub(super) fn name_refused(&mut self, vni: Vni, name: &Name) {
         warn!("{name} is not published: this host has too many names");
-        self.told_names.remove(name);
+        self.told_names.remove(&(vni, name.clone()));
     }
 
     /// `weft dns`.
@@ -147,7 +149,7 @@ mod tests {
     fn table(names: &[(&str, &[&str])]) -> NameTable {
         let entry = |(name, addresses): &(&str, &[&str])| {
             let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
-            (name.parse().unwrap(), addresses)
+            ((Vni::DEFAULT, name.parse().unwrap()), addresses)
         };
         names.iter().map(entry).collect()
     }

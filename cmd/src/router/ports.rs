@@ -28,8 +28,8 @@ pub(crate) type Ticket = u64;
 /// What the router orders.
 #[derive(Debug)]
 enum Order {
-    /// Make this so.
-    Converge(Ticket, Box<Desired>),
+    /// Make this so, one for each network.
+    Converge(Ticket, Vec<Desired>),
     /// Read what the port guard has dropped.
     Counters(Ticket),
     /// Look now.
@@ -80,7 +80,7 @@ impl Ports {
             let worker = Worker {
                 kernel: kernel(),
                 outcomes,
-                desired: None,
+                desired: Vec::new(),
                 troubled: BTreeSet::new(),
                 look_at: None,
                 looking: begun,
@@ -105,8 +105,8 @@ impl Ports {
     }
 
     /// Makes the kernel as desired, now and from now on.
-    pub(crate) fn converge(&mut self, desired: Desired) -> Result<Ticket, String> {
-        self.order(|ticket| Order::Converge(ticket, Box::new(desired)))
+    pub(crate) fn converge(&mut self, desired: Vec<Desired>) -> Result<Ticket, String> {
+        self.order(|ticket| Order::Converge(ticket, desired))
     }
 
     /// Asks for the port guard's counters.
@@ -132,7 +132,8 @@ impl Ports {
 struct Worker {
     kernel: Box<dyn Kernel>,
     outcomes: mpsc::Sender<Outcome>,
-    desired: Option<Desired>,
+    /// One for each network, the default one first.
+    desired: Vec<Desired>,
     /// Host ends of what did not work when it was last tried.
     troubled: BTreeSet<String>,
     /// When to look at everything because the kernel has reported changes.
@@ -165,7 +166,7 @@ impl Worker {
                             }
                         }
                     }
-                    if !self.converge_for(&tickets, *last) {
+                    if !self.converge_for(&tickets, last) {
                         return;
                     }
                     None
@@ -186,7 +187,7 @@ impl Worker {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.look_at = None;
-                    self.converge(None)
+                    self.patrol()
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             };
@@ -199,14 +200,29 @@ impl Worker {
     }
 
     /// Does what was asked for under all these tickets, and answers each. False if nobody listens any more.
-    fn converge_for(&mut self, tickets: &[Ticket], desired: Desired) -> bool {
-        let before = self.desired.replace(desired);
-        let before = before.map(|before| before.attachments).unwrap_or_default();
-        let now = self.desired.iter().flat_map(|desired| &desired.attachments);
+    fn converge_for(&mut self, tickets: &[Ticket], desired: Vec<Desired>) -> bool {
+        let before = std::mem::replace(&mut self.desired, desired);
         // Only what has changed, or did not work, is worked on: the patrol looks at everything.
-        let is_due = |one: &&Attachment| !before.contains(one) || self.troubled.contains(&one.host_ifname);
-        let some: BTreeSet<_> = now.filter(is_due).map(|one| one.host_ifname.clone()).collect();
-        let result = self.work_on(&some);
+        let due = |desired: &Desired| {
+            let old = before.iter().find(|old| old.bridge == desired.bridge);
+            let old_ports = old.map_or(&[][..], |old| &old.attachments);
+            let is_due =
+                |one: &&Attachment| !old_ports.contains(one) || self.troubled.contains(&one.host_ifname);
+            let some = desired.attachments.iter().filter(is_due);
+            let some: BTreeSet<_> = some.map(|one| one.host_ifname.clone()).collect();
+            let is_same = some.is_empty() && old == Some(desired);
+            (some, is_same)
+        };
+        let due: Vec<_> = self.desired.iter().map(due).collect();
+        // Nothing has changed: then something is to be mended.
+        let is_mending = due.iter().all(|(_, is_same)| *is_same);
+        let mut result = self.remove_others(&before);
+        for (at, (some, is_same)) in due.iter().enumerate() {
+            if is_mending || !is_same {
+                result = joined(result, self.work_on(at, some));
+            }
+        }
+        let result = result.map(Arc::new);
         tickets.iter().all(|ticket| {
             let (ticket, result) = (Some(*ticket), result.clone());
             self.outcomes
@@ -215,34 +231,79 @@ impl Worker {
         })
     }
 
-    /// Unasked work is reported only when there was some.
-    fn converge(&mut self, ticket: Option<Ticket>) -> Option<Outcome> {
-        let attachments = &self.desired.as_ref()?.attachments;
-        let all = attachments.iter().map(|one| one.host_ifname.clone()).collect();
-        let result = self.work_on(&all);
-        let quiet = matches!(&result, Ok(report) if report.done == 0 && report.gone.is_empty() && report.is_reached());
-        (ticket.is_some() || !quiet).then_some(Outcome::Converged { ticket, result })
+    /// Networks that are desired no more: at the start also those that an earlier run left.
+    fn remove_others(&mut self, before: &[Desired]) -> Result<Report, String> {
+        let is_desired = |bridge: &String| self.desired.iter().any(|desired| desired.bridge == *bridge);
+        let gone: Vec<String> = match (before.first(), self.desired.first()) {
+            (None, Some(first)) => {
+                let there = self
+                    .kernel
+                    .networks(&first.bridge)
+                    .map_err(|error| error.to_string())?;
+                there.into_iter().filter(|bridge| !is_desired(bridge)).collect()
+            }
+            _ => {
+                let old = before.iter().map(|desired| desired.bridge.clone());
+                old.filter(|bridge| !is_desired(bridge)).collect()
+            }
+        };
+        for bridge in gone {
+            self.kernel.remove(&bridge).map_err(|error| error.to_string())?;
+        }
+        Ok(Report::default())
     }
 
-    fn work_on(&mut self, some: &BTreeSet<String>) -> Result<Arc<Report>, String> {
-        let Some(desired) = &self.desired else {
-            return Ok(Arc::default());
-        };
+    /// Looks at all networks. Work that nobody asked for is reported only when there was some.
+    fn patrol(&mut self) -> Option<Outcome> {
+        if self.desired.is_empty() {
+            return None;
+        }
+        let mut result = Ok(Report::default());
+        for at in 0..self.desired.len() {
+            let ports = &self.desired[at].attachments;
+            let all = ports.iter().map(|one| one.host_ifname.clone()).collect();
+            result = joined(result, self.work_on(at, &all));
+        }
+        let quiet = matches!(&result, Ok(report) if report.done == 0 && report.gone.is_empty() && report.is_reached());
+        let result = result.map(Arc::new);
+        (!quiet).then_some(Outcome::Converged { ticket: None, result })
+    }
+
+    /// Works on one network, and of its containers on these.
+    fn work_on(&mut self, at: usize, some: &BTreeSet<String>) -> Result<Report, String> {
+        let desired = &self.desired[at];
         let report = converge_some(self.kernel.as_mut(), desired, some).map_err(|error| error.to_string())?;
-        self.troubled = report.gone.iter().cloned().collect();
+        self.troubled.retain(|host| !some.contains(host));
+        self.troubled.extend(report.gone.iter().cloned());
         let failed = report.failed.iter().map(|(op, _)| op.subject().to_owned());
         self.troubled.extend(failed);
         if !report.obstacles.is_empty() {
             // Of some it is not told whose they are.
             self.troubled.extend(some.iter().cloned());
         }
-        Ok(Arc::new(report))
+        Ok(report)
     }
 
     fn remove(&mut self, ticket: Ticket) -> Option<Outcome> {
-        let desired = self.desired.take();
-        let result = desired.map_or(Ok(()), |desired| self.kernel.remove(&desired.bridge));
-        let result = result.map_err(|error| error.to_string());
+        let desired = std::mem::take(&mut self.desired);
+        let removed = desired.iter().map(|desired| {
+            self.kernel
+                .remove(&desired.bridge)
+                .map_err(|error| error.to_string())
+        });
+        // All of them, whatever becomes of one.
+        let results: Vec<_> = removed.collect();
+        let result = results.into_iter().collect();
         Some(Outcome::Removed { ticket, result })
     }
+}
+
+/// What was done in two networks.
+fn joined(one: Result<Report, String>, other: Result<Report, String>) -> Result<Report, String> {
+    let (mut one, other) = (one?, other?);
+    one.done += other.done;
+    one.failed.extend(other.failed);
+    one.gone.extend(other.gone);
+    one.obstacles.extend(other.obstacles);
+    Ok(one)
 }

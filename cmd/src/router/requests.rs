@@ -48,11 +48,12 @@ impl Router {
                     |other: &str| other.starts_with(&prefix) && !keep.iter().any(|key| key == other);
                 return self.detach_all(is_over, answer);
             }
-            Request::Expose { addresses } => return self.expose(&addresses, answer),
-            Request::Hide => return self.hide(answer),
+            Request::Expose { addresses, network } => return self.expose(&addresses, network, answer),
+            Request::Hide { network } => return self.hide(network.as_deref(), answer),
+            Request::Network(request) => return self.network_request(request, answer),
             Request::Ready => self.ready(),
             Request::Ps => Ok(self.ps()),
-            Request::Ipam => Ok(self.ipam()),
+            Request::Ipam { network } => self.ipam(network.as_deref()),
             Request::Reclaim { peer } => return self.reclaim(&peer, answer),
             Request::Status => return self.status_when_counted(answer),
             Request::Reset => return self.reset(answer),

@@ -7,7 +7,7 @@ use crate::{data, link};
 use fastpath::vxlan::Answer;
 use fastpath::watch::Watcher;
 use fastpath::{Tap, names, underlay};
-use mesh::{DropReason, Input};
+use mesh::{DropReason, Input, Vni};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -249,15 +249,15 @@ impl Router {
                 self.feed_sleeve(sleeve::Input::Alive { peer });
             }
             data::Event::ThreadEnded { name } => self.thread_ended(name),
-            data::Event::TapLost if self.containers.ports.is_err() => {}
+            data::Event::TapLost { .. } if self.containers.ports.is_err() => {}
             data::Event::Group { vni } => self.feed_sleeve(sleeve::Input::Group { vni }),
             data::Event::Tree { vni, source } => self.feed_sleeve(sleeve::Input::TreeUsed { vni, source }),
-            data::Event::TapLost => {
-                warn!("the TAP device is gone: making it anew");
-                if self.shore.tap.load().is_none() {
-                    self.make_tap();
+            data::Event::TapLost { vni } => {
+                // That of a network without containers goes with its bridge.
+                if self.wanted_networks().contains(&vni) {
+                    warn!(vni = vni.0, "the TAP device is gone: making it anew");
+                    let _ = self.converge();
                 }
-                let _ = self.converge();
             }
         }
     }
@@ -269,10 +269,20 @@ impl Router {
         self.stopping = true;
     }
 
-    /// Makes the TAP device and starts its thread. The old one's thread has ended with the old device.
-    pub(crate) fn make_tap(&mut self) {
-        if let Err(error) = start_tap(&self.shore, &self.containers.bridge, self.containers.mtu) {
-            error!("{error}");
+    /// Makes the TAP device of each network that has containers, and lacks it, and starts its thread. The old one's thread
+    /// has ended with the old device.
+    pub(super) fn make_taps(&mut self) {
+        let wanted = self.wanted_networks();
+        for vni in wanted.iter().filter(|vni| !self.shore.taps.has(**vni)) {
+            let bridge = self.bridge_of(*vni);
+            if let Err(error) = start_tap(&self.shore, (&bridge, *vni), self.containers.mtu) {
+                error!("{error}");
+            }
+        }
+        for vni in self.shore.taps.networks() {
+            if !wanted.contains(&vni) {
+                self.shore.taps.set(vni, None);
+            }
         }
     }
 
@@ -362,10 +372,10 @@ async fn changed(watcher: &mut Option<Watcher>) {
     }
 }
 
-/// Makes the TAP device, gives it to the data threads, and starts the thread that reads from it.
-pub(crate) fn start_tap(shore: &data::Shore, bridge: &str, mtu: u16) -> Result<(), String> {
+/// Makes the TAP device of a network's bridge, gives it to the data threads, and starts the thread that reads from it.
+pub(crate) fn start_tap(shore: &data::Shore, (bridge, vni): (&str, Vni), mtu: u16) -> Result<(), String> {
     // The old descriptor first: the device's name is free only when it is closed.
-    shore.tap.store(None);
+    shore.taps.set(vni, None);
     let name = names::tap(bridge);
     let tap = Tap::with_offloads(&name, mtu, shore.offloads).map_err(|error| error.to_string())?;
     if tap.offloads() != shore.offloads {
@@ -374,9 +384,10 @@ pub(crate) fn start_tap(shore: &data::Shore, bridge: &str, mtu: u16) -> Result<(
     }
     tap.set_nonblocking(true).map_err(|error| error.to_string())?;
     let tap = Arc::new(tap);
-    shore.tap.store(Some(tap.clone()));
+    shore.taps.set(vni, Some(tap.clone()));
     let thread = data::TapThread {
         shore: shore.clone(),
+        vni,
         tap,
     };
     thread

@@ -255,16 +255,45 @@ pub(crate) fn containers(value: &Value) -> String {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let mut rows = Vec::new();
     for container in value.as_array().into_iter().flatten() {
+        let network = container["network"]
+            .as_str()
+            .filter(|network| *network != "default");
         let name = text(&container["name"])
             .or_else(|| container["pid"].as_u64().map(|pid| format!("pid {pid}")))
             .or_else(|| text(&container["netns"]).map(|netns| cut_middle(&netns, 24)));
         let mut first = name.zip(text(&container["ifname"]));
+        let mut network = network.map(str::to_owned);
         for address in container["addresses"].as_array().into_iter().flatten() {
             let (name, ifname) = first.take().unwrap_or_default();
-            rows.push(vec![name, ifname, text(address).unwrap_or_default()]);
+            let network = network.take().unwrap_or_default();
+            rows.push(vec![name, ifname, text(address).unwrap_or_default(), network]);
         }
     }
-    table(&["container", "interface", "address"], &rows, &[24, 15, 39])
+    table(
+        &["container", "interface", "address", "network"],
+        &rows,
+        &[24, 15, 39, 24],
+    )
+}
+
+/// `weft network list`: one line per network.
+pub(crate) fn networks(value: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let row = |network: &Value| {
+        let state = match network["rival"].as_str() {
+            Some(rival) => format!("void: {rival} has this VNI"),
+            None => String::new(),
+        };
+        let ranges = [text(&network["range"]), text(&network["range_v6"])];
+        vec![
+            text(&network["name"]),
+            network["vni"].to_string(),
+            ranges.join(" "),
+            state,
+        ]
+    };
+    let rows: Vec<_> = value.as_array().into_iter().flatten().map(row).collect();
+    table(&["network", "vni", "range", ""], &rows, &[40, 8, 46, 60])
 }
 
 /// `weft ipam`: one line per owner.

@@ -133,9 +133,9 @@ fn configurations_that_make_no_sense() {
             "ips",
         ),
         (
-            r#"{"cniVersion": "1.1.0", "name": "n", "network": "blue"}"#,
-            2,
-            r#"network="blue""#,
+            r#"{"cniVersion": "1.1.0", "name": "n", "network": ["blue"]}"#,
+            7,
+            "network is neither a name nor a VNI",
         ),
         (
             r#"{"cniVersion": "1.1.0", "name": "n", "isGateway": true}"#,

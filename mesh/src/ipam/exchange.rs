@@ -52,7 +52,7 @@ impl Setup {
 /// Addresses of all networks.
 #[derive(Debug, Default)]
 pub(crate) struct Addresses {
-    rings: BTreeMap<Vni, Ring>,
+    pub(super) rings: BTreeMap<Vni, Ring>,
     /// Which containers are known to have which address, wherever they got it.
     taken: BTreeMap<(Vni, u32), BTreeSet<(PeerId, Mac)>>,
     /// The same the other way round.
@@ -165,6 +165,19 @@ impl Addresses {
                 }
             }
         }
+    }
+
+    /// How many routers the first division of each network waits for; `None` if no addresses are given out here.
+    pub(super) fn init(&self) -> Option<Option<usize>> {
+        self.rings.values().next().map(|ring| ring.init)
+    }
+
+    /// Forgets a network. `None` if there was none, else the requests that wait for addresses of it.
+    pub(super) fn close(&mut self, vni: Vni) -> Option<Vec<u64>> {
+        let ring = self.rings.remove(&vni)?;
+        self.taken.retain(|(other, _), _| *other != vni);
+        self.of.retain(|(other, _), _| *other != vni);
+        Some(ring.waiting_numbers())
     }
 
     fn sum(&self) -> u64 {

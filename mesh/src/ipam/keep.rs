@@ -17,7 +17,8 @@ use std::sync::Arc;
 pub struct Batch {
     /// Counts the batches of a run.
     pub number: u64,
-    /// Each key's new value; `None`: it goes.
+    /// Each key's new value; `None`: it goes. A key of four bytes, which is a network's number, stands for all that begin
+    /// with it.
     pub changes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 

@@ -29,6 +29,7 @@
 //! | `space`, `ranges`, `pool` | free addresses; maps of ranges; indices and addresses |
 //! | `body`, `keep` | what is in records, and on disk |
 //! | `exchange` | the core's side: networks, messages between neighbours |
+//! | `open` | networks that come and go |
 
 mod apply;
 pub(crate) mod body;
@@ -36,6 +37,7 @@ mod exchange;
 mod give;
 mod hand;
 mod keep;
+mod open;
 mod pool;
 mod ranges;
 mod ring;

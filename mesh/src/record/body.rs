@@ -3,7 +3,7 @@
 use super::{Key, PeerInfo, Version, kind};
 use crate::ipam::IpamBody;
 use crate::topology::in_order;
-use crate::{Adjacency, MacsBody, NamesBody};
+use crate::{Adjacency, MacsBody, NamesBody, NetworksBody};
 
 /// Addresses a router may list.
 pub(crate) const MAX_ADDRESSES: usize = 16;
@@ -27,6 +27,8 @@ pub(crate) enum Body {
     Ipam(Box<IpamBody>),
     /// Some of the names of what runs on its host.
     Names(Box<NamesBody>),
+    /// Which networks there are.
+    Networks(Box<NetworksBody>),
     /// A kind this version does not know.
     Other,
 }
@@ -46,6 +48,11 @@ impl Body {
             kind::NAMES => {
                 let (names, _) = postcard::take_from_bytes::<NamesBody>(body).ok()?;
                 Some(Self::Names(Box::new(names)))
+            }
+            kind::NETWORKS if key.subkey != 0 => None,
+            kind::NETWORKS => {
+                let (networks, _) = postcard::take_from_bytes::<NetworksBody>(body).ok()?;
+                Some(Self::Networks(Box::new(networks)))
             }
             _ => Some(Self::Other),
         }

@@ -81,10 +81,12 @@ pub(crate) mod kind {
     pub(crate) const IPAM: u8 = 4;
     /// [`NamesBody`](crate::NamesBody), chunked by subkey.
     pub(crate) const NAMES: u8 = 6;
+    /// [`NetworksBody`](crate::NetworksBody), subkey 0.
+    pub(crate) const NETWORKS: u8 = 7;
 
     /// True for those of which a router may have as many as their subkeys allow.
     pub(crate) fn is_known(kind: u8) -> bool {
-        matches!(kind, PEER_INFO | LINK_STATE | MACS | IPAM | NAMES)
+        matches!(kind, PEER_INFO | LINK_STATE | MACS | IPAM | NAMES | NETWORKS)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::body::Body;
 use crate::ipam::IpamBody;
-use crate::{Adjacency, MacsBody, NamesBody, PeerId, PeerInfo, Signer};
+use crate::{Adjacency, MacsBody, NamesBody, NetworksBody, PeerId, PeerInfo, Signer};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -223,6 +223,14 @@ impl Record {
     pub(crate) fn names(&self) -> Option<&NamesBody> {
         match self.body() {
             Some(Body::Names(names)) => Some(names),
+            _ => None,
+        }
+    }
+
+    /// What its origin says of networks, if it is that kind of record.
+    pub(crate) fn networks(&self) -> Option<&NetworksBody> {
+        match self.body() {
+            Some(Body::Networks(networks)) => Some(networks),
             _ => None,
         }
     }

@@ -8,7 +8,7 @@ use crate::fdb::MacsBody;
 use crate::ipam::{ASK_BYTE, IpamBody};
 use crate::record::{Key, Record, kind};
 use crate::wire::{Blob, Message};
-use crate::{Adjacency, Input, NamesBody, Output, Packet, PeerInfo};
+use crate::{Adjacency, Input, NamesBody, NetworksBody, Output, Packet, PeerInfo};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -47,7 +47,10 @@ pub(super) fn input(input: &Input) -> (Input, Vec<[u8; 16]>) {
         | Input::SecretsChanged
         | Input::EpochPersisted(_)
         | Input::Shutdown
-        | Input::Tick => (input.clone(), Vec::new()),
+        | Input::Tick
+        | Input::KnownNetworks(_)
+        | Input::AddNetwork { .. }
+        | Input::RemoveNetwork { .. } => (input.clone(), Vec::new()),
     }
 }
 
@@ -87,6 +90,8 @@ pub(super) fn mark(output: &Output) -> Mark {
         }
         Output::Allocated { number, result } => ("Allocated", encoded(&(number, result))),
         Output::Reclaimed { number, result } => ("Reclaimed", encoded(&(number, result))),
+        Output::Networks(table) => ("Networks", encoded(table)),
+        Output::Network { number, result } => ("Network", encoded(&(number, result))),
         Output::Name(change) => ("Name", encoded(change)),
         Output::NameRefused { vni, name } => ("NameRefused", encoded(&(vni, name))),
         Output::PersistEpoch(epoch) => ("PersistEpoch", encoded(epoch)),
@@ -212,6 +217,7 @@ fn blank_body(body: &[u8], key: &Key, is_readable: bool) -> Vec<u8> {
         kind::MACS => reencoded::<MacsBody>(body, |macs| macs),
         kind::IPAM => reencoded::<IpamBody>(body, |ipam| ipam),
         kind::NAMES => reencoded::<NamesBody>(body, |names| names),
+        kind::NETWORKS => reencoded::<NetworksBody>(body, |networks| networks),
         // Whatever it is, this version does not look at it.
         _ => Vec::new(),
     };
