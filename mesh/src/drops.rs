@@ -105,6 +105,8 @@ drop_reasons! {
     VxlanUnproven = "vxlan_unproven",
     /// VXLAN long after the router gave its last sign of life.
     VxlanForsaken = "vxlan_forsaken",
+    /// VXLAN along a source's tree from another router than this one's parent in it, or along no tree known here.
+    VxlanNotParent = "vxlan_not_parent",
     // Handshakes.
     /// A session handshake older than one seen before.
     StaleHandshake = "stale_handshake",

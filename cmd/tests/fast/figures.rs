@@ -6,7 +6,7 @@
 use crate::common::traffic::Pings;
 use crate::common::{Container, Host, Lab, Network, Router, run_in, wire};
 use crate::{Line, SOON, TRUST, wait_for_overlay};
-use fastpath::overlay::{CHANGE, Config, Direct, Input, Output, Overlay};
+use fastpath::overlay::{CHANGE, Config, Direct, GRACE, Input, Output, Overlay};
 use fastpath::vxlan::{Switch, Tables};
 use fastpath::wire::{self as raw, End};
 use mesh::{Instant as Time, Mac, PeerId, PeerLabel, Vni};
@@ -298,7 +298,10 @@ impl Desk {
                     Output::Hop { label, hop } => self.tables.set_hop(label, hop, CHANGE).unwrap(),
                     Output::Sender { address, label } => self.tables.set_sender(address, label).unwrap(),
                     Output::Probe { to: from, number, .. } => waiting.push(Input::Answer { from, number }),
-                    Output::Moved { .. } => {}
+                    Output::Moved { .. }
+                    | Output::Group { .. }
+                    | Output::Tree { .. }
+                    | Output::ProbeTree { .. } => {}
                 }
             }
         }
@@ -342,10 +345,15 @@ fn address(n: u32) -> IpAddr {
 fn route_change(pair: &[Container; 2], host: &Host) {
     const ROUTERS: u32 = 1000;
     let (_switch, tables) = host.netns.run(|| Switch::load("none")).unwrap().unwrap();
-    let (port, mtu, first) = (6784, MTU, 1);
+    let (port, mtu, first, grace) = (6784, MTU, 1, GRACE);
     let now = Time(0);
     let overlay = Overlay::new(
-        Config { port, mtu, first },
+        Config {
+            port,
+            mtu,
+            grace,
+            first,
+        },
         now,
         Default::default(),
         Default::default(),
