@@ -8,7 +8,7 @@
 //! must keep its way to the mesh. A program is there before frames are.
 
 use crate::names;
-use crate::observe::{Hook, HostLink, Kind, Observed};
+use crate::observe::{Filter, Hook, HostLink, Kind, Observed};
 use crate::op::Op;
 use crate::plan::{Desired, TAP_PORT, plan_port, plan_raise};
 use mesh::Vni;
@@ -94,6 +94,12 @@ pub(crate) fn plan_fast(
         vni,
         stub: fast.stub.clone(),
     };
+    if observed.filter != Filter::Unavailable && observed.filter != Filter::At(fast.port) {
+        ops.push(Op::Filter {
+            name: names::filter(&desired.bridge),
+            port: fast.port,
+        });
+    }
     aside(&fast.vxlan, right, Hook::Vxlan, desired.mtu, ops);
     aside(&fast.hatch, hatch, Hook::Hatch, desired.mtu, ops);
     plan_hook(&fast.stub, stub, at_stub, ops);
@@ -134,4 +140,9 @@ pub(crate) fn plan_none(desired: &Desired, observed: &Observed, ops: &mut Vec<Op
         .find(|name| is_there(name, Kind::Veth));
     let vxlan = Some(names::vxlan(bridge)).filter(|name| is_there(name, Kind::Vxlan));
     ops.extend(pair.into_iter().chain(vxlan).map(|name| Op::Delete { name }));
+    if matches!(observed.filter, Filter::At(_)) {
+        ops.push(Op::Unfilter {
+            name: names::filter(bridge),
+        });
+    }
 }

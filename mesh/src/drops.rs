@@ -101,6 +101,8 @@ drop_reasons! {
     VxlanNotAttached = "vxlan_not_attached",
     /// VXLAN from an address that is attached here.
     VxlanSpoofed = "vxlan_spoofed",
+    /// VXLAN by another interface than the one that leads to its sender.
+    VxlanWrongInterface = "vxlan_wrong_interface",
     /// No proven way for VXLAN to go on.
     VxlanUnproven = "vxlan_unproven",
     /// VXLAN long after the router gave its last sign of life.

@@ -116,3 +116,50 @@ fn what_is_forged_is_dropped_and_counted() {
     }
     assert!(came && line.passes());
 }
+
+#[test]
+fn a_neighbour_s_address_by_another_interface_is_not_the_neighbour() {
+    if skipped() {
+        return;
+    }
+    let mut line = Line::new();
+    let stranger = NetNs::create_anonymous().unwrap();
+    wire(
+        &stranger,
+        &line.r.host.netns,
+        ("out", "to-x"),
+        ("203.0.113.1", "203.0.113.2"),
+    );
+    let out = End {
+        netns: &stranger,
+        ifname: "out",
+    };
+    let [at_a, r_a, ..] = V4;
+    wire::add_address(out, ip(at_a), 32).unwrap();
+    let payload = udp4(
+        (Ipv4Addr::new(10, 1, 0, 1), 5),
+        (Ipv4Addr::new(10, 1, 0, 2), 6),
+        b"forged",
+    );
+    let frame = ethernet(line.at_right.mac, line.at_left.mac, 0x0800, &payload);
+    let bytes = packet([0x88, 0], B, VNI, &frame);
+    let eth0 = raw(&line.right, "eth0");
+    let came = || {
+        let (mut buffer, mut came) = ([0; 2048], false);
+        while let Ok(length) = eth0.receive(&mut buffer) {
+            came |= buffer[..length].ends_with(b"forged");
+        }
+        came
+    };
+    let before = line.r.drops(DropReason::VxlanWrongInterface);
+    for _ in 0..3 {
+        inject(&stranger, at_a, "203.0.113.2", 64, &bytes);
+    }
+    assert_eq!(
+        counted(&mut line.r, DropReason::VxlanWrongInterface, before),
+        before + 3
+    );
+    assert!(!came());
+    inject(&line.a.host.netns, at_a, r_a, 64, &bytes);
+    assert!(came() && line.passes(), "by the right one it is");
+}
