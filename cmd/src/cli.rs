@@ -248,6 +248,9 @@ pub(crate) struct Launch {
     /// UDP port of the fast path (VXLAN), the same on all hosts.
     #[arg(long, env = "WEFT_VXLAN_PORT", default_value_t = 6784, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) vxlan_port: u16,
+    /// How long the fast path to a router stays in use after the control plane has lost it, in seconds.
+    #[arg(long, env = "WEFT_GRACE", default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(0..=600))]
+    pub(crate) grace: u16,
     /// Do not encrypt between routers that both find the other's address in here.
     #[arg(long, env = "WEFT_TRUSTED_SUBNETS", action = ArgAction::Append, value_delimiter = ',', num_args = 1, value_name = "CIDR[,CIDR...]")]
     pub(crate) trusted_subnets: Vec<Cidr>,

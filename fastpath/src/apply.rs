@@ -4,9 +4,9 @@ use crate::guard::{Guard, GuardError};
 use crate::kernel::{Kernel, KernelError};
 use crate::names;
 use crate::netlink::link::{BridgeSettings, Kind};
-use crate::netlink::{Socket, address, link, neighbour, or_missing, route, tc};
+use crate::netlink::{Socket, address, link, neighbour, nft, or_missing, route, tc};
 use crate::netns::{NetNs, NetNsRef};
-use crate::observe::{Guarded, Hook, Observed, PortFlags};
+use crate::observe::{Filter, Guarded, Hook, Observed, PortFlags};
 use crate::plan::{Attachment, Desired, InsideStep, Op};
 use crate::vxlan::Switch;
 use crate::{groups, read, sysctl};
@@ -20,6 +20,10 @@ pub struct Linux {
     host: NetNs,
     guard: Option<Guard>,
     switch: Option<Switch>,
+    /// The table with the rule against VXLAN by the wrong interface, once this run has made it.
+    filtered: Option<String>,
+    /// This kernel takes no such rule.
+    no_filter: bool,
 }
 
 impl Linux {
@@ -38,6 +42,8 @@ impl Linux {
             host,
             guard: None,
             switch: None,
+            filtered: None,
+            no_filter: false,
         }
     }
 
@@ -72,12 +78,9 @@ impl Kernel for Linux {
         if let Some(switch) = &mut self.switch {
             switch.retain(&alive);
         }
-        Ok(read::all(
-            desired,
-            host,
-            self.guard.is_some(),
-            self.switch.is_some(),
-        ))
+        let mut observed = read::all(desired, host, self.guard.is_some(), self.switch.is_some());
+        observed.filter = self.filter(&desired.bridge)?;
+        Ok(observed)
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), KernelError> {
@@ -87,6 +90,7 @@ impl Kernel for Linux {
             } => inside(netns, ifname, step),
             Op::Guard { name, rules } => self.guard(name, rules),
             Op::Hook { name, hook } => self.hook(name, hook),
+            Op::Filter { name, port } => self.install_filter(name, *port),
             _ => self.host.run(|| on_host(op))?,
         }
     }
@@ -102,11 +106,44 @@ impl Kernel for Linux {
     fn read_counters(&mut self) -> Result<Vec<(DropReason, u64)>, KernelError> {
         let guard = self.guard.as_ref().map(Guard::read_counters).transpose()?;
         let switch = self.switch.as_ref().map(Switch::read_counters).transpose()?;
-        Ok([guard, switch].into_iter().flatten().flatten().collect())
+        let rule = match &self.filtered {
+            Some(table) => self
+                .host
+                .run(|| nft::read(table))
+                .map_err(KernelError::from)?
+                .ok()
+                .flatten(),
+            None => None,
+        };
+        let filter = rule.map(|rule| vec![(DropReason::VxlanWrongInterface, rule.dropped)]);
+        Ok([guard, switch, filter].into_iter().flatten().flatten().collect())
     }
 }
 
 impl Linux {
+    /// An earlier run's rule counts as none: its counter would go on from where it was.
+    fn filter(&self, bridge: &str) -> Result<Filter, KernelError> {
+        let table = names::filter(bridge);
+        Ok(match self.host.run(|| nft::read(&table))? {
+            _ if self.no_filter => Filter::Unavailable,
+            Ok(Some(rule)) if self.filtered.is_some() || self.switch.is_none() => Filter::At(rule.port),
+            Ok(_) => Filter::Missing,
+            Err(_) => Filter::Unavailable,
+        })
+    }
+
+    /// A kernel without is served nevertheless: reverse path filtering is the host's business then.
+    fn install_filter(&mut self, table: &str, port: u16) -> Result<(), KernelError> {
+        match self.host.run(|| nft::install(table, port))? {
+            Ok(()) => self.filtered = Some(table.to_owned()),
+            Err(error) => {
+                tracing::warn!("VXLAN is taken by any interface: {error}");
+                self.no_filter = true;
+            }
+        }
+        Ok(())
+    }
+
     fn hook(&mut self, name: &str, hook: &Hook) -> Result<(), KernelError> {
         let switch = self
             .switch
@@ -170,7 +207,8 @@ fn on_host(op: &Op) -> Result<(), KernelError> {
         Op::Raise { name } => Ok(link::raise(&mut socket, name)?),
         Op::Await { name } => await_running(&mut socket, name),
         Op::Delete { name } => Ok(link::delete(&mut socket, name)?),
-        Op::Guard { .. } | Op::Hook { .. } | Op::Inside { .. } => {
+        Op::Unfilter { name } => Ok(nft::remove(name)?),
+        Op::Guard { .. } | Op::Hook { .. } | Op::Filter { .. } | Op::Inside { .. } => {
             Err(KernelError::Refused("this step belongs elsewhere".to_owned()))
         }
     }
@@ -343,7 +381,14 @@ fn remove(bridge: &str) -> Result<(), KernelError> {
         Kind::Tun => link.name == names::tap(bridge),
         Kind::Other => false,
     });
-    let results: Vec<_> = ours.map(|found| link::delete(&mut socket, &found.name)).collect();
+    let mut results: Vec<_> = ours.map(|found| link::delete(&mut socket, &found.name)).collect();
+    // Where there is no nftables there is nothing to remove.
+    results.extend(
+        nft::read(&names::filter(bridge))
+            .ok()
+            .flatten()
+            .map(|_| nft::remove(&names::filter(bridge))),
+    );
     results
         .into_iter()
         .collect::<Result<(), _>>()

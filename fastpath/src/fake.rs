@@ -3,7 +3,7 @@
 
 use crate::kernel::{Kernel, KernelError};
 use crate::names;
-use crate::observe::{BridgeSettings, Hook, HostLink, Inside, InsideLink, Kind, Observed};
+use crate::observe::{BridgeSettings, Filter, Hook, HostLink, Inside, InsideLink, Kind, Observed};
 use crate::plan::{Desired, InsideStep, Op};
 use mesh::{DropReason, Mac};
 use std::collections::BTreeMap;
@@ -19,6 +19,8 @@ pub struct FakeKernel {
     pub guard: bool,
     /// The programs of the fast path are loaded.
     pub switch: bool,
+    /// The rule against VXLAN by the wrong interface.
+    pub filter: Filter,
     /// What [`Kernel::read_counters`] reports.
     pub counters: Vec<(DropReason, u64)>,
     /// Every step done, in order.
@@ -195,6 +197,8 @@ impl FakeKernel {
                 link.hook = Some(hook.clone());
                 link.behind_guard = matches!(hook, Hook::Port { .. });
             }
+            Op::Filter { port, .. } => self.filter = Filter::At(*port),
+            Op::Unfilter { .. } => self.filter = Filter::Missing,
             Op::Unhook { name } => {
                 let link = self.link(name)?;
                 (link.hook, link.behind_guard) = (None, false);
@@ -291,6 +295,7 @@ impl Kernel for FakeKernel {
                 .collect(),
             guard: self.guard,
             switch: self.switch,
+            filter: self.filter,
         })
     }
 

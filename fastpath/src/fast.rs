@@ -8,7 +8,7 @@
 //! must keep its way to the mesh. A program is there before frames are.
 
 use crate::names;
-use crate::observe::{Hook, HostLink, Kind, Observed};
+use crate::observe::{Filter, Hook, HostLink, Kind, Observed};
 use crate::op::Op;
 use crate::plan::{Desired, TAP_PORT, plan_port, plan_raise};
 use mesh::Vni;
@@ -107,6 +107,13 @@ pub(crate) fn plan_fast(
         vni,
         stub: fast.stub.clone(),
     };
+    // The port is one for all networks, and so is its filter.
+    if fast.probes && observed.filter != Filter::Unavailable && observed.filter != Filter::At(fast.port) {
+        ops.push(Op::Filter {
+            name: names::filter(&desired.bridge),
+            port: fast.port,
+        });
+    }
     aside(&fast.vxlan, right, Some(Hook::Vxlan), desired.mtu, ops);
     let at_hatch = fast.probes.then_some(Hook::Hatch);
     aside(&fast.hatch, hatch, at_hatch, desired.mtu, ops);
@@ -150,4 +157,9 @@ pub(crate) fn plan_none(desired: &Desired, observed: &Observed, ops: &mut Vec<Op
         .find(|name| is_there(name, Kind::Veth));
     let vxlan = Some(names::vxlan(bridge)).filter(|name| is_there(name, Kind::Vxlan));
     ops.extend(pair.into_iter().chain(vxlan).map(|name| Op::Delete { name }));
+    if matches!(observed.filter, Filter::At(_)) {
+        ops.push(Op::Unfilter {
+            name: names::filter(bridge),
+        });
+    }
 }

@@ -67,6 +67,12 @@ pub fn vxlan(bridge: &str) -> String {
     format!("wx{:06x}", mark(bridge))
 }
 
+/// The nftables table of the router with this bridge.
+#[must_use]
+pub fn filter(bridge: &str) -> String {
+    format!("weft-{bridge}")
+}
+
 /// True for the devices of the fast path of the router with this bridge.
 #[must_use]
 pub fn is_fast(bridge: &str, name: &str) -> bool {

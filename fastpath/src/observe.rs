@@ -18,6 +18,20 @@ pub struct Observed {
     pub guard: bool,
     /// The programs of the fast path could be loaded, so it is to be laid.
     pub switch: bool,
+    /// The rule that takes VXLAN only by the interface that leads to its sender.
+    pub filter: Filter,
+}
+
+/// That rule.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Filter {
+    /// The kernel has no nftables, or not all of it that is needed: it goes without.
+    Unavailable,
+    /// It is not there.
+    #[default]
+    Missing,
+    /// It is there, for this UDP port.
+    At(u16),
 }
 
 /// A link in the host's namespace.

@@ -83,6 +83,18 @@ pub enum Op {
         /// The interface.
         name: String,
     },
+    /// Make the rule that takes VXLAN only by the interface that leads to its sender.
+    Filter {
+        /// Name of the table.
+        name: String,
+        /// UDP port.
+        port: u16,
+    },
+    /// Remove it.
+    Unfilter {
+        /// Name of the table.
+        name: String,
+    },
     /// Tell the bridge which address is behind a port.
     AddForwarding {
         /// The port.
@@ -173,6 +185,8 @@ impl Op {
             | Self::SetAside { name, .. }
             | Self::Hook { name, .. }
             | Self::Unhook { name }
+            | Self::Filter { name, .. }
+            | Self::Unfilter { name }
             | Self::Guard { name, .. }
             | Self::Raise { name }
             | Self::Await { name }

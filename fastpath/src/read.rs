@@ -5,7 +5,7 @@ use crate::guard::Guard;
 use crate::names;
 use crate::netlink::link::Link;
 use crate::netlink::{NetlinkError, Socket, address, link, neighbour, route, tc};
-use crate::observe::{HostLink, Inside, InsideLink, Kind, Observed};
+use crate::observe::{Filter, HostLink, Inside, InsideLink, Kind, Observed};
 use crate::plan::{Attachment, Desired, Fast};
 use crate::sysctl;
 use crate::vxlan::Switch;
@@ -188,5 +188,6 @@ pub(crate) fn all(
         inside,
         guard,
         switch,
+        filter: Filter::default(),
     }
 }

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use fastpath::fake::{FakeKernel, bare_link};
-use fastpath::observe::{BridgeSettings, Guarded, Hook, HostLink, Inside, InsideLink, Kind, PortFlags};
+use fastpath::observe::{
+    BridgeSettings, Filter, Guarded, Hook, HostLink, Inside, InsideLink, Kind, PortFlags,
+};
 use fastpath::plan::{Fast, InsideStep, Obstacle, Op, local_mac, obstacles, plan};
 use fastpath::{Attachment, Desired, Kernel, NetNsRef, converge, names};
 use mesh::{Mac, Vni};
@@ -171,12 +173,17 @@ prop_compose! {
         insides in prop::collection::vec(proptest::option::of(inside()), 4),
         guard in any::<bool>(),
         switch in any::<bool>(),
+        filter in prop_oneof![
+            Just(Filter::Unavailable),
+            Just(Filter::Missing),
+            (6783..6786_u16).prop_map(Filter::At),
+        ],
     ) -> FakeKernel {
         let hosts: Vec<_> = (1..=4).map(|number| attachment(number, Vec::new()).host_ifname).collect();
         names.extend(hosts.iter().cloned());
         let mut kernel = FakeKernel::new();
         names.extend([names::stub(BRIDGE), names::hatch(BRIDGE), names::vxlan(BRIDGE)]);
-        (kernel.guard, kernel.switch) = (guard, switch);
+        (kernel.guard, kernel.switch, kernel.filter) = (guard, switch, filter);
         for (name, link) in names.into_iter().zip(links) {
             kernel.links.extend(link.map(|link| (name, link)));
         }

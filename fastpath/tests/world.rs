@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use fastpath::overlay::{Config, Direct, Input, MAX_HOPS, Output, Overlay};
+use fastpath::overlay::{Config, Direct, GRACE, Input, MAX_HOPS, Output, Overlay};
 use fastpath::vxlan::Hop;
 use mesh::{Instant, PeerId, PeerLabel};
 use proptest::prelude::*;
@@ -62,6 +62,7 @@ impl World {
                 Config {
                     port: 6784,
                     mtu: MTU,
+                    grace: GRACE,
                     first: n as u64 * 1_000_000,
                 },
                 Instant(0),
@@ -171,7 +172,10 @@ impl World {
                         self.input(n, Input::Answer { from: to, number });
                     }
                 }
-                Output::Moved { .. } => {}
+                Output::Moved { .. }
+                | Output::Group { .. }
+                | Output::Tree { .. }
+                | Output::ProbeTree { .. } => {}
             }
         }
     }

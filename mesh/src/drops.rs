@@ -101,10 +101,14 @@ drop_reasons! {
     VxlanNotAttached = "vxlan_not_attached",
     /// VXLAN from an address that is attached here.
     VxlanSpoofed = "vxlan_spoofed",
+    /// VXLAN by another interface than the one that leads to its sender.
+    VxlanWrongInterface = "vxlan_wrong_interface",
     /// No proven way for VXLAN to go on.
     VxlanUnproven = "vxlan_unproven",
     /// VXLAN long after the router gave its last sign of life.
     VxlanForsaken = "vxlan_forsaken",
+    /// VXLAN along a source's tree from another router than this one's parent in it, or along no tree known here.
+    VxlanNotParent = "vxlan_not_parent",
     // Handshakes.
     /// A session handshake older than one seen before.
     StaleHandshake = "stale_handshake",

@@ -48,7 +48,10 @@ impl Router {
         let waiting = &mut self.address_asks.waiting;
         let over: Vec<_> = waiting.extract_if(.., |_, asked| is_over(asked)).collect();
         for (_, asked) in over {
-            let Asked::Attach { vni, host, answer, .. } = asked else {
+            let Asked::Attach {
+                vni, host, answer, ..
+            } = asked
+            else {
                 continue;
             };
             self.release_unless_attached(vni, &host);

@@ -7,8 +7,8 @@ use super::Router;
 use crate::cli::{Launch, OverlayChoice};
 use fastpath::Fast;
 use fastpath::kernel::Report;
-use fastpath::overlay::{CHANGE, Config, Direct, GRACE, Input, Output, Overlay};
-use fastpath::vxlan::{Answer, Hop, Local, MOST_MEMBERS, ProbeSocket, Switch, Tables};
+use fastpath::overlay::{CHANGE, Config, Direct, Input, Output, Overlay, UNUSED};
+use fastpath::vxlan::{Came, Hop, Local, PATIENCE, ProbeSocket, Switch, Tables};
 use mesh::{FdbChange, Instant, Mac, PeerId, PeerLabel, Vni};
 use rand_core::{OsRng, RngCore};
 use sleeve::PathState;
@@ -31,7 +31,7 @@ const ANSWERS: usize = 4096;
 /// The fast path, or why there is none.
 pub(crate) struct FastPath {
     laid: Result<Laid, String>,
-    answers: mpsc::Sender<Answer>,
+    answers: mpsc::Sender<Came>,
 }
 
 /// A router's hold on the programs' tables.
@@ -47,7 +47,8 @@ struct Laid {
     own: PeerLabel,
     former: (PeerLabel, Instant),
     macs: Macs,
-    groups: Groups,
+    /// Networks in which this router has a tree of its own, and whether frames for groups take it.
+    trees: BTreeMap<Vni, bool>,
     next_look: Instant,
     next_heartbeat: Instant,
 }
@@ -65,22 +66,13 @@ struct Macs {
     left_until: Option<Instant>,
 }
 
-/// Who gets copies of frames for groups.
-#[derive(Default)]
-struct Groups {
-    members: BTreeMap<Vni, Vec<PeerId>>,
-    told: BTreeMap<Vni, Vec<PeerLabel>>,
-    /// Left by an earlier run: they stay until the grace is over, or something else is to be told.
-    left: BTreeSet<Vni>,
-}
-
 /// Loads the programs if they are wanted. Takes some 50 ms; whoever starts the router waits, as what an earlier run
 /// left must be known before the control plane says anything.
 pub(crate) fn prepare(
     options: &Launch,
     mtu: u16,
     now: Instant,
-) -> (FastPath, Option<Switch>, mpsc::Receiver<Answer>) {
+) -> (FastPath, Option<Switch>, mpsc::Receiver<Came>) {
     let (answers, inbox) = mpsc::channel(ANSWERS);
     let wanted = match options.overlay {
         OverlayChoice::Sleeve => Err("sleeve was asked for with --overlay sleeve".to_owned()),
@@ -100,7 +92,13 @@ pub(crate) fn prepare(
         Ok((fast, switch, tables)) => {
             let mut tables = tables;
             forget_untrusted(&mut tables, options);
-            let laid = Laid::new(fast, tables, options.overlay == OverlayChoice::Fast, mtu, now);
+            let fast_only = options.overlay == OverlayChoice::Fast;
+            let laid = Laid::new(
+                (fast, tables),
+                (fast_only, Duration::from_secs(options.grace.into())),
+                mtu,
+                now,
+            );
             (Ok(laid), Some(switch))
         }
         Err(why) => {
@@ -135,20 +133,26 @@ fn forget_untrusted(tables: &mut Tables, options: &Launch) {
 }
 
 impl Laid {
-    fn new(fast: Fast, tables: Tables, fast_only: bool, mtu: u16, now: Instant) -> Self {
+    fn new(
+        (fast, tables): (Fast, Tables),
+        (fast_only, grace): (bool, Duration),
+        mtu: u16,
+        now: Instant,
+    ) -> Self {
         let config = Config {
             port: fast.port,
             mtu,
+            grace,
             first: OsRng.next_u64(),
         };
-        let overlay = Overlay::new(config, now, tables.hops(), tables.senders());
-        let groups = Groups {
-            left: tables.groups(),
-            ..Groups::default()
-        };
+        let overlay = Overlay::new(config, now, tables.hops(), tables.senders()).with_groups(
+            now,
+            tables.groups(),
+            tables.trees(),
+        );
         let left: BTreeSet<_> = tables.macs().into_iter().collect();
         let macs = Macs {
-            left_until: Some(now + GRACE).filter(|_| !left.is_empty() || !groups.left.is_empty()),
+            left_until: Some(now + grace).filter(|_| !left.is_empty()),
             left,
             ..Macs::default()
         };
@@ -162,7 +166,7 @@ impl Laid {
             own: PeerLabel::NONE,
             former: (PeerLabel::NONE, now),
             macs,
-            groups,
+            trees: BTreeMap::new(),
             next_look: now,
             next_heartbeat: now,
         }
@@ -178,6 +182,7 @@ impl Laid {
             former: self.former.0,
             former_for: self.former.1.since(now),
             fast_only: self.fast_only,
+            patience: PATIENCE,
         };
         complain(self.tables.set_local(&local));
     }
@@ -224,43 +229,6 @@ impl Laid {
         self.tell_mac(key);
     }
 
-    /// The programs carry frames for a group while they reach every member.
-    fn tell_group(&mut self, vni: Vni) {
-        let members = self
-            .groups
-            .members
-            .get(&vni)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let is_carried =
-            members.len() <= MOST_MEMBERS && members.iter().all(|peer| self.overlay.is_fast(peer));
-        let label = |peer| self.macs.labels.get(peer).copied().unwrap_or_default();
-        let mut wanted: Vec<PeerLabel> = members.iter().filter(|_| is_carried).map(label).collect();
-        if !wanted.iter().all(|label| label.is_some()) {
-            wanted.clear();
-        }
-        let told = self.groups.told.get(&vni).map(Vec::as_slice).unwrap_or_default();
-        let is_left = self.groups.left.contains(&vni) && self.macs.left_until.is_some();
-        if wanted == told && !self.groups.left.contains(&vni) || wanted.is_empty() && is_left {
-            return;
-        }
-        self.groups.left.remove(&vni);
-        complain(self.tables.set_group(vni, &wanted));
-        self.groups.told.insert(vni, wanted);
-    }
-
-    /// A router's way or label is another than before.
-    fn tell_groups_of(&mut self, peer: &PeerId) {
-        let with = self
-            .groups
-            .members
-            .iter()
-            .filter(|(_, members)| members.contains(peer));
-        for vni in with.map(|(vni, _)| *vni).collect::<Vec<_>>() {
-            self.tell_group(vni);
-        }
-    }
-
     fn expire_left(&mut self, now: Instant) {
         if self.macs.left_until.is_some_and(|until| until <= now) {
             self.macs.left_until = None;
@@ -268,9 +236,6 @@ impl Laid {
                 if !self.macs.told.contains_key(&key) {
                     complain(self.tables.remove_mac(key.0, key.1));
                 }
-            }
-            for vni in self.groups.left.clone() {
-                self.tell_group(vni);
             }
         }
     }
@@ -325,10 +290,7 @@ impl FastPath {
         match change {
             FdbChange::Set { mac, peer, .. } => laid.set_behind((vni, *mac), Some(*peer)),
             FdbChange::Remove { mac } => laid.set_behind((vni, *mac), None),
-            FdbChange::Members(members) => {
-                laid.groups.members.insert(vni, members.clone());
-                laid.tell_group(vni);
-            }
+            FdbChange::Members(_) => {}
         }
     }
 }
@@ -364,8 +326,31 @@ impl Router {
                     laid.probes = None;
                 }
             }
+            Output::Group { vni, ref members } => {
+                complain(laid.tables.set_group(vni, members));
+            }
+            Output::Tree {
+                vni,
+                source,
+                ref place,
+            } => {
+                complain(laid.tables.set_tree(vni, source, place.as_ref()));
+                let is_ready = place.as_ref().is_some_and(|place| place.ready);
+                if let Some(was_ready) = laid.trees.get_mut(&vni).filter(|_| !source.is_some())
+                    && std::mem::replace(was_ready, is_ready) != is_ready
+                {
+                    let overlay = if is_ready { "the fast path" } else { "sleeve" };
+                    info!(network = vni.0, "frames for groups take {overlay}");
+                }
+            }
+            Output::ProbeTree { vni, number, size } => {
+                let Some(probes) = &laid.probes else { return };
+                if let Err(error) = probes.ask_tree(vni, laid.own, number, size) {
+                    debug!("a probe was not sent: {error}");
+                    laid.probes = None;
+                }
+            }
             Output::Moved { peer, fast } => {
-                laid.tell_groups_of(&peer);
                 let name = self.name(&peer);
                 if fast {
                     info!(peer = name, "frames take the fast path");
@@ -377,10 +362,44 @@ impl Router {
         }
     }
 
-    /// A probe came back.
-    pub(super) fn probe_answered(&mut self, answer: Answer) {
-        let Answer { from, number } = answer;
-        self.feed_fast(Input::Answer { from, number });
+    /// Something came by the hatch.
+    pub(super) fn probe_came(&mut self, came: Came) {
+        match came {
+            Came::Answer { from, number } => self.feed_fast(Input::Answer { from, number }),
+            Came::Tree { vni, source } => {
+                let who = self
+                    .fast
+                    .laid
+                    .as_ref()
+                    .ok()
+                    .and_then(|laid| laid.overlay.who(source));
+                if let Some(source) = who.map(|who| who.short()) {
+                    self.feed(mesh::Input::UseTree { vni, source });
+                }
+            }
+        }
+    }
+
+    /// This router's place in a tree.
+    pub(super) fn fast_tree(&mut self, vni: Vni, source: PeerId, tree: Option<mesh::Tree>) {
+        if let (Ok(laid), true) = (&mut self.fast.laid, source == self.settings.id) {
+            if tree.is_some() {
+                laid.trees.entry(vni).or_default();
+            } else {
+                laid.trees.remove(&vni);
+            }
+        }
+        self.feed_fast(Input::Tree { vni, source, tree });
+    }
+
+    /// Which of this router's trees its containers had frames for.
+    fn look_at_trees(&mut self) {
+        let Ok(laid) = &self.fast.laid else { return };
+        let is_used = |vni: &Vni| laid.tables.tree_used(*vni).is_some_and(|ago| ago < UNUSED);
+        let used: Vec<_> = laid.trees.keys().filter(|vni| is_used(vni)).copied().collect();
+        for vni in used {
+            self.feed_fast(Input::TreeUsed { vni });
+        }
     }
 
     /// Time has come.
@@ -400,6 +419,7 @@ impl Router {
             for path in paths {
                 self.direct_path(path.peer, Some(&path));
             }
+            self.look_at_trees();
         }
         self.feed_fast(Input::Tick);
     }
@@ -446,9 +466,6 @@ impl Router {
             }
         }
         self.feed_fast(Input::Label { peer, label });
-        if let Ok(laid) = &mut self.fast.laid {
-            laid.tell_groups_of(&peer);
-        }
     }
 
     /// A router is no longer known.
@@ -488,8 +505,8 @@ impl Router {
                     let answers = self.fast.answers.clone();
                     tokio::spawn(async move {
                         // Ends with the hatch, or with the router.
-                        while let Ok(answer) = probes.answer().await {
-                            if let Err(mpsc::error::TrySendError::Closed(_)) = answers.try_send(answer) {
+                        while let Ok(came) = probes.next().await {
+                            if let Err(mpsc::error::TrySendError::Closed(_)) = answers.try_send(came) {
                                 return;
                             }
                         }

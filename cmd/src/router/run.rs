@@ -4,7 +4,7 @@ use super::{Kept, PortOutcome, Router};
 use crate::control::Command;
 use crate::link::{CloseCode, LinkHandle};
 use crate::{data, link};
-use fastpath::vxlan::Answer;
+use fastpath::vxlan::Came;
 use fastpath::watch::Watcher;
 use fastpath::{Tap, names, underlay};
 use mesh::{DropReason, Input, Vni};
@@ -35,7 +35,7 @@ pub(crate) struct Inbox {
     /// As many as there were orders, which the router itself gives.
     pub(crate) kept: UnboundedReceiver<Kept>,
     /// Probes of the fast path that came back.
-    pub(crate) answers: Receiver<Answer>,
+    pub(crate) answers: Receiver<Came>,
     pub(crate) watcher: Option<Watcher>,
 }
 
@@ -47,7 +47,7 @@ enum News {
     Kept(Kept),
     ThreadEnded(&'static str),
     Command(Command),
-    Answer(Answer),
+    Probe(Came),
     Kernel,
 }
 
@@ -60,7 +60,7 @@ impl Inbox {
             outcome = outcome(&mut self.ports) => outcome.map_or(News::ThreadEnded("ports"), News::Ports),
             kept = self.kept.recv() => kept.map_or(News::ThreadEnded("state"), News::Kept),
             Some(command) = self.commands.recv() => News::Command(command),
-            Some(answer) = self.answers.recv() => News::Answer(answer),
+            Some(answer) = self.answers.recv() => News::Probe(answer),
             () = changed(&mut self.watcher) => News::Kernel,
         }
     }
@@ -104,7 +104,7 @@ impl Router {
             News::Kept(kept) => self.kept(kept),
             News::ThreadEnded(name) => self.thread_ended(name),
             News::Command(command) => self.command(command),
-            News::Answer(answer) => self.probe_answered(answer),
+            News::Probe(came) => self.probe_came(came),
             News::Kernel => self.kernel_changed(),
         }
         // Queued news come before timers, but not for ever.

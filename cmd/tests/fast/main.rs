@@ -15,6 +15,7 @@ mod block;
 mod change;
 mod choice;
 mod figures;
+mod groups;
 mod outage;
 
 use common::{Container, Host, Lab, Network, Router, until, wire};

@@ -7,6 +7,7 @@
 pub(crate) mod address;
 pub(crate) mod link;
 pub(crate) mod neighbour;
+pub(crate) mod nft;
 pub(crate) mod route;
 pub(crate) mod tc;
 

@@ -13,16 +13,19 @@
 //! seconds, so that relays know it too; and later each time if that goes on. A way that the control plane lost keeps
 //! carrying while probes come back, for [`GRACE`]: a router that is restarted looks like that.
 
+mod group;
 mod proof;
 #[cfg(test)]
 mod tests;
 mod way;
 mod why;
 
+pub use group::UNUSED;
 pub use why::Why;
 
-use crate::vxlan::Hop;
-use mesh::{Instant, PeerId, PeerLabel};
+use crate::vxlan::{Hop, Place};
+use group::Groups;
+use mesh::{Instant, PeerId, PeerLabel, Tree, Vni};
 use proof::Proof;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -30,7 +33,8 @@ use std::time::Duration;
 
 /// Most hops of a way: what the TTL can say.
 pub const MAX_HOPS: usize = 8;
-/// How long a way is kept that probes prove and the control plane lost, and what an earlier run left.
+/// How long a way is kept that probes prove and the control plane lost, and what an earlier run left, unless
+/// [`Config::grace`] says otherwise.
 pub const GRACE: Duration = Duration::from_secs(60);
 /// How long a way over relays must have been the same before it is used.
 pub const STABLE: Duration = Duration::from_secs(2);
@@ -44,6 +48,8 @@ pub struct Config {
     pub port: u16,
     /// Bytes of the largest packet that containers send.
     pub mtu: u16,
+    /// How long a way is kept that probes prove and the control plane lost, and what an earlier run left.
+    pub grace: Duration,
     /// Number of the first probe; random, so that answers to an earlier run's are not taken.
     pub first: u64,
 }
@@ -92,6 +98,27 @@ pub enum Input {
         /// The hops, the router itself last.
         path: Option<Vec<PeerId>>,
     },
+    /// The other routers with ports in a network.
+    Members {
+        /// The network.
+        vni: Vni,
+        /// Who.
+        members: Vec<PeerId>,
+    },
+    /// This router's place in a source's tree; its own has a root.
+    Tree {
+        /// The network.
+        vni: Vni,
+        /// Whose tree.
+        source: PeerId,
+        /// The place; none: it has none any more.
+        tree: Option<Tree>,
+    },
+    /// Containers of this host had frames for this router's own tree a moment ago.
+    TreeUsed {
+        /// In which network.
+        vni: Vni,
+    },
     /// A probe came back.
     Answer {
         /// From whom.
@@ -130,6 +157,31 @@ pub enum Output {
         size: u16,
         /// The address and the distance of a way that the kernel does not know yet; none: by the one it knows.
         by: Option<(IpAddr, u8)>,
+    },
+    /// Tell the kernel who gets copies of frames for groups; nobody: these take a tree, or sleeve.
+    Group {
+        /// The network.
+        vni: Vni,
+        /// The other members.
+        members: Vec<PeerLabel>,
+    },
+    /// Tell the kernel this router's place in a tree.
+    Tree {
+        /// The network.
+        vni: Vni,
+        /// Whose tree; [`PeerLabel::NONE`]: this router's own.
+        source: PeerLabel,
+        /// The place; none: it has none.
+        place: Option<Place>,
+    },
+    /// Send a probe along this router's own tree.
+    ProbeTree {
+        /// The network.
+        vni: Vni,
+        /// Its number.
+        number: u64,
+        /// Bytes of the packet.
+        size: u16,
     },
     /// Frames to a router take the other overlay from now on.
     Moved {
@@ -220,6 +272,7 @@ pub struct Overlay {
     /// Ways that an earlier run left and nobody claimed yet, and until when.
     adopted: BTreeMap<PeerLabel, Hop>,
     adopted_until: Option<Instant>,
+    groups: Groups,
     number: u64,
     out: Vec<Output>,
 }
@@ -234,7 +287,7 @@ impl Overlay {
         senders: BTreeMap<IpAddr, PeerLabel>,
     ) -> Self {
         let number = config.first;
-        let adopted_until = Some(now + GRACE).filter(|_| !hops.is_empty());
+        let adopted_until = Some(now + config.grace).filter(|_| !hops.is_empty());
         Self {
             config,
             pairs: BTreeMap::new(),
@@ -247,9 +300,22 @@ impl Overlay {
                 .collect(),
             adopted: hops,
             adopted_until,
+            groups: Groups::default(),
             number,
             out: Vec::new(),
         }
+    }
+
+    /// The same with what an earlier run left of copies and trees for groups.
+    #[must_use]
+    pub fn with_groups(
+        mut self,
+        now: Instant,
+        groups: BTreeMap<Vni, Vec<PeerLabel>>,
+        trees: BTreeSet<(Vni, PeerLabel)>,
+    ) -> Self {
+        self.groups.inherit(now, self.config.grace, groups, trees);
+        self
     }
 
     /// Takes in news. Drain [`take_outputs`](Self::take_outputs) afterwards.
@@ -277,8 +343,12 @@ impl Overlay {
                 self.pair(now, peer).route = path;
                 self.renew(now, peer);
             }
+            Input::Members { vni, members } => self.set_members(now, vni, members),
+            Input::Tree { vni, source, tree } => self.set_tree(now, vni, source, tree),
+            Input::TreeUsed { vni } => self.tree_used(now, vni),
             Input::Answer { from, number } => {
                 if let Some(peer) = self.labels.get(&from).copied()
+                    && !self.tree_answered(now, peer, number)
                     && let Some(pair) = self.pairs.get_mut(&peer)
                 {
                     let before = pair.proof.is_proven();
@@ -290,7 +360,10 @@ impl Overlay {
                     }
                 }
             }
-            Input::Tick => self.tick(now),
+            Input::Tick => {
+                self.tick(now);
+                self.tick_groups(now);
+            }
         }
     }
 
@@ -304,7 +377,8 @@ impl Overlay {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let pair = self.queue.first().map(|(at, _)| *at);
         let sender = self.senders.values().filter_map(|(_, stale)| *stale).min();
-        [pair, sender.map(|since| since + GRACE), self.adopted_until]
+        let sender = sender.map(|since| since + self.config.grace);
+        [pair, sender, self.adopted_until, self.groups.next_timeout()]
             .into_iter()
             .flatten()
             .min()
@@ -358,6 +432,12 @@ impl Overlay {
         })
     }
 
+    /// Who has this label.
+    #[must_use]
+    pub fn who(&self, label: PeerLabel) -> Option<PeerId> {
+        self.labels.get(&label).copied()
+    }
+
     fn pair(&mut self, now: Instant, peer: PeerId) -> &mut Pair {
         self.pairs.entry(peer).or_insert_with(|| Pair::new(now))
     }
@@ -391,5 +471,7 @@ impl Overlay {
             self.labels.insert(label, peer);
         }
         self.renew_around(now, peer);
+        self.drop_trees(old);
+        self.trees_of(now, peer);
     }
 }

@@ -96,6 +96,11 @@ impl Proof {
         (self.fell, self.held) = (fell, held);
     }
 
+    /// Something else is to be proven, but what failed before is remembered.
+    pub(super) fn remember(&mut self, old: &Self) {
+        (self.fell, self.held) = (old.fell, old.held);
+    }
+
     pub(super) fn is_proven(&self) -> bool {
         self.proven
     }

@@ -3,6 +3,8 @@
 use super::*;
 use proptest::prelude::*;
 
+mod groups;
+
 const MTU: u16 = 1390;
 const PORT: u16 = 6784;
 
@@ -22,6 +24,7 @@ fn config() -> Config {
     Config {
         port: PORT,
         mtu: MTU,
+        grace: GRACE,
         first: 77,
     }
 }
@@ -38,6 +41,12 @@ struct World {
     senders: BTreeMap<IpAddr, PeerLabel>,
     writes: usize,
     probes: usize,
+    /// Who gets copies of frames for groups, this router's places in trees, and who is reached along its own.
+    copies: Vec<PeerLabel>,
+    trees: BTreeMap<PeerLabel, Place>,
+    members: BTreeMap<PeerLabel, u16>,
+    tree_answers: BTreeSet<(Instant, u64, PeerLabel)>,
+    tree_probes: usize,
 }
 
 impl World {
@@ -59,6 +68,11 @@ impl World {
             senders,
             writes: 0,
             probes: 0,
+            copies: Vec::new(),
+            trees: BTreeMap::new(),
+            members: BTreeMap::new(),
+            tree_answers: BTreeSet::new(),
+            tree_probes: 0,
         }
     }
 
@@ -89,6 +103,23 @@ impl World {
                             .insert((self.now + Duration::from_millis(2), number), to);
                     }
                 }
+                Output::Group { members, .. } => self.copies = members,
+                Output::Tree { source, place, .. } => {
+                    let old = match place.clone() {
+                        Some(place) => self.trees.insert(source, place),
+                        None => self.trees.remove(&source),
+                    };
+                    assert_ne!(old, place, "written although nothing changed");
+                }
+                Output::ProbeTree { number, size, .. } => {
+                    self.tree_probes += 1;
+                    for (label, most) in &self.members {
+                        if size <= *most {
+                            let due = self.now + Duration::from_millis(2);
+                            self.tree_answers.insert((due, number, *label));
+                        }
+                    }
+                }
                 Output::Moved { .. } => {}
             }
         }
@@ -99,6 +130,16 @@ impl World {
         loop {
             let answer = self.on_the_way.keys().next().copied();
             let timer = self.overlay.poll_timeout();
+            if let Some((due, number, from)) = self.tree_answers.first().copied()
+                && due <= end
+                && answer.is_none_or(|(at, _)| due <= at)
+                && timer.is_none_or(|at| due <= at)
+            {
+                self.tree_answers.remove(&(due, number, from));
+                self.now = due;
+                self.input(Input::Answer { from, number });
+                continue;
+            }
             let Some(at) = [answer.map(|(at, _)| at), timer]
                 .into_iter()
                 .flatten()

@@ -4,7 +4,7 @@
 //! that changes and a router that is restarted cost no frame, as long as the old way works.
 
 use super::proof::{self, Proof, Step};
-use super::{GRACE, Input, MAX_HOPS, Next, Output, Overlay, Pair, STABLE, Way, Why};
+use super::{Input, MAX_HOPS, Next, Output, Overlay, Pair, STABLE, Way, Why};
 use crate::vxlan::Hop;
 use mesh::{Instant, PeerId, PeerLabel};
 use std::net::IpAddr;
@@ -110,6 +110,7 @@ impl Overlay {
         }
         let Some(pair) = self.pairs.get(&peer) else { return };
         let keeps = pair.carries() && pair.proof.is_proven() && self.may_keep(pair);
+        let grace = self.config.grace;
         let Some(pair) = self.pairs.get_mut(&peer) else {
             return;
         };
@@ -117,14 +118,14 @@ impl Overlay {
             Err(Why::NoRoute | Why::NoDirect) if keeps => {
                 pair.next = None;
                 let since = *pair.stale.get_or_insert(now);
-                pair.until = Some(since + GRACE);
+                pair.until = Some(since + grace);
             }
             Ok(way) if keeps && pair.way != Ok(way) => {
                 pair.stale = None;
                 if pair.next.as_ref().is_none_or(|next| next.way != way) {
                     let (settles, proof) = (now + STABLE, Proof::new(now));
                     pair.next = Some(Next { way, settles, proof });
-                    pair.until = Some(now + GRACE);
+                    pair.until = Some(now + grace);
                 }
             }
             way => self.set_way(now, peer, way),
@@ -250,6 +251,7 @@ impl Overlay {
         if was_fast != is_fast {
             let fast = is_fast;
             self.out.push(Output::Moved { peer, fast });
+            self.groups_of(now, peer);
         }
     }
 
@@ -275,10 +277,11 @@ impl Overlay {
             }
             self.look(now, peer);
         }
+        let grace = self.config.grace;
         let gone: Vec<_> = self
             .senders
             .iter()
-            .filter(|(_, (_, stale))| stale.is_some_and(|since| now.since(since) >= GRACE))
+            .filter(|(_, (_, stale))| stale.is_some_and(|since| now.since(since) >= grace))
             .map(|(address, _)| *address)
             .collect();
         for address in gone {

@@ -10,8 +10,8 @@
 mod probe;
 mod tables;
 
-pub use probe::{Answer, PROBE_TYPE, ProbeError, ProbeSocket};
-pub use tables::{Hop, Local, MOST_MEMBERS, Tables};
+pub use probe::{Came, PROBE_TYPE, ProbeError, ProbeSocket};
+pub use tables::{Hop, Local, MOST_BRANCHES, MOST_MEMBERS, PATIENCE, Place, Tables};
 
 use crate::guard::GuardError;
 use crate::names;
@@ -28,7 +28,7 @@ use tables::{PlaceKey, place};
 static OBJECT: &[u8] = aya::include_bytes_aligned!("vxlan.bpf.o");
 
 /// What each counter of the programs stands for, in the order of `enum reason` in `vxlan.bpf.c`.
-const REASONS: [DropReason; 10] = [
+const REASONS: [DropReason; 11] = [
     DropReason::VxlanUnknownSource,
     DropReason::VxlanTruncated,
     DropReason::VxlanNoLabel,
@@ -39,6 +39,7 @@ const REASONS: [DropReason; 10] = [
     DropReason::VxlanSpoofed,
     DropReason::VxlanUnproven,
     DropReason::VxlanForsaken,
+    DropReason::VxlanNotParent,
 ];
 
 /// Places in the table of devices.

@@ -5,12 +5,13 @@
 //!  | two made-up MACs | 88b6 | magic | kind | to | from | distance | number | via | zeros up to the size to be proven |
 //! ```
 //! The hatch's program reads distance and via, where they are not zero, instead of its table: so a way is proven before
-//! it is used.
+//! it is used. A probe along this router's own tree in a network goes to all its members, and names the network instead
+//! of `via`; others' are shown to the router that they pass.
 
 use super::tables;
 use crate::netlink::{NetlinkError, Socket, link};
 use crate::sys;
-use mesh::PeerLabel;
+use mesh::{PeerLabel, Vni};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use std::io;
@@ -23,8 +24,11 @@ pub const PROBE_TYPE: u16 = 0x88b6;
 const MAGIC: [u8; 4] = *b"WPB1";
 const QUESTION: u16 = 1;
 const ANSWER: u16 = 2;
+const TREE: u16 = 3;
 /// Bytes of all that before the zeros.
 const HEADERS: usize = 50;
+/// Where `via` is.
+const VNI: usize = 34;
 /// Ethernet header.
 const ETHERNET: usize = 14;
 
@@ -39,13 +43,23 @@ pub enum ProbeError {
     Hatch(#[from] NetlinkError),
 }
 
-/// What came back.
+/// What comes by the hatch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answer {
-    /// Who sent it back.
-    pub from: PeerLabel,
-    /// The number it was sent with.
-    pub number: u64,
+pub enum Came {
+    /// A probe came back.
+    Answer {
+        /// Who sent it back.
+        from: PeerLabel,
+        /// The number it was sent with.
+        number: u64,
+    },
+    /// A router probes its tree, which leads over this one.
+    Tree {
+        /// The network.
+        vni: Vni,
+        /// Whose tree.
+        source: PeerLabel,
+    },
 }
 
 /// The hatch. Needs a tokio runtime with I/O.
@@ -82,27 +96,38 @@ impl ProbeSocket {
         number: u64,
         size: u16,
     ) -> io::Result<()> {
-        let question = question((to, from), by, number, size);
-        match rustix::net::send(self.socket.get_ref(), &question, SendFlags::empty()) {
+        self.send(&question(QUESTION, (to, from), by, number, size))
+    }
+
+    /// Asks all members of a network along this router's own tree.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn ask_tree(&self, vni: Vni, from: PeerLabel, number: u64, size: u16) -> io::Result<()> {
+        self.send(&tree_question(vni, from, number, size))
+    }
+
+    fn send(&self, question: &[u8]) -> io::Result<()> {
+        match rustix::net::send(self.socket.get_ref(), question, SendFlags::empty()) {
             // Lost, as it may be anywhere.
             Ok(_) | Err(Errno::AGAIN | Errno::NOBUFS) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Waits for an answer. Nothing is lost when the future is dropped.
+    /// Waits for what comes. Nothing is lost when the future is dropped.
     ///
     /// # Errors
     /// When the hatch is gone or down.
-    pub async fn answer(&self) -> io::Result<Answer> {
+    pub async fn next(&self) -> io::Result<Came> {
         // Of a longer frame the rest is of no use.
         let mut buffer = [0; 64];
         loop {
             let mut ready = self.socket.readable().await?;
             match rustix::net::recv(ready.get_inner(), &mut buffer[..], RecvFlags::empty()) {
                 Ok((length, _)) => {
-                    if let Some(answer) = buffer.get(..length).and_then(Answer::read) {
-                        return Ok(answer);
+                    if let Some(came) = buffer.get(..length).and_then(Came::read) {
+                        return Ok(came);
                     }
                 }
                 Err(Errno::AGAIN) => ready.clear_ready(),
@@ -114,16 +139,17 @@ impl ProbeSocket {
 }
 
 /// The whole frame of a probe.
-fn question((to, from): (PeerLabel, PeerLabel), by: Option<(IpAddr, u8)>, number: u64, size: u16) -> Vec<u8> {
+fn question(
+    kind: u16,
+    (to, from): (PeerLabel, PeerLabel),
+    by: Option<(IpAddr, u8)>,
+    number: u64,
+    size: u16,
+) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
     frame.extend(PROBE_TYPE.to_be_bytes());
     frame.extend(MAGIC);
-    for field in [
-        QUESTION,
-        to.0,
-        from.0,
-        by.map_or(0, |(_, distance)| distance.into()),
-    ] {
+    for field in [kind, to.0, from.0, by.map_or(0, |(_, distance)| distance.into())] {
         frame.extend(field.to_be_bytes());
     }
     frame.extend(number.to_be_bytes());
@@ -132,8 +158,16 @@ fn question((to, from): (PeerLabel, PeerLabel), by: Option<(IpAddr, u8)>, number
     frame
 }
 
-impl Answer {
-    /// Reads an answer's frame, or as much of it as holds the number; `None` for anything else.
+/// The same of one along a tree: for a group, and with the network where `via` is.
+fn tree_question(vni: Vni, from: PeerLabel, number: u64, size: u16) -> Vec<u8> {
+    let mut frame = question(TREE, (PeerLabel::NONE, from), None, number, size);
+    frame[0] = 3;
+    frame[VNI..VNI + 4].copy_from_slice(&vni.0.to_be_bytes());
+    frame
+}
+
+impl Came {
+    /// Reads an answer's frame or a tree's probe, or as much of it as its headers; `None` for anything else.
     #[must_use]
     pub fn read(frame: &[u8]) -> Option<Self> {
         let rest = frame
@@ -141,10 +175,18 @@ impl Answer {
             .strip_prefix(&PROBE_TYPE.to_be_bytes())?;
         let fields = rest.strip_prefix(&MAGIC)?;
         let field = |at: usize| Some(u16::from_be_bytes(*fields.get(at..)?.first_chunk()?));
-        Some(Self {
-            from: PeerLabel(field(4).filter(|_| field(0) == Some(ANSWER))?),
-            number: u64::from_be_bytes(*fields.get(8..)?.first_chunk()?),
-        })
+        let (kind, from) = (field(0)?, PeerLabel(field(4)?));
+        match kind {
+            ANSWER => Some(Self::Answer {
+                from,
+                number: u64::from_be_bytes(*fields.get(8..)?.first_chunk()?),
+            }),
+            TREE => Some(Self::Tree {
+                vni: Vni(u32::from_be_bytes(*frame.get(VNI..)?.first_chunk()?)),
+                source: from,
+            }),
+            _ => None,
+        }
     }
 }
 
@@ -156,18 +198,26 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_sent_back_is_read(to: u16, from: u16, number: u64, size in 0..9000_u16) {
-            let mut frame = question((PeerLabel(to), PeerLabel(from)), None, number, size);
-            prop_assert_eq!(Answer::read(&frame), None);
+            let mut frame = question(QUESTION, (PeerLabel(to), PeerLabel(from)), None, number, size);
+            prop_assert_eq!(Came::read(&frame), None);
             // As the program does it.
             frame[18..20].copy_from_slice(&2_u16.to_be_bytes());
             frame[20..22].copy_from_slice(&from.to_be_bytes());
             frame[22..24].copy_from_slice(&to.to_be_bytes());
-            prop_assert_eq!(Answer::read(&frame), Some(Answer { from: PeerLabel(to), number }));
+            prop_assert_eq!(Came::read(&frame), Some(Came::Answer { from: PeerLabel(to), number }));
+        }
+
+        #[test]
+        fn a_probe_of_a_tree_names_network_and_source(vni: u32, from: u16, number: u64, size in 0..9000_u16) {
+            let (vni, source) = (Vni(vni), PeerLabel(from));
+            let frame = tree_question(vni, source, number, size);
+            prop_assert_eq!(frame[0] & 1, 1);
+            prop_assert_eq!(Came::read(&frame), Some(Came::Tree { vni, source }));
         }
 
         #[test]
         fn anything_else_is_not(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-            prop_assert_eq!(Answer::read(&bytes), None);
+            prop_assert_eq!(Came::read(&bytes), None);
         }
     }
 }

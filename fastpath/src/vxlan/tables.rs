@@ -25,7 +25,7 @@ pub struct Hop {
 }
 
 /// What the programs know of this router itself.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Local {
     /// Its label.
     pub label: PeerLabel,
@@ -35,16 +35,54 @@ pub struct Local {
     pub former_for: Duration,
     /// Frames for routers that the fast path does not reach are dropped instead of left to sleeve.
     pub fast_only: bool,
+    /// How long the programs serve without a sign of life from the router: without another [`Tables::set_local`].
+    pub patience: Duration,
+}
+
+impl Local {
+    /// A router with this label, and the usual [`PATIENCE`].
+    #[must_use]
+    pub fn new(label: PeerLabel) -> Self {
+        Self {
+            label,
+            former: PeerLabel::NONE,
+            former_for: Duration::ZERO,
+            fast_only: false,
+            patience: PATIENCE,
+        }
+    }
+}
+
+/// How long the programs serve a router that shows no life.
+pub const PATIENCE: Duration = Duration::from_secs(600);
+
+/// A router's place in the tree along which a source's frames for groups travel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The neighbour they come from; of this router's own tree none.
+    pub parent: PeerLabel,
+    /// The neighbours they go on to, at most [`MOST_BRANCHES`].
+    pub children: Vec<PeerLabel>,
+    /// Hops to the member that is furthest away, 1 to 8; known of this router's own tree only.
+    pub depth: u8,
+    /// Of this router's own tree: frames take it.
+    pub ready: bool,
 }
 
 type HopValue = [u8; 40];
 /// An address in a network.
 pub(super) type PlaceKey = [u8; 12];
-type LocalValue = [u8; 24];
+type LocalValue = [u8; 32];
 type GroupValue = [u16; 2 + MOST_MEMBERS];
+/// Network and label, or no label for this router's own.
+type CourseKey = [u8; 8];
+type TreeValue = [u8; 16 + 2 * MOST_BRANCHES];
 
-/// Most other routers in a network whose frames to groups the programs carry: each gets a copy.
-pub const MOST_MEMBERS: usize = 8;
+/// Most other routers in a network of which each gets a copy of frames for groups. In larger ones these travel along
+/// trees, as those of sleeve do.
+pub const MOST_MEMBERS: usize = mesh::TREE_ABOVE;
+/// Most children of a router in a tree.
+pub const MOST_BRANCHES: usize = 32;
 
 /// The tables. Values of `hops` that stay the same are not written: the programs keep a time in them.
 pub struct Tables {
@@ -53,6 +91,8 @@ pub struct Tables {
     senders: HashMap<MapData, [u8; 16], u32>,
     macs: HashMap<MapData, PlaceKey, u32>,
     groups: HashMap<MapData, u32, GroupValue>,
+    neighbours: HashMap<MapData, u32, [u8; 16]>,
+    trees: HashMap<MapData, CourseKey, TreeValue>,
     /// Entries written so far.
     writes: u64,
 }
@@ -73,6 +113,8 @@ impl Tables {
             senders: HashMap::try_from(map(ebpf, "senders")?)?,
             macs: HashMap::try_from(map(ebpf, "macs")?)?,
             groups: HashMap::try_from(map(ebpf, "groups")?)?,
+            neighbours: HashMap::try_from(map(ebpf, "neighbours")?)?,
+            trees: HashMap::try_from(map(ebpf, "trees")?)?,
             writes: 0,
         })
     }
@@ -87,6 +129,8 @@ impl Tables {
             "senders" => copy(&HashMap::try_from(old)?, &mut self.senders),
             "macs" => copy(&HashMap::try_from(old)?, &mut self.macs),
             "groups" => copy(&HashMap::try_from(old)?, &mut self.groups),
+            "neighbours" => copy(&HashMap::try_from(old)?, &mut self.neighbours),
+            "trees" => copy(&HashMap::try_from(old)?, &mut self.trees),
             _ => Ok(()),
         }
     }
@@ -97,19 +141,20 @@ impl Tables {
         self.writes
     }
 
-    /// Tells the programs of this router itself, and that it is alive. They serve ten minutes without.
+    /// Tells the programs of this router itself, and that it is alive.
     ///
     /// # Errors
     /// What the kernel said.
     pub fn set_local(&mut self, local: &Local) -> Result<(), GuardError> {
         let now = monotonic();
         let former_until = now.saturating_add(nanoseconds(local.former_for));
-        let mut value = [0; 24];
+        let mut value = [0; 32];
         value[..8].copy_from_slice(&now.to_ne_bytes());
-        value[8..16].copy_from_slice(&former_until.to_ne_bytes());
-        value[16..18].copy_from_slice(&local.label.0.to_ne_bytes());
-        value[18..20].copy_from_slice(&local.former.0.to_ne_bytes());
-        value[20..].copy_from_slice(&u32::from(local.fast_only).to_ne_bytes());
+        value[8..16].copy_from_slice(&nanoseconds(local.patience).to_ne_bytes());
+        value[16..24].copy_from_slice(&former_until.to_ne_bytes());
+        value[24..26].copy_from_slice(&local.label.0.to_ne_bytes());
+        value[26..28].copy_from_slice(&local.former.0.to_ne_bytes());
+        value[28..].copy_from_slice(&u32::from(local.fast_only).to_ne_bytes());
         self.writes += 1;
         Ok(self.settings.set(0, value, 0)?)
     }
@@ -163,10 +208,68 @@ impl Tables {
         self.writes += 1;
         let key = octets(address);
         match label {
-            Some(label) => self.senders.insert(key, u32::from(label.0), 0)?,
-            None => gone(self.senders.remove(&key))?,
+            Some(label) => {
+                // The other way round, for trees: they name neighbours by their labels.
+                self.neighbours.insert(u32::from(label.0), key, 0)?;
+                self.senders.insert(key, u32::from(label.0), 0)?;
+            }
+            None => {
+                let label = self.senders.get(&key, 0).unwrap_or_default();
+                if self.neighbours.get(&label, 0).is_ok_and(|now| now == key) {
+                    gone(self.neighbours.remove(&label))?;
+                }
+                gone(self.senders.remove(&key))?;
+            }
         }
         Ok(())
+    }
+
+    /// Sets this router's place in the tree of the router with label `source`, or in its own ([`PeerLabel::NONE`]), or
+    /// that it has none.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn set_tree(&mut self, vni: Vni, source: PeerLabel, place: Option<&Place>) -> Result<(), GuardError> {
+        self.writes += 1;
+        let key = course(vni, source);
+        let Some(place) = place.filter(|place| place.children.len() <= MOST_BRANCHES) else {
+            return Ok(gone(self.trees.remove(&key))?);
+        };
+        let mut value = [0; 16 + 2 * MOST_BRANCHES];
+        if let Ok(old) = self.trees.get(&key, 0) {
+            value[..8].copy_from_slice(&old[..8]);
+        }
+        let count = u16::try_from(place.children.len()).unwrap_or(0);
+        let fields = [place.parent.0, place.depth.into(), place.ready.into(), count];
+        let children = place.children.iter().map(|child| child.0);
+        for (at, field) in value[8..]
+            .chunks_exact_mut(2)
+            .zip(fields.into_iter().chain(children))
+        {
+            at.copy_from_slice(&field.to_ne_bytes());
+        }
+        Ok(self.trees.insert(key, value, 0)?)
+    }
+
+    /// How long ago this router last had a frame for its own tree in a network; `None`: never, or there is no tree.
+    #[must_use]
+    pub fn tree_used(&self, vni: Vni) -> Option<Duration> {
+        let value = self.trees.get(&course(vni, PeerLabel::NONE), 0).ok()?;
+        let used = u64::from_ne_bytes(*value.first_chunk()?);
+        // The programs read a clock that may be some milliseconds behind.
+        (used != 0).then(|| Duration::from_nanos(monotonic().saturating_sub(used)))
+    }
+
+    /// The trees there are, by network and label of the source; of this router's own [`PeerLabel::NONE`].
+    #[must_use]
+    pub fn trees(&self) -> BTreeSet<(Vni, PeerLabel)> {
+        let read = |[a, b, c, d, e, f, ..]: CourseKey| {
+            (
+                Vni(u32::from_ne_bytes([a, b, c, d])),
+                PeerLabel(u16::from_ne_bytes([e, f])),
+            )
+        };
+        self.trees.keys().filter_map(Result::ok).map(read).collect()
     }
 
     /// Sets behind which other router an address is.
@@ -225,10 +328,14 @@ impl Tables {
             .collect()
     }
 
-    /// The networks whose frames for groups are carried.
+    /// The networks of which each member's router gets a copy of frames for groups, and these.
     #[must_use]
-    pub fn groups(&self) -> BTreeSet<Vni> {
-        self.groups.keys().filter_map(Result::ok).map(Vni).collect()
+    pub fn groups(&self) -> BTreeMap<Vni, Vec<PeerLabel>> {
+        let read = |(vni, value): (u32, GroupValue)| {
+            let labels = value[1..].iter().take(value[0].into());
+            (Vni(vni), labels.copied().map(PeerLabel).collect())
+        };
+        self.groups.iter().filter_map(Result::ok).map(read).collect()
     }
 
     /// All addresses that are known to be behind other routers.
@@ -295,6 +402,13 @@ pub(super) fn place(vni: Vni, mac: Mac) -> PlaceKey {
     let mut key = [0; 12];
     key[..4].copy_from_slice(&vni.0.to_ne_bytes());
     key[4..10].copy_from_slice(&mac.0);
+    key
+}
+
+fn course(vni: Vni, source: PeerLabel) -> CourseKey {
+    let mut key = [0; 8];
+    key[..4].copy_from_slice(&vni.0.to_ne_bytes());
+    key[4..6].copy_from_slice(&source.0.to_ne_bytes());
     key
 }
 

@@ -461,6 +461,7 @@ impl World {
             }
             Output::Fdb(fdb) => self.hosts[n].fdb.push(fdb),
             Output::Label { .. } | Output::Detour { .. } | Output::Name(_) | Output::NameRefused { .. } => {}
+            Output::Networks(_) | Output::Network { .. } => {}
             Output::Tree { vni, source, tree } => {
                 let trees = &mut self.hosts[n].trees;
                 match tree {

@@ -1,0 +1,286 @@
+//! One nftables table per router: VXLAN is taken only by the interface that leads back to its sender.
+//!
+//! ```text
+//! table inet weft-<bridge> { chain vxlan { type filter hook input priority mangle;
+//!     udp dport 6784 fib saddr . iif oif missing counter drop } }
+//! ```
+//! The programs at the VXLAN device can't see by which interface a packet came. So a container of another bridge, or
+//! whoever else can send to this host by another interface, could pass for a neighbour by its address alone; this rule
+//! compares interface and route, as reverse path filtering does, for this port only. The whole table is made in one
+//! transaction. (`linux/netfilter/nf_tables.h` names the numbers.)
+
+use super::{NetlinkError, messages};
+use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+const REQUEST: u16 = 1;
+const ACK: u16 = 4;
+const CREATE: u16 = 0x400;
+const DUMP: u16 = 0x300;
+
+const BATCH_BEGIN: u16 = 16;
+const BATCH_END: u16 = 17;
+const NEW_TABLE: u16 = 0x0a00;
+const DELETE_TABLE: u16 = 0x0a02;
+const NEW_CHAIN: u16 = 0x0a03;
+const NEW_RULE: u16 = 0x0a06;
+const GET_RULE: u16 = 0x0a07;
+/// `NFPROTO_INET`: IPv4 and IPv6.
+const INET: u8 = 1;
+const NESTED: u16 = 0x8000;
+const CHAIN: &str = "vxlan";
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A rule as the kernel has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rule {
+    /// UDP port.
+    pub(crate) port: u16,
+    /// Packets dropped.
+    pub(crate) dropped: u64,
+}
+
+/// Attributes, one after the other.
+#[derive(Default)]
+struct Attributes(Vec<u8>);
+
+impl Attributes {
+    fn with(mut self, kind: u16, value: &[u8]) -> Self {
+        let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+        self.0.extend(length.to_ne_bytes());
+        self.0.extend(kind.to_ne_bytes());
+        self.0.extend(value);
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+        self
+    }
+
+    fn text(self, kind: u16, text: &str) -> Self {
+        self.with(kind, &[text.as_bytes(), &[0]].concat())
+    }
+
+    fn number(self, kind: u16, number: u32) -> Self {
+        self.with(kind, &number.to_be_bytes())
+    }
+
+    fn nest(self, kind: u16, inner: &Self) -> Self {
+        self.with(kind | NESTED, &inner.0)
+    }
+
+    /// An expression of a rule.
+    fn expression(self, name: &str, data: &Self) -> Self {
+        let inner = Self::default().text(1, name).nest(2, data);
+        self.nest(1, &inner)
+    }
+}
+
+fn new() -> Attributes {
+    Attributes::default()
+}
+
+/// Register 1 equals these bytes.
+fn equals(bytes: &[u8]) -> Attributes {
+    new().number(1, 1).number(2, 0).nest(3, &new().with(1, bytes))
+}
+
+fn rule(table: &str, port: u16) -> Attributes {
+    let udp = 17;
+    let expressions = new()
+        .expression("meta", &new().number(1, 1).number(2, 16)) // layer 4 protocol
+        .expression("cmp", &equals(&[udp]))
+        .expression(
+            "payload",
+            &new().number(1, 1).number(2, 2).number(3, 2).number(4, 2),
+        ) // destination port
+        .expression("cmp", &equals(&port.to_be_bytes()))
+        .expression("fib", &new().number(1, 1).number(2, 1).number(3, 1 | 8 | 32)) // saddr . iif, is there an oif?
+        .expression("cmp", &equals(&[0; 4]))
+        .expression("counter", &new())
+        .expression(
+            "immediate",
+            &new().number(1, 0).nest(2, &new().nest(2, &new().number(1, 0))), // verdict: drop
+        );
+    new().text(1, table).text(2, CHAIN).nest(4, &expressions)
+}
+
+fn chain(table: &str) -> Attributes {
+    let hook = new().number(1, 1).number(2, (-150_i32).cast_unsigned()); // input, mangle
+    new()
+        .text(1, table)
+        .text(3, CHAIN)
+        .nest(4, &hook)
+        .number(5, 1)
+        .text(7, "filter")
+}
+
+/// Appends a message; `resource` is the subsystem of a batch.
+fn push(to: &mut Vec<u8>, kind: u16, flags: u16, family: u8, resource: u16, attributes: &Attributes) {
+    let length = u32::try_from(20 + attributes.0.len()).unwrap_or(u32::MAX);
+    to.extend(length.to_ne_bytes());
+    to.extend(kind.to_ne_bytes());
+    to.extend((REQUEST | flags).to_ne_bytes());
+    to.extend(1_u32.to_ne_bytes());
+    to.extend([0; 4]);
+    to.extend([family, 0]);
+    to.extend(resource.to_be_bytes());
+    to.extend(&attributes.0);
+}
+
+fn open(doing: &str) -> Result<OwnedFd, NetlinkError> {
+    let trouble = |error| NetlinkError::new(doing, error);
+    let flags = SocketFlags::CLOEXEC;
+    let fd = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(NETFILTER))
+        .map_err(trouble)?;
+    let timeout = rustix::net::sockopt::Timeout::Recv;
+    rustix::net::sockopt::set_socket_timeout(&fd, timeout, Some(PATIENCE)).map_err(trouble)?;
+    rustix::net::bind(&fd, &SocketAddrNetlink::new(0, 0)).map_err(trouble)?;
+    Ok(fd)
+}
+
+/// Sends, and hands every message that comes to `take` until it says that it was the last.
+fn ask(
+    doing: &str,
+    request: &[u8],
+    mut take: impl FnMut(u16, &[u8]) -> Option<Result<(), NetlinkError>>,
+) -> Result<(), NetlinkError> {
+    let fd = open(doing)?;
+    let trouble = |error| NetlinkError::new(doing, error);
+    rustix::net::send(&fd, request, SendFlags::empty()).map_err(trouble)?;
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let (length, _) = rustix::net::recv(&fd, &mut buffer[..], RecvFlags::empty()).map_err(trouble)?;
+        for (header, body) in messages(&buffer[..length]) {
+            if let Some(end) = take(header.message_type, body) {
+                return end;
+            }
+        }
+    }
+}
+
+/// What an acknowledgement says.
+fn acknowledged(doing: &str, body: &[u8]) -> Result<(), NetlinkError> {
+    match body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code)) {
+        0 => Ok(()),
+        code => {
+            let error = std::io::Error::from_raw_os_error(code.saturating_neg());
+            Err(NetlinkError::new(doing, error))
+        }
+    }
+}
+
+/// Makes the table, in place of one that may be there.
+pub(crate) fn install(table: &str, port: u16) -> Result<(), NetlinkError> {
+    let name = new().text(1, table);
+    let mut batch = Vec::new();
+    push(&mut batch, BATCH_BEGIN, 0, 0, 10, &new());
+    push(&mut batch, NEW_TABLE, CREATE, INET, 0, &name);
+    push(&mut batch, DELETE_TABLE, 0, INET, 0, &name);
+    push(&mut batch, NEW_TABLE, CREATE, INET, 0, &name);
+    push(&mut batch, NEW_CHAIN, CREATE, INET, 0, &chain(table));
+    push(&mut batch, NEW_RULE, CREATE | ACK, INET, 0, &rule(table, port));
+    push(&mut batch, BATCH_END, 0, 0, 10, &new());
+    let doing = "make the rule against VXLAN by the wrong interface";
+    ask(doing, &batch, |kind, body| {
+        (kind == 2).then(|| acknowledged(doing, body))
+    })
+}
+
+/// Removes the table; nothing happens when there is none.
+pub(crate) fn remove(table: &str) -> Result<(), NetlinkError> {
+    let mut batch = Vec::new();
+    push(&mut batch, BATCH_BEGIN, 0, 0, 10, &new());
+    push(&mut batch, DELETE_TABLE, ACK, INET, 0, &new().text(1, table));
+    push(&mut batch, BATCH_END, 0, 0, 10, &new());
+    let doing = "remove the rule against VXLAN by the wrong interface";
+    super::or_missing(ask(doing, &batch, |kind, body| {
+        (kind == 2).then(|| acknowledged(doing, body))
+    }))
+}
+
+/// The rule, if the table is there.
+pub(crate) fn read(table: &str) -> Result<Option<Rule>, NetlinkError> {
+    let mut request = Vec::new();
+    push(&mut request, GET_RULE, DUMP, INET, 0, &new().text(1, table));
+    let doing = "read the rule against VXLAN by the wrong interface";
+    let mut found = None;
+    let result = ask(doing, &request, |kind, body| match kind {
+        2 | 3 => Some(acknowledged(doing, body)),
+        NEW_RULE => {
+            found = found.or_else(|| parse(table, body.get(4..)?));
+            None
+        }
+        _ => None,
+    });
+    super::or_missing(result)?;
+    Ok(found)
+}
+
+/// The attributes in some bytes.
+fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let [a, b, c, d, ..] = *bytes else { return None };
+        let length = usize::from(u16::from_ne_bytes([a, b]));
+        let value = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((u16::from_ne_bytes([c, d]) & !NESTED, value))
+    })
+}
+
+fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    attributes(bytes)
+        .find(|(found, _)| *found == kind)
+        .map(|(_, value)| value)
+}
+
+fn parse(table: &str, rule: &[u8]) -> Option<Rule> {
+    let is_ours = find(rule, 1)?.strip_suffix(&[0]) == Some(table.as_bytes());
+    let (mut port, mut dropped) = (None, None);
+    for (_, expression) in attributes(find(rule, 4).filter(|_| is_ours)?) {
+        let (name, data) = (find(expression, 1)?, find(expression, 2).unwrap_or_default());
+        match name {
+            b"cmp\0" => {
+                let value = find(data, 3).and_then(|data| find(data, 1));
+                port = port.or_else(|| Some(u16::from_be_bytes(value?.try_into().ok()?)));
+            }
+            b"counter\0" => {
+                dropped = find(data, 2).and_then(|value| Some(u64::from_be_bytes(value.try_into().ok()?)));
+            }
+            _ => {}
+        }
+    }
+    Some(Rule {
+        port: port?,
+        dropped: dropped?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_never_fatal(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
+            let _ = parse("weft", &bytes);
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_read() {
+        let made = rule("weft-weft", 6784);
+        // The kernel tells the counter's numbers.
+        let counter = new().expression("counter", &new().with(1, &[0; 8]).with(2, &7_u64.to_be_bytes()));
+        let expressions = find(&made.0, 4).unwrap();
+        let told = new()
+            .text(1, "weft-weft")
+            .nest(4, &Attributes([expressions, &counter.0].concat()));
+        let rule = Rule {
+            port: 6784,
+            dropped: 7,
+        };
+        assert_eq!(parse("weft-weft", &told.0), Some(rule));
+        assert_eq!(parse("weft-other", &told.0), None);
+    }
+}
