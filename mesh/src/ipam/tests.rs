@@ -542,7 +542,25 @@ impl World {
                     .max(one.0.end.min(another.0.end).min(size - 1));
                 panic!("not all see the same: {}", self.explain(at));
             }
-            assert!(ring.denied.is_empty());
+            for peer in &ring.denied {
+                let body = ring.member(peer).unwrap();
+                let holder = |claim: &&body::Claim| {
+                    let all = ring.view.over(claim.span());
+                    all.filter(|(_, holder)| holder.peer != Some(*peer)).count() > 0
+                };
+                let at: Vec<_> = body
+                    .claims
+                    .iter()
+                    .filter(holder)
+                    .map(|claim| self.explain(claim.start))
+                    .collect();
+                panic!(
+                    "{} denies what {peer} says: {} grants {:?}",
+                    ring.own,
+                    at.concat(),
+                    body.grants
+                );
+            }
             let is_gone = |peer: &PeerId| self.routers[self.by_id[peer]].id != *peer;
             assert!(ring.state.fence.iter().all(is_gone), "{:?}", ring.state.fence);
         }
