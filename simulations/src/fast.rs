@@ -101,7 +101,7 @@ impl Fast {
 
     pub(crate) fn peer(&mut self, now: Instant, info: &PeerInfo) {
         let (peer, port) = (info.peer, info.vxlan_port);
-        let addresses = info.addresses.iter().map(|address| address.ip()).collect();
+        let addresses = info.addresses.iter().map(std::net::SocketAddr::ip).collect();
         self.feed(
             now,
             Input::Peer {

@@ -105,7 +105,9 @@ fn frames_are_lost_while_views_differ_only_until_a_dead_wire_is_noticed() {
         // The fast path is left after 1.7 s; sleeve, which then has the frames, notices after three seconds as ever.
         let unnoticed = traffic(&mut world, &containers, &mut number, 4000);
         let differ = traffic(&mut world, &containers, &mut number, 6000);
-        println!("seed {seed}: a wire dies: {unnoticed:?} lost, sent, doubled in four seconds, then {differ:?}");
+        println!(
+            "seed {seed}: a wire dies: {unnoticed:?} lost, sent, doubled in four seconds, then {differ:?}"
+        );
         // A third of all pairs goes over that wire at most.
         assert!(unnoticed.0 * 3 < unnoticed.1, "{unnoticed:?}");
         assert_eq!(

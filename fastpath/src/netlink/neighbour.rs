@@ -78,7 +78,7 @@ pub(crate) fn list_remotes(socket: &mut Socket) -> Result<Vec<(u32, Mac, Ipv4Add
         for attribute in &message.attributes {
             match attribute {
                 NeighbourAttribute::LinkLayerAddress(bytes) => {
-                    mac = bytes.as_slice().try_into().ok().map(Mac)
+                    mac = bytes.as_slice().try_into().ok().map(Mac);
                 }
                 NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => host = Some(*address),
                 NeighbourAttribute::Destination(NeighbourAddress::Other(bytes)) => {
