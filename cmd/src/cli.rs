@@ -288,6 +288,10 @@ pub(crate) struct Launch {
     /// Divide the addresses only when the majority of so many routers see each other [default: at once].
     #[arg(long, env = "WEFT_IPALLOC_INIT", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) ipalloc_init: Option<u16>,
+    /// Once a majority has missed a router for so many seconds, take over those of its addresses that it promised not to use;
+    /// the same on all hosts [default: only `weft reclaim` takes over].
+    #[arg(long, env = "WEFT_IPALLOC_RECLAIM", value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(60..))]
+    pub(crate) ipalloc_reclaim: Option<u32>,
     /// Answer containers' questions for names here; the address need not be there yet.
     #[arg(long, env = "WEFT_DNS_LISTEN", action = ArgAction::Append, value_delimiter = ',', num_args = 1, value_parser = parse_dns, value_name = "ADDR[:PORT]")]
     pub(crate) dns_listen: Vec<SocketAddr>,

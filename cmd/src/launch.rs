@@ -300,10 +300,13 @@ fn addresses(
     };
     let pool = Pool::new((v4, range.prefix), v6).context("the range for containers' addresses")?;
     let init = options.ipalloc_init.map(usize::from);
-    let settings = ipam::Settings { pool, init };
-    let mut networks: BTreeMap<Vni, ipam::Settings> = [(Vni::DEFAULT, settings)].into();
+    let reclaim = options
+        .ipalloc_reclaim
+        .map(|seconds| Duration::from_secs(seconds.into()));
+    let settings = |pool| ipam::Settings { pool, init, reclaim };
+    let mut networks: BTreeMap<Vni, ipam::Settings> = [(Vni::DEFAULT, settings(pool))].into();
     for (vni, pool) in others {
-        networks.insert(vni, ipam::Settings { pool, init });
+        networks.insert(vni, settings(pool));
     }
     let setup = Setup {
         networks,

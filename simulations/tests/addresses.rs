@@ -32,7 +32,10 @@ impl Town {
         let mut world = BigWorld::new(5, routers, profile, 2);
         world.forbid_discovery();
         let pool = Pool::new(([10, 32, 0, 0].into(), prefix), None).unwrap();
-        world.divide(Settings { pool, init: None });
+        world.divide(Settings {
+            pool,
+            ..Settings::default()
+        });
         let mut random = Random::new(5);
         for host in 0..routers {
             let targets: Vec<_> = (0..8.min(host))

@@ -295,6 +295,12 @@ impl Router {
                     "it was told another --ipalloc-range ({v4}/{prefix})"
                 );
             }
+            IpamEvent::TookOver { from, count } => {
+                warn!(
+                    peer = self.name(from),
+                    "it was missed for long: {count} addresses that it did not use are this router's now"
+                );
+            }
             IpamEvent::Lost { to, count } => {
                 warn!(
                     peer = self.name(to),

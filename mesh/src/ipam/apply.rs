@@ -4,7 +4,7 @@
 //! record no longer claims the range itself, or the claimant took it over from an owner that was given up. Each change
 //! of hands raises the range's epoch, and lower epochs change nothing: what is played back late does no harm.
 
-use super::body::{Claim, Grant, IpamBody, MAX_EPOCH};
+use super::body::{Claim, Grant, IpamBody, MAX_EPOCH, Reclaimed};
 use super::ranges::{Set, Span};
 use super::ring::{Holder, Ring, STRANGER};
 use super::{Act, Around, IpamEvent};
@@ -179,7 +179,7 @@ impl Ring {
     /// True if a router, by what was last heard of it, does not claim any of a range (any more).
     fn assents(&self, peer: Option<PeerId>, span: Span) -> bool {
         let Some(peer) = peer else { return true };
-        if self.is_given_up(&peer) {
+        if self.is_given_up(&peer) || self.has_left(&peer, span) {
             return true;
         }
         let claims = self.member(&peer).map(|body| &body.claims);
@@ -189,16 +189,24 @@ impl Ring {
 
     /// True if somebody in the same division took over what a router owned: whatever it says, it is not the owner.
     pub(super) fn is_given_up(&self, peer: &PeerId) -> bool {
-        let others = self
-            .reclaimers
-            .iter()
-            .filter_map(|by| self.member(by))
-            .flat_map(|body| &body.reclaimed);
+        self.taken_over().any(|one| one.whole && one.peer == *peer)
+    }
+
+    /// True if somebody took over what a router had promised not to use, and a range is of that.
+    fn has_left(&self, peer: &PeerId, span: Span) -> bool {
+        let spare = self.member(peer).map_or(&[][..], |body| &body.spare);
+        let covers =
+            |(start, len): &(u32, u32)| *start <= span.start && span.end <= start.saturating_add(*len);
+        spare.iter().any(covers) && self.taken_over().any(|one| one.peer == *peer)
+    }
+
+    /// From whom somebody in the same division took over.
+    fn taken_over(&self) -> impl Iterator<Item = &Reclaimed> {
+        let others = self.reclaimers.iter().filter_map(|by| self.member(by));
         self.state
             .reclaimed
             .iter()
-            .chain(others)
-            .any(|one| one.peer == *peer)
+            .chain(others.flat_map(|body| &body.reclaimed))
     }
 
     /// Works out anew what is not to be given out though it is owned: what containers of others have, and what others
@@ -239,6 +247,7 @@ impl Ring {
             self.renew_avoid();
         }
         let mut avoid = self.avoid.clone();
+        self.spare.promised().spans().for_each(|span| avoid.add(span));
         for (peer, since) in &self.foreign {
             if now.since(*since) >= STRANGER && !around.is_reachable(peer) {
                 continue;

@@ -16,6 +16,8 @@ pub(crate) const MAX_GRANTS: usize = 128;
 pub(crate) const MAX_STRAYS: usize = 1200;
 /// Routers that one router may have taken ranges from.
 pub(crate) const MAX_RECLAIMED: usize = 64;
+/// Ranges that one router promises not to use.
+pub(crate) const MAX_SPARE: usize = 16;
 
 /// The body of a record of kind [`IPAM`](crate::record::kind::IPAM); its subkey is the network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +40,8 @@ pub(crate) struct IpamBody {
     pub(crate) strays: Vec<(u32, u32)>,
     /// From whom its origin took what they owned, as they will not come back.
     pub(crate) reclaimed: Vec<Reclaimed>,
+    /// Free addresses that its origin promises not to use without saying so before: start and length, in order.
+    pub(crate) spare: Vec<(u32, u32)>,
 }
 
 /// A range that the record's origin owns.
@@ -71,6 +75,8 @@ pub(crate) struct Reclaimed {
     pub(crate) peer: PeerId,
     /// The last that was heard of it: epoch and count of its record.
     pub(crate) version: (u64, u64),
+    /// All it owned, as it will not come back; else only what it promised not to use.
+    pub(crate) whole: bool,
 }
 
 impl Claim {
@@ -94,7 +100,8 @@ impl IpamBody {
         let fits = body.claims.len() <= MAX_CLAIMS
             && body.grants.len() <= MAX_GRANTS
             && body.strays.len() <= MAX_STRAYS
-            && body.reclaimed.len() <= MAX_RECLAIMED;
+            && body.reclaimed.len() <= MAX_RECLAIMED
+            && body.spare.len() <= MAX_SPARE;
         if !is_pool || !fits || u64::from(body.vni.0) != subkey || body.vni.0 > Vni::MAX {
             return None;
         }
@@ -108,8 +115,8 @@ impl IpamBody {
             at = claim.span().end;
         }
         let is_grant = |grant: &Grant| within(grant.start, grant.len) && grant.epoch < MAX_EPOCH;
-        let fits =
-            body.grants.iter().all(is_grant) && body.strays.iter().all(|(start, len)| within(*start, *len));
+        let mut spans = body.strays.iter().chain(&body.spare);
+        let fits = body.grants.iter().all(is_grant) && spans.all(|(start, len)| within(*start, *len));
         fits.then_some(body)
     }
 }
@@ -151,7 +158,9 @@ mod tests {
             reclaimed: vec![Reclaimed {
                 peer: PeerId([3; 32]),
                 version: (1, 2),
+                whole: true,
             }],
+            spare: vec![(0, 2)],
         }
     }
 
@@ -176,6 +185,8 @@ mod tests {
         assert_eq!(spoil(|bad| bad.claims[0].epoch = u64::MAX), None);
         assert_eq!(spoil(|bad| bad.grants[0].start = 1 << 20), None);
         assert_eq!(spoil(|bad| bad.strays[0].1 = u32::MAX), None);
+        assert_eq!(spoil(|bad| bad.spare[0].0 = 1 << 20), None);
+        assert_eq!(spoil(|bad| bad.spare = vec![(0, 1); 17]), None);
         assert_eq!(
             spoil(|bad| bad.claims = vec![
                 Claim {

@@ -15,6 +15,7 @@ use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// First byte of messages about space among those that are carried over several hops. Drivers' own ones begin otherwise.
 pub const ASK_BYTE: u8 = 0x82;
@@ -167,9 +168,13 @@ impl Addresses {
         }
     }
 
-    /// How many routers the first division of each network waits for; `None` if no addresses are given out here.
-    pub(super) fn init(&self) -> Option<Option<usize>> {
-        self.rings.values().next().map(|ring| ring.init)
+    /// How many routers the first division of each network waits for, and after what time spare addresses are taken over;
+    /// `None` if no addresses are given out here.
+    pub(super) fn terms(&self) -> Option<(Option<usize>, Option<Duration>)> {
+        self.rings
+            .values()
+            .next()
+            .map(|ring| (ring.init, ring.reclaim_after))
     }
 
     /// Forgets a network. `None` if there was none, else the requests that wait for addresses of it.

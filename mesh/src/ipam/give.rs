@@ -228,7 +228,11 @@ impl Ring {
         let others = owners
             .into_iter()
             .filter(|peer| *peer != self.own && !self.is_given_up(peer));
+        // What it has promised not to use is not lost: it takes some back.
         let mut has_any = false;
+        if !self.spare.promised().is_empty() {
+            return Refusal::NoSpaceYet;
+        }
         for peer in others.filter(has_some) {
             if around.is_reachable(&peer) {
                 return Refusal::NoSpaceYet;
@@ -293,7 +297,12 @@ impl Ring {
             Some(index) if self.space.is_free(index) && !avoid.has(index) => {
                 Some(Span::new(index, index + 1))
             }
-            Some(_) => None,
+            Some(index) => {
+                if self.space.is_free(index) {
+                    self.want_back(index);
+                }
+                None
+            }
             None => self.space.half(&avoid, u32::MAX),
         };
         match span.filter(|span| self.view.over(*span).count() <= room) {
@@ -338,6 +347,7 @@ impl Ring {
         self.state.reclaimed.push(Reclaimed {
             peer,
             version: version.unwrap_or_default(),
+            whole: true,
         });
         self.state.fence.remove(&peer);
         self.is_changed = true;

@@ -18,6 +18,13 @@ impl Ring {
             Trust::Waiting(_) => PATIENCE + UNCONFIRMED_AFTER,
             _ => PATIENCE,
         };
+        let takes_back = request.want.is_some_and(|want| self.spare.promised().has(want));
+        let patience = patience
+            + if takes_back {
+                2 * super::spare::KNOWN
+            } else {
+                Duration::ZERO
+            };
         if self.waiting.len() >= MOST_WAITING {
             return self.answer(request.number, Err(Refusal::Busy));
         }
@@ -96,6 +103,10 @@ impl Ring {
     ) -> Result<u32, Refusal> {
         if !self.pool.is_usable(want) {
             return Err(Refusal::NotInPool);
+        }
+        if self.space.is_free(want) && self.spare.promised().has(want) {
+            self.want_back(want);
+            return Err(Refusal::Promised);
         }
         if self.space.used().contains_key(&want) || avoid.has(want) || around.is_taken(want) {
             return Err(Refusal::Taken);

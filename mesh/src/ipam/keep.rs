@@ -53,6 +53,7 @@ const VIEW: u8 = b'v';
 const BOOK: u8 = b'b';
 const USED: u8 = b'u';
 const FREED: u8 = b'f';
+const SPARE: u8 = b'p';
 
 fn key(vni: Vni, tag: u8, rest: &[u8]) -> Vec<u8> {
     [&vni.0.to_be_bytes()[..], &[tag], rest].concat()
@@ -91,6 +92,10 @@ impl Changes {
         self.put(key(vni, USED, &index.to_be_bytes()), holder.as_ref());
     }
 
+    pub(crate) fn spare(&mut self, vni: Vni, spans: &[(u32, u32)]) {
+        self.put(key(vni, SPARE, &[]), Some(&spans));
+    }
+
     pub(crate) fn freed(&mut self, vni: Vni, number: u64, index: Option<u32>) {
         self.put(key(vni, FREED, &number.to_be_bytes()), index.as_ref());
     }
@@ -111,6 +116,8 @@ pub(crate) struct Read {
     pub(crate) records: Vec<Arc<Record>>,
     pub(crate) used: Vec<(u32, String)>,
     pub(crate) freed: Vec<(u64, u32)>,
+    /// Start and length of what was promised not to be used.
+    pub(crate) spare: Vec<(u32, u32)>,
 }
 
 impl Read {
@@ -125,6 +132,7 @@ impl Read {
             let (tag, rest) = key[4..].split_first().ok_or(Damaged)?;
             match *tag {
                 STATE => read.state = decoded(value)?,
+                SPARE => read.spare = decoded(value)?,
                 VIEW => {
                     let (end, holder) = decoded(value)?;
                     read.view.push((Span::new(number(rest)?, end), holder));

@@ -29,6 +29,7 @@
 //! | `space`, `ranges`, `pool` | free addresses; maps of ranges; indices and addresses |
 //! | `body`, `keep` | what is in records, and on disk |
 //! | `exchange` | the core's side: networks, messages between neighbours |
+//! | `spare` | what others may take over when a router is missed for long |
 //! | `open` | networks that come and go |
 
 mod apply;
@@ -42,6 +43,7 @@ mod pool;
 mod ranges;
 mod ring;
 mod space;
+mod spare;
 #[cfg(test)]
 mod tests;
 
@@ -64,6 +66,9 @@ pub struct Settings {
     pub pool: Pool,
     /// The first division waits until the majority of so many routers see each other.
     pub init: Option<usize>,
+    /// A majority takes over what a router promised not to use, once it could not be reached for so long; `None`: nobody
+    /// takes anything over unless an operator says so.
+    pub reclaim: Option<std::time::Duration>,
 }
 
 /// What a ring sees of the mesh.
@@ -153,6 +158,13 @@ pub enum IpamEvent {
         /// What it was told.
         pool: Pool,
     },
+    /// This router took over what another, missed for long, had promised not to use.
+    TookOver {
+        /// From whom.
+        from: PeerId,
+        /// How many addresses.
+        count: u32,
+    },
     /// Another router took over what this one owned.
     Lost {
         /// Who.
@@ -219,6 +231,11 @@ pub enum Refusal {
     /// A container has the wanted address.
     #[error("it is in use")]
     Taken,
+    /// Others may take over the wanted address if this router is missed for long: it is taken back first.
+    #[error(
+        "it is one of those that others may take over when this router is missed; it is being taken back: try again"
+    )]
+    Promised,
     /// The router that owns it was asked for the wanted address, and has not answered.
     #[error("the router that it belongs to was asked for it and has not answered: try again")]
     Asking(Option<PeerId>),
@@ -243,6 +260,7 @@ impl Refusal {
             | Self::TooFew { .. }
             | Self::Undivided
             | Self::Fenced(_)
+            | Self::Promised
             | Self::Asking(_) => true,
             Self::Full
             | Self::Busy

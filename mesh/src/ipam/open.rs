@@ -25,14 +25,16 @@ impl Mesh {
     /// From now on addresses of this network are given out. Nothing happens if they are already, or if this router gives
     /// out none at all.
     pub(crate) fn open_addresses(&mut self, now: Instant, vni: Vni, pool: Pool) {
-        let Some(init) = self.addresses.init() else { return };
+        let Some((init, reclaim)) = self.addresses.terms() else {
+            return;
+        };
         if self.pool_of(vni) == Some(pool) {
             return;
         }
         self.close_addresses(vni);
         let knows_others = self.store.count_reached() > 0;
         let rng = StdRng::from_seed(self.rng.random());
-        let settings = Settings { pool, init };
+        let settings = Settings { pool, init, reclaim };
         let place = (self.own.id, vni);
         // Of nothing, nothing is damaged.
         let Ok(ring) = Ring::load(place, &settings, &Stored::new(), knows_others, now, rng) else {

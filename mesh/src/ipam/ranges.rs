@@ -135,6 +135,11 @@ impl<V: Copy + PartialEq> Ranges<V> {
         self.remove(Span::new(0, u32::MAX));
     }
 
+    /// True if no index has a value.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// All entries in order.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (Span, V)> {
         let entry = |(start, (end, value)): (&u32, &(u32, V))| (Span::new(*start, *end), *value);

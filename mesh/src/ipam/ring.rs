@@ -6,6 +6,7 @@ use super::keep::{Changes, Damaged, Read, State, Stored};
 use super::pool::Pool;
 use super::ranges::{Ranges, Set, Span};
 use super::space::Space;
+use super::spare::Spare;
 use super::{Act, Answer, Around, IpamEvent, Settings, Waiting};
 use crate::record::{Record, Version};
 use crate::{Instant, PeerId, Vni};
@@ -53,6 +54,9 @@ pub(crate) struct Ring {
     pub(super) pool: Pool,
     /// The first division waits for the majority of so many routers.
     pub(super) init: Option<usize>,
+    /// How long a router may be missed before a majority takes over what it promised not to use; `None`: never.
+    pub(super) reclaim_after: Option<Duration>,
+    pub(super) spare: Spare,
     pub(super) state: State,
     /// The serial that was on disk at the start: a record of an earlier run that has a greater one tells what the disk
     /// has forgotten.
@@ -121,6 +125,7 @@ impl Ring {
             records,
             used,
             freed,
+            spare,
         } = Read::of(vni, stored)?;
         let waits = knows_others || state.has_met;
         let mut ring = Self {
@@ -128,6 +133,8 @@ impl Ring {
             vni,
             pool: settings.pool,
             init: settings.init,
+            reclaim_after: settings.reclaim,
+            spare: Spare::restore(&spare),
             read_serial: state.serial,
             had_ring: state.ring.is_some(),
             state,
@@ -335,6 +342,7 @@ impl Ring {
     pub(crate) fn issued(&mut self, now: Instant, record: &Arc<Record>) {
         if self.enter(now, Arc::clone(record)) {
             self.changes.record(self.vni, record);
+            self.spare_told(now);
         }
         self.settle(now);
     }
@@ -355,6 +363,7 @@ impl Ring {
         }
         self.state.reclaimed.clone_from(&body.reclaimed);
         self.state.grants.extend(&body.grants);
+        self.remember_spare(&body.spare);
         let mut claimed = Set::default();
         body.claims.iter().for_each(|claim| claimed.add(claim.span()));
         let owned: Vec<_> = self.owned().collect();
@@ -525,12 +534,16 @@ impl Ring {
             grants: self.state.grants.clone(),
             strays,
             reclaimed: self.state.reclaimed.clone(),
+            spare: self.spare.told(),
         })
     }
 
     /// True if a router was given up in this version, or a later one, by somebody in the same division.
     pub(super) fn is_reclaimed(&self, peer: &PeerId, version: (u64, u64)) -> bool {
-        let listed = |list: &[Reclaimed]| list.iter().any(|one| one.peer == *peer && one.version >= version);
+        let listed = |list: &[Reclaimed]| {
+            list.iter()
+                .any(|one| one.whole && one.peer == *peer && one.version >= version)
+        };
         listed(&self.state.reclaimed)
             || self
                 .reclaimers
@@ -616,7 +629,8 @@ impl Ring {
             || (self.state.ring.is_none() && self.seen.0 > 0)
             || self.asked.is_some();
         let soon = (waits && self.is_settled()).then(|| now + LOOK);
-        let later = self.is_low().then(|| now + PATROL);
+        let tends = self.reclaim_after.is_some() || !self.spare.promised().is_empty();
+        let later = (tends || self.is_low()).then(|| now + PATROL);
         until.into_iter().chain(soon).chain(later).min()
     }
 
@@ -640,6 +654,7 @@ impl Ring {
         }
         if self.is_settled() {
             self.adopt_lower(now, around);
+            self.tend_spare(now, around);
         }
         self.look_on(now, around);
     }

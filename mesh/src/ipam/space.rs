@@ -29,6 +29,11 @@ impl Space {
         self.fresh_len + u32::try_from(self.freed_set.len()).unwrap_or(u32::MAX)
     }
 
+    /// What nobody ever had, in order.
+    pub(crate) fn fresh(&self) -> impl Iterator<Item = Span> {
+        self.fresh.spans()
+    }
+
     /// Who has which address.
     pub(crate) fn used(&self) -> &BTreeMap<u32, String> {
         &self.used

@@ -1,6 +1,7 @@
 //! Rings among themselves: many routers, late and lost messages, cuts, crashes with disks kept, lost and old.
 
 mod claims;
+mod spare;
 mod strangers;
 
 use super::ranges::Span;
@@ -115,7 +116,10 @@ impl World {
         let mut world = Self {
             now: SECOND,
             rng: StdRng::seed_from_u64(seed),
-            settings: Settings { pool, init: None },
+            settings: Settings {
+                pool,
+                ..Settings::default()
+            },
             routers: Vec::new(),
             by_id: BTreeMap::new(),
             events: BTreeMap::new(),
@@ -555,6 +559,9 @@ impl World {
 /// Everything happens that may, to a few routers, many times.
 fn chaos(seed: u64) -> (usize, usize) {
     let mut world = World::new(seed, 6, 24);
+    // Far shorter than anybody would choose, so that it happens here.
+    let reclaims = seed % 4 == 1;
+    world.settings.reclaim = reclaims.then_some(std::time::Duration::from_secs(3));
     let apart = seed.is_multiple_of(3);
     for n in 0..6 {
         if apart {
@@ -611,7 +618,7 @@ fn chaos(seed: u64) -> (usize, usize) {
             }
             _ => {}
         }
-        let time = world.rng.random_range(0..1500) * MS;
+        let time = world.rng.random_range(0..if reclaims { 5000 } else { 1500 }) * MS;
         world.run(time);
     }
     world.cut(1);

@@ -206,7 +206,15 @@ impl World {
         config.addresses = vec![host.address];
         config.vxlan_port = if host.is_fast { 6784 } else { 0 };
         config.label = host.label;
-        let networks = host.pool.map(|pool| (Vni(1), Settings { pool, init: None }));
+        let networks = host.pool.map(|pool| {
+            (
+                Vni(1),
+                Settings {
+                    pool,
+                    ..Settings::default()
+                },
+            )
+        });
         config.addresses_of = Setup {
             networks: networks.into_iter().collect(),
             stored: host.stored_addresses.clone(),

@@ -22,6 +22,7 @@ fn record_of(origin: PeerId, ring: RingId, pool: Pool, claim: Option<Span>) -> A
         grants: Vec::new(),
         strays: Vec::new(),
         reclaimed: Vec::new(),
+        spare: Vec::new(),
     };
     let key = Key {
         origin,
