@@ -38,6 +38,7 @@ impl Ring {
         let (has_changed, is_denied) = self.apply(origin);
         let makes_way = has_changed
             || self.told(&origin).is_some_and(|body| !body.reclaimed.is_empty())
+            || self.taken_over().any(|one| one.peer == origin)
             || self.has_given_up(&origin);
         if is_denied {
             self.denied.insert(origin);

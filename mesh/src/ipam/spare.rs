@@ -161,14 +161,15 @@ impl Ring {
 
     /// Who is back and says itself what it owns need not be spoken of any more.
     fn forget_returned(&mut self) {
-        let own: Vec<_> = self.owned().map(|(span, _)| span).collect();
         let is_back = |one: &Reclaimed| {
             let version = self
                 .version(&one.peer)
                 .map(|version| (version.epoch, version.counter));
             let claims = self.member(&one.peer).map_or(&[][..], |body| &body.claims);
-            let overlaps = |span: &Span| claims.iter().any(|claim| !claim.span().both(*span).is_empty());
-            !one.whole && version.is_some_and(|version| version > one.version) && !own.iter().any(overlaps)
+            // Until it has heard who owns now what was taken from it, and maybe given on.
+            let mut parts = claims.iter().flat_map(|claim| self.view.over(claim.span()));
+            let knows = parts.all(|(_, holder)| holder.peer == Some(one.peer));
+            !one.whole && version.is_some_and(|version| version > one.version) && knows
         };
         let before = self.state.reclaimed.len();
         let left: Vec<_> = self
@@ -202,6 +203,10 @@ impl Ring {
             .collect();
         for peer in away {
             self.take_spare_of(peer);
+        }
+        // Others may have said the same, or claim what was in the way.
+        if self.is_changed {
+            self.retry_denied();
         }
     }
 

@@ -514,6 +514,23 @@ impl World {
         text
     }
 
+    /// What a router has of another's that it does not take.
+    fn explain_denied(&self, ring: &Ring, peer: &PeerId) -> String {
+        let body = ring.member(peer).unwrap();
+        let is_other = |claim: &&body::Claim| {
+            let mut parts = ring.view.over(claim.span());
+            parts.any(|(_, holder)| holder.peer != Some(*peer))
+        };
+        let claims = body.claims.iter().filter(is_other);
+        let at: Vec<_> = claims.map(|claim| self.explain(claim.start)).collect();
+        format!(
+            "{} denies what {peer} says: {} grants {:?}",
+            ring.own,
+            at.concat(),
+            body.grants
+        )
+    }
+
     /// At rest: one division, one view, and nothing is missing.
     fn assert_whole(&self) {
         let rings: BTreeSet<_> = self.running().map(|ring| ring.state.ring).collect();
@@ -542,7 +559,8 @@ impl World {
                     .max(one.0.end.min(another.0.end).min(size - 1));
                 panic!("not all see the same: {}", self.explain(at));
             }
-            assert!(ring.denied.is_empty());
+            let denied = ring.denied.first().map(|peer| self.explain_denied(ring, peer));
+            assert!(denied.is_none(), "{}", denied.unwrap_or_default());
             let is_gone = |peer: &PeerId| self.routers[self.by_id[peer]].id != *peer;
             assert!(ring.state.fence.iter().all(is_gone), "{:?}", ring.state.fence);
         }
