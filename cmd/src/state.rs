@@ -302,6 +302,7 @@ mod tests {
             retired: vec!["x".into()],
             bridge: None,
             label: 7,
+            networks: Default::default(),
             targets: vec!["10.0.0.1:6783".into()],
             names: BTreeMap::from([(
                 "web".parse().unwrap(),
