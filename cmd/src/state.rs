@@ -309,7 +309,6 @@ mod tests {
                 "web".parse().unwrap(),
                 BTreeSet::from(["10.0.0.1".parse().unwrap()]),
             )]),
-            networks: mesh::NetworkTable::new(),
         };
         let public = {
             let dir = StateDir::open(&scratch.0).unwrap();
