@@ -256,6 +256,9 @@ pub(crate) struct Launch {
     /// How long the fast path to a router stays in use after the control plane has lost it, in seconds.
     #[arg(long, env = "WEFT_GRACE", default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(0..=600))]
     pub(crate) grace: u16,
+    /// Behave as on a kernel that takes no eBPF programs (for tests).
+    #[arg(long, env = "WEFT_NO_EBPF", hide = true, value_parser = FalseyValueParser::new())]
+    pub(crate) no_ebpf: bool,
     /// Do not encrypt between routers that both find the other's address in here.
     #[arg(long, env = "WEFT_TRUSTED_SUBNETS", action = ArgAction::Append, value_delimiter = ',', num_args = 1, value_name = "CIDR[,CIDR...]")]
     pub(crate) trusted_subnets: Vec<Cidr>,

@@ -334,7 +334,8 @@ fn containers(
         .and_then(|()| Linux::new().map_err(|error| error.to_string()));
     let ports = match made {
         Ok(linux) => {
-            let (ports, _thread) = Ports::start(|| Box::new(guarded(linux, switch)), outcomes)
+            let no_ebpf = options.no_ebpf;
+            let (ports, _thread) = Ports::start(move || Box::new(guarded(linux, switch, no_ebpf)), outcomes)
                 .context("cannot start a thread")?;
             Ok(ports)
         }
@@ -355,7 +356,10 @@ fn containers(
 }
 
 /// The fast path comes with the guard only: past the router nobody else sees what containers send.
-fn guarded(mut linux: Linux, switch: Option<Switch>) -> Linux {
+fn guarded(mut linux: Linux, switch: Option<Switch>, no_ebpf: bool) -> Linux {
+    if no_ebpf {
+        return linux;
+    }
     match (linux.load_guard(), switch) {
         (Ok(()), Some(switch)) => linux.set_switch(switch),
         (Ok(()), None) => {}

@@ -303,12 +303,12 @@ mod tests {
             retired: vec!["x".into()],
             bridge: None,
             label: 7,
+            networks: Default::default(),
             targets: vec!["10.0.0.1:6783".into()],
             names: BTreeMap::from([(
                 "web".parse().unwrap(),
                 BTreeSet::from(["10.0.0.1".parse().unwrap()]),
             )]),
-            networks: mesh::NetworkTable::new(),
         };
         let public = {
             let dir = StateDir::open(&scratch.0).unwrap();

@@ -13,6 +13,8 @@ use crate::{groups, read, sysctl};
 use mesh::{DropReason, Mac};
 use netlink_packet_route::link::In6AddrGenMode;
 use rustix::io::Errno;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 /// The kernel this process runs on, seen from one namespace: the host's.
 #[derive(Debug)]
@@ -21,7 +23,7 @@ pub struct Linux {
     guard: Option<Guard>,
     switch: Option<Switch>,
     /// The table with the rule against VXLAN by the wrong interface, once this run has made it.
-    filtered: Option<String>,
+    filtered: Option<(String, Option<BTreeSet<IpAddr>>)>,
     /// This kernel takes no such rule.
     no_filter: bool,
 }
@@ -90,7 +92,7 @@ impl Kernel for Linux {
             } => inside(netns, ifname, step),
             Op::Guard { name, rules } => self.guard(name, rules),
             Op::Hook { name, hook } => self.hook(name, hook),
-            Op::Filter { name, port } => self.install_filter(name, *port),
+            Op::Filter { name, rule } => self.install_filter(name, rule),
             _ => self.host.run(|| on_host(op))?,
         }
     }
@@ -106,36 +108,43 @@ impl Kernel for Linux {
     fn read_counters(&mut self) -> Result<Vec<(DropReason, u64)>, KernelError> {
         let guard = self.guard.as_ref().map(Guard::read_counters).transpose()?;
         let switch = self.switch.as_ref().map(Switch::read_counters).transpose()?;
-        let rule = match &self.filtered {
-            Some(table) => self
-                .host
-                .run(|| nft::read(table))
-                .map_err(KernelError::from)?
-                .ok()
-                .flatten(),
-            None => None,
+        let rules = match &self.filtered {
+            Some((table, _)) => self.host.run(|| nft::read(table))?.unwrap_or_default(),
+            None => Vec::new(),
         };
-        let filter = rule.map(|rule| vec![(DropReason::VxlanWrongInterface, rule.dropped)]);
+        let reasons = [DropReason::VxlanWrongInterface, DropReason::VxlanUnknownSource];
+        let dropped = rules.iter().map(|rule| rule.dropped);
+        let filter = Some(reasons.into_iter().zip(dropped).collect::<Vec<_>>());
         Ok([guard, switch, filter].into_iter().flatten().flatten().collect())
     }
 }
 
 impl Linux {
-    /// An earlier run's rule counts as none: its counter would go on from where it was.
     fn filter(&self, bridge: &str) -> Result<Filter, KernelError> {
         let table = names::filter(bridge);
-        Ok(match self.host.run(|| nft::read(&table))? {
+        let rules = self.host.run(|| nft::read(&table))?;
+        Ok(match rules {
             _ if self.no_filter => Filter::Unavailable,
-            Ok(Some(rule)) if self.filtered.is_some() || self.switch.is_none() => Filter::At(rule.port),
-            Ok(_) => Filter::Missing,
             Err(_) => Filter::Unavailable,
+            Ok(rules) => match (rules.first(), &self.filtered) {
+                (None, _) => Filter::Missing,
+                (Some(rule), Some((_, only))) => Filter::At {
+                    port: rule.port,
+                    only: only.clone(),
+                },
+                // Another run's, which takes packets from who knows whom: it is replaced or removed.
+                (Some(_), None) => Filter::At { port: 0, only: None },
+            },
         })
     }
 
     /// A kernel without is served nevertheless: reverse path filtering is the host's business then.
-    fn install_filter(&mut self, table: &str, port: u16) -> Result<(), KernelError> {
-        match self.host.run(|| nft::install(table, port))? {
-            Ok(()) => self.filtered = Some(table.to_owned()),
+    fn install_filter(&mut self, table: &str, rule: &Filter) -> Result<(), KernelError> {
+        let Filter::At { port, only } = rule else {
+            return Ok(());
+        };
+        match self.host.run(|| nft::install(table, *port, only.as_ref()))? {
+            Ok(()) => self.filtered = Some((table.to_owned(), only.clone())),
             Err(error) => {
                 tracing::warn!("VXLAN is taken by any interface: {error}");
                 self.no_filter = true;
@@ -208,6 +217,18 @@ fn on_host(op: &Op) -> Result<(), KernelError> {
         Op::Await { name } => await_running(&mut socket, name),
         Op::Delete { name } => Ok(link::delete(&mut socket, name)?),
         Op::Unfilter { name } => Ok(nft::remove(name)?),
+        Op::CreatePlain { name, vni, port, mtu } => {
+            link::create_plain(&mut socket, name, *vni, *port, (*mtu).into())?;
+            silence(&mut socket, name)
+        }
+        Op::AddRemote { name, mac, host } => {
+            let index = link::index(&mut socket, name)?;
+            Ok(neighbour::add_remote(&mut socket, index, *mac, *host)?)
+        }
+        Op::RemoveRemote { name, mac, host } => {
+            let index = link::index(&mut socket, name)?;
+            Ok(neighbour::delete_remote(&mut socket, index, *mac, *host)?)
+        }
         Op::Guard { .. } | Op::Hook { .. } | Op::Filter { .. } | Op::Inside { .. } => {
             Err(KernelError::Refused("this step belongs elsewhere".to_owned()))
         }
@@ -376,19 +397,16 @@ fn remove(bridge: &str) -> Result<(), KernelError> {
     let links = link::list(&mut socket)?;
     let ours = links.iter().filter(|link| match link.kind {
         Kind::Veth => names::is_host(bridge, &link.name) || link.name == names::stub(bridge),
-        Kind::Vxlan => link.name == names::vxlan(bridge),
+        Kind::Vxlan => link.name == names::vxlan(bridge) || link.name == names::hatch(bridge),
         Kind::Bridge => link.name == bridge && link.ours,
         Kind::Tun => link.name == names::tap(bridge),
         Kind::Other => false,
     });
     let mut results: Vec<_> = ours.map(|found| link::delete(&mut socket, &found.name)).collect();
     // Where there is no nftables there is nothing to remove.
-    results.extend(
-        nft::read(&names::filter(bridge))
-            .ok()
-            .flatten()
-            .map(|_| nft::remove(&names::filter(bridge))),
-    );
+    let table = names::filter(bridge);
+    let is_filtered = nft::read(&table).is_ok_and(|rules| !rules.is_empty());
+    results.extend(is_filtered.then(|| nft::remove(&table)));
     results
         .into_iter()
         .collect::<Result<(), _>>()

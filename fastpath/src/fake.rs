@@ -44,6 +44,8 @@ pub fn bare_link(kind: Kind) -> HostLink {
         forwarded: Vec::new(),
         guard: None,
         vxlan_port: None,
+        plain: None,
+        remotes: BTreeMap::new(),
         hook: None,
         behind_guard: false,
     }
@@ -176,6 +178,20 @@ impl FakeKernel {
                     (link.quiet, link.mtu) = (true, (*mtu).into());
                 }
             }
+            Op::CreatePlain { name, vni, port, mtu } => {
+                if self.links.contains_key(name) {
+                    return Err(refused("there is already", name));
+                }
+                self.add_link(name, Kind::Vxlan);
+                let link = self.link(name)?;
+                (link.quiet, link.mtu, link.plain) = (true, (*mtu).into(), Some((*vni, *port)));
+            }
+            Op::AddRemote { name, mac, host } => {
+                if self.link(name)?.remotes.insert(*mac, *host).is_some() {
+                    return Err(refused("there is already an entry of", name));
+                }
+            }
+            Op::RemoveRemote { name, mac, .. } => drop(self.link(name)?.remotes.remove(mac)),
             Op::CreateVxlan { name, port, mtu } => {
                 if self.links.contains_key(name) {
                     return Err(refused("there is already", name));
@@ -197,7 +213,7 @@ impl FakeKernel {
                 link.hook = Some(hook.clone());
                 link.behind_guard = matches!(hook, Hook::Port { .. });
             }
-            Op::Filter { port, .. } => self.filter = Filter::At(*port),
+            Op::Filter { rule, .. } => self.filter = rule.clone(),
             Op::Unfilter { .. } => self.filter = Filter::Missing,
             Op::Unhook { name } => {
                 let link = self.link(name)?;
@@ -295,7 +311,7 @@ impl Kernel for FakeKernel {
                 .collect(),
             guard: self.guard,
             switch: self.switch,
-            filter: self.filter,
+            filter: self.filter.clone(),
         })
     }
 

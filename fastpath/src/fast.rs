@@ -108,10 +108,14 @@ pub(crate) fn plan_fast(
         stub: fast.stub.clone(),
     };
     // The port is one for all networks, and so is its filter.
-    if fast.probes && observed.filter != Filter::Unavailable && observed.filter != Filter::At(fast.port) {
+    let rule = Filter::At {
+        port: fast.port,
+        only: None,
+    };
+    if fast.probes && observed.filter != Filter::Unavailable && observed.filter != rule {
         ops.push(Op::Filter {
             name: names::filter(&desired.bridge),
-            port: fast.port,
+            rule,
         });
     }
     aside(&fast.vxlan, right, Some(Hook::Vxlan), desired.mtu, ops);
@@ -125,6 +129,14 @@ pub(crate) fn plan_fast(
 
 /// A device that is no port of the bridge.
 fn aside(name: &str, link: Option<&HostLink>, hook: Option<Hook>, mtu: u16, ops: &mut Vec<Op>) {
+    plan_aside(name, link, mtu, ops);
+    if let Some(hook) = hook {
+        plan_hook(name, link, hook, ops);
+    }
+    plan_raise(name, link, ops);
+}
+
+pub(crate) fn plan_aside(name: &str, link: Option<&HostLink>, mtu: u16, ops: &mut Vec<Op>) {
     let right = link.is_some_and(|link| link.quiet && !link.in_bridge && link.mtu == u32::from(mtu));
     if !right {
         ops.push(Op::SetAside {
@@ -132,10 +144,6 @@ fn aside(name: &str, link: Option<&HostLink>, hook: Option<Hook>, mtu: u16, ops:
             mtu,
         });
     }
-    if let Some(hook) = hook {
-        plan_hook(name, link, hook, ops);
-    }
-    plan_raise(name, link, ops);
 }
 
 pub(crate) fn plan_hook(name: &str, link: Option<&HostLink>, hook: Hook, ops: &mut Vec<Op>) {
@@ -155,9 +163,11 @@ pub(crate) fn plan_none(desired: &Desired, observed: &Observed, ops: &mut Vec<Op
     let pair = [names::stub(bridge), names::hatch(bridge)]
         .into_iter()
         .find(|name| is_there(name, Kind::Veth));
-    let vxlan = Some(names::vxlan(bridge)).filter(|name| is_there(name, Kind::Vxlan));
+    let vxlan = [names::vxlan(bridge), names::hatch(bridge)]
+        .into_iter()
+        .filter(|name| is_there(name, Kind::Vxlan));
     ops.extend(pair.into_iter().chain(vxlan).map(|name| Op::Delete { name }));
-    if matches!(observed.filter, Filter::At(_)) {
+    if matches!(observed.filter, Filter::At { .. }) {
         ops.push(Op::Unfilter {
             name: names::filter(bridge),
         });

@@ -2,8 +2,8 @@
 
 use crate::names;
 use mesh::{Mac, Vni};
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 
 pub use crate::netlink::link::{BridgeSettings, Kind, PortFlags};
 
@@ -23,15 +23,20 @@ pub struct Observed {
 }
 
 /// That rule.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Filter {
     /// The kernel has no nftables, or not all of it that is needed: it goes without.
     Unavailable,
     /// It is not there.
     #[default]
     Missing,
-    /// It is there, for this UDP port.
-    At(u16),
+    /// It is there.
+    At {
+        /// For this UDP port.
+        port: u16,
+        /// The only addresses packets are taken from; none: the programs see to that.
+        only: Option<BTreeSet<IpAddr>>,
+    },
 }
 
 /// A link in the host's namespace.
@@ -61,6 +66,10 @@ pub struct HostLink {
     pub guard: Option<Guarded>,
     /// UDP port, when it is a VXLAN device as the router makes it.
     pub vxlan_port: Option<u16>,
+    /// Network and UDP port, when it is a VXLAN device as it is made where there is no eBPF.
+    pub plain: Option<(Vni, u16)>,
+    /// The fixed table of such a device: at which host an address is.
+    pub remotes: BTreeMap<Mac, Ipv4Addr>,
     /// What of the fast path hangs before it.
     pub hook: Option<Hook>,
     /// A program hangs there behind the guard, be it this run's or an earlier one's.

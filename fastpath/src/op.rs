@@ -1,10 +1,10 @@
 //! The steps of which a plan consists.
 
 use crate::netns::NetNsRef;
-use crate::observe::{Guarded, Hook, PortFlags};
+use crate::observe::{Filter, Guarded, Hook, PortFlags};
 use crate::plan::Attachment;
-use mesh::Mac;
-use std::net::IpAddr;
+use mesh::{Mac, Vni};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// One step. Each may be done again without harm.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,8 +87,37 @@ pub enum Op {
     Filter {
         /// Name of the table.
         name: String,
-        /// UDP port.
+        /// What it says.
+        rule: Filter,
+    },
+    /// Make a VXLAN device with a fixed table; it is down, and silent.
+    CreatePlain {
+        /// Its name.
+        name: String,
+        /// Its network.
+        vni: Vni,
+        /// Its UDP port.
         port: u16,
+        /// Its MTU.
+        mtu: u16,
+    },
+    /// Tell such a device at which host an address is.
+    AddRemote {
+        /// The device.
+        name: String,
+        /// The address.
+        mac: Mac,
+        /// The host.
+        host: Ipv4Addr,
+    },
+    /// Take such an entry back.
+    RemoveRemote {
+        /// The device.
+        name: String,
+        /// The address.
+        mac: Mac,
+        /// The host.
+        host: Ipv4Addr,
     },
     /// Remove it.
     Unfilter {
@@ -182,6 +211,9 @@ impl Op {
             | Self::AddForwarding { name, .. }
             | Self::RemoveForwarding { name, .. }
             | Self::CreateVxlan { name, .. }
+            | Self::CreatePlain { name, .. }
+            | Self::AddRemote { name, .. }
+            | Self::RemoveRemote { name, .. }
             | Self::SetAside { name, .. }
             | Self::Hook { name, .. }
             | Self::Unhook { name }
@@ -202,6 +234,6 @@ impl Op {
         ) || matches!(
             self,
             Self::Guard { .. } | Self::CreateStub { .. } | Self::CreateVxlan { .. } | Self::Hook { .. }
-        )
+        ) || matches!(self, Self::CreatePlain { .. })
     }
 }

@@ -9,8 +9,10 @@ use crate::fast::{plan_fast, plan_hook, plan_none, wanted};
 use crate::names;
 use crate::netns::NetNsRef;
 pub use crate::op::{InsideStep, Op};
+use crate::plain::plan_plain;
+pub use crate::plain::{PORT_STEP, Plain, probe_mac};
 
-use crate::observe::{Guarded, Hook, HostLink, Inside, InsideLink, Kind, Observed, PortFlags};
+use crate::observe::{Filter, Guarded, Hook, HostLink, Inside, InsideLink, Kind, Observed, PortFlags};
 use mesh::Mac;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -28,6 +30,8 @@ pub struct Desired {
     pub tap: String,
     /// The fast path, if there is to be one. A kernel that can't lay it leaves the TAP in the bridge.
     pub fast: Option<Fast>,
+    /// What serves instead where the kernel takes no eBPF.
+    pub plain: Option<Plain>,
     /// The containers.
     pub attachments: Vec<Attachment>,
 }
@@ -141,8 +145,17 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Op> {
         if let Some(fast) = wanted(desired, observed) {
             plan_fast(desired, observed, fast, tap, &mut ops);
         } else {
-            plan_none(desired, observed, &mut ops);
-            plan_port(desired, &desired.tap, Some(tap), TAP_PORT, &mut ops);
+            let plain = desired.plain.as_ref();
+            let plain = plain.filter(|_| observed.filter != Filter::Unavailable);
+            match plain {
+                Some(plain) => plan_plain(desired, observed, plain, &mut ops),
+                None => plan_none(desired, observed, &mut ops),
+            }
+            let flags = PortFlags {
+                isolated: plain.is_some(),
+                ..TAP_PORT
+            };
+            plan_port(desired, &desired.tap, Some(tap), flags, &mut ops);
             plan_raise(&desired.tap, Some(tap), &mut ops);
         }
     }

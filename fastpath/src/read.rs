@@ -29,6 +29,10 @@ pub(crate) fn host(
         .find(|link| is_our_bridge(link, desired))
         .map(|link| link.index);
     let entries = neighbour::list(&mut socket)?;
+    let remotes = match &desired.plain {
+        Some(_) => neighbour::list_remotes(&mut socket)?,
+        None => Vec::new(),
+    };
     let mut found = BTreeMap::new();
     for link in links.into_iter().filter(|link| is_relevant(&link.name, desired)) {
         let mut seen = host_link(&link, bridge, desired);
@@ -36,6 +40,11 @@ pub(crate) fn host(
             .iter()
             .filter(|entry| entry.port == link.index)
             .map(|entry| entry.mac)
+            .collect();
+        seen.remotes = remotes
+            .iter()
+            .filter(|(device, ..)| *device == link.index)
+            .map(|(_, mac, host)| (*mac, *host))
             .collect();
         if let Some(guard) = guard
             && let Some(program) = tc::attached(&mut socket, link.index)?
@@ -91,6 +100,8 @@ fn host_link(link: &Link, bridge: Option<u32>, desired: &Desired) -> HostLink {
         forwarded: Vec::new(),
         guard: None,
         vxlan_port: link.vxlan_port,
+        plain: link.plain,
+        remotes: BTreeMap::new(),
         hook: None,
         behind_guard: false,
     }

@@ -343,6 +343,7 @@ fn two_routers_share_a_namespace() {
         mtu: 1400,
         tap: names::tap("other"),
         fast: None,
+        plain: None,
         attachments: vec![fastpath::Attachment::new(
             "other",
             third_ref,

@@ -210,6 +210,82 @@ fn foreign_addresses_are_dropped_and_counted() {
     );
 }
 
+/// A frame whose checksum is left to the kernel: made from byte `start` on, written `offset` bytes further.
+fn unfinished(start: u16, offset: u16, frame: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![1, 0, 0, 0, 0, 0];
+    bytes.extend(start.to_ne_bytes());
+    bytes.extend(offset.to_ne_bytes());
+    bytes.extend(frame);
+    bytes
+}
+
+#[test]
+fn a_checksum_that_would_be_written_over_an_address_is_dropped_and_counted() {
+    if skipped() {
+        return;
+    }
+    let mut bench = Bench::new(true);
+    let out = raw(&bench.left, "eth0");
+    out.leave_work().unwrap();
+    let v4 = bench.v4(&udp4((OWN, 5), (OTHER, 6), b"left to the kernel"));
+    let v6 = bench.v6(&ipv6(
+        OWN6,
+        OTHER6,
+        &[],
+        17,
+        &[0, 5, 0, 6, 0, 12, 0, 0, 1, 2, 3, 4],
+    ));
+    let question = arp(bench.mac, (bench.mac, OWN), OTHER, 1);
+    let icmp6 = bench.v6(&ipv6(OWN6, OTHER6, &[], 58, &[128, 0, 0, 0, 0, 0, 0, 0]));
+    // Ethernet, then where each address and the ports are.
+    let tries: [(&str, u16, u16, &[u8]); 9] = [
+        ("destination's MAC", 0, 0, &v4),
+        ("own MAC", 0, 8, &v4),
+        ("type", 12, 0, &v4),
+        ("IPv4 source", 26, 0, &v4),
+        ("the end of IPv4's source, from the UDP header", 14, 14, &v4),
+        ("UDP's ports", 34, 0, &v4),
+        ("IPv6 source", 22, 4, &v6),
+        ("ARP's sender", 28, 0, &question),
+        ("ICMPv6's type", 54, 0, &icmp6),
+    ];
+    let mut tried = 0;
+    for (what, start, offset, frame) in tries {
+        let before = bench.host.counter(DropReason::SpoofedAddress);
+        match out.send(&unfinished(start, offset, frame)) {
+            // Newer kernels take no checksum before the network header.
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+                println!("{what}: the kernel itself refuses it");
+                continue;
+            }
+            sent => sent.unwrap(),
+        }
+        tried += 1;
+        std::thread::sleep(BRIEF);
+        assert_eq!(
+            bench.host.counter(DropReason::SpoofedAddress),
+            before + 1,
+            "{what}"
+        );
+    }
+    assert!(tried >= 4, "{tried}");
+    // Where it belongs it may be left, and nowhere it need be.
+    let eth0 = raw(&bench.right, "eth0");
+    for (what, whole) in [
+        ("IPv4", unfinished(34, 6, &v4)),
+        ("IPv6", unfinished(54, 6, &v6)),
+        ("made", [&[0; 10], &v4[..]].concat()),
+    ] {
+        out.send(&whole).unwrap();
+        let (mut buffer, mut came) = ([0; 2048], false);
+        while let Ok(length) = eth0.receive(&mut buffer) {
+            // All but the checksum is as it was sent.
+            came |= buffer.get(..38) == whole.get(10..48) && length == whole.len() - 10;
+        }
+        assert!(came, "{what}");
+    }
+}
+
 #[test]
 fn servers_and_routers_are_dropped_and_counted() {
     if skipped() {

@@ -6,7 +6,7 @@ use fastpath::fake::{FakeKernel, bare_link};
 use fastpath::observe::{
     BridgeSettings, Filter, Guarded, Hook, HostLink, Inside, InsideLink, Kind, PortFlags,
 };
-use fastpath::plan::{Fast, InsideStep, Obstacle, Op, local_mac, obstacles, plan};
+use fastpath::plan::{Fast, InsideStep, Obstacle, Op, Plain, local_mac, obstacles, plan};
 use fastpath::{Attachment, Desired, Kernel, NetNsRef, converge, names};
 use mesh::{Mac, Vni};
 use proptest::prelude::*;
@@ -29,6 +29,7 @@ fn desired(attachments: Vec<Attachment>) -> Desired {
         mtu: 1390,
         tap: names::tap(BRIDGE),
         fast: None,
+        plain: None,
         attachments,
     }
 }
@@ -176,7 +177,10 @@ prop_compose! {
         filter in prop_oneof![
             Just(Filter::Unavailable),
             Just(Filter::Missing),
-            (6783..6786_u16).prop_map(Filter::At),
+            (6783..6786_u16, any::<bool>()).prop_map(|(port, all)| Filter::At {
+                port,
+                only: (!all).then(Default::default),
+            }),
         ],
     ) -> FakeKernel {
         let hosts: Vec<_> = (1..=4).map(|number| attachment(number, Vec::new()).host_ifname).collect();
@@ -203,10 +207,18 @@ prop_compose! {
 fn wish() -> impl Strategy<Value = Desired> {
     let addresses = prop::collection::vec(address(), 0..4);
     let attachments = prop::collection::btree_map(1..=4_u8, addresses, 0..4);
-    (attachments, any::<bool>()).prop_map(|(wanted, fast)| {
+    let macs = prop::collection::btree_map(mac(), any::<u8>(), 0..4);
+    let plain = proptest::option::of((macs, prop::collection::btree_set(any::<u8>(), 0..3)));
+    let host = |n| std::net::Ipv4Addr::new(10, 0, 0, n);
+    (attachments, any::<bool>(), plain).prop_map(move |(wanted, fast, plain)| {
         let attachments = wanted.into_iter().map(|(n, addresses)| attachment(n, addresses));
         Desired {
             fast: fast.then(|| Fast::of_bridge(BRIDGE, Vni::DEFAULT, 6784)),
+            plain: plain.map(|(macs, senders)| Plain {
+                macs: macs.into_iter().map(|(mac, n)| (mac, host(n))).collect(),
+                senders: senders.into_iter().map(host).collect(),
+                ..Plain::of_bridge(BRIDGE, Vni::DEFAULT, 6785)
+            }),
             ..desired(attachments.collect())
         }
     })
@@ -244,7 +256,7 @@ proptest! {
         }
     }
 
-    /// Once all is done, the bridge has one port that leads to the mesh.
+    /// Once all is done, the bridge has one port that leads to the mesh, or two isolated ones.
     #[test]
     fn one_port_leads_to_the_mesh(mut kernel in world(), wanted in wish()) {
         converge(&mut kernel, &wanted).unwrap();
@@ -257,7 +269,11 @@ proptest! {
         ];
         let joined = ports.iter().filter(|(name, kind)| is(name, *kind) && kernel.links[name].in_bridge);
         if is(BRIDGE, Kind::Bridge) && is(&wanted.tap, Kind::Tun) {
-            prop_assert_eq!(joined.count(), 1);
+            // Or two that nothing passes between.
+            let is_isolated = |name: &String| kernel.links[name].port.is_some_and(|port| port.isolated);
+            let joined: Vec<_> = joined.map(|(name, _)| name).collect();
+            let apart = joined.iter().all(|name| is_isolated(name));
+            prop_assert!(joined.len() == 1 || joined.len() == 2 && apart, "{:?}", joined);
         }
     }
 

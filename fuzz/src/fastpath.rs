@@ -15,6 +15,18 @@ pub fn probe_answer(input: &[u8]) {
             assert_eq!(&input[26..34], number.to_be_bytes());
             34
         }
+        Came::Question {
+            to,
+            from,
+            number,
+            size,
+        } => {
+            assert_eq!(&input[20..22], to.0.to_be_bytes());
+            assert_eq!(&input[22..24], from.0.to_be_bytes());
+            assert_eq!(&input[26..34], number.to_be_bytes());
+            assert_eq!(usize::from(size) + 14, input.len());
+            return;
+        }
         Came::Tree { vni, source } => {
             assert_eq!(&input[22..24], source.0.to_be_bytes());
             assert_eq!(&input[34..38], vni.0.to_be_bytes());

@@ -40,6 +40,7 @@
 //! | `nat`, `ways` | address translators, and where an address leads |
 //! | `connection`, `links`, `stream`, `window` | QUIC as the routers see it |
 //! | `router`, `shore` | a running router: both cores and its data half |
+//! | `fast` | its host's fast path: the daemon's decisions over the model of the kernel's programs |
 //! | `tape` | recordings of routers, and their replay |
 //! | `disk` | what outlives it |
 //! | `container` | those who send frames |
@@ -56,6 +57,7 @@ mod container;
 mod cost;
 mod disk;
 mod expect;
+mod fast;
 mod hosts;
 mod invariants;
 mod links;

@@ -3,6 +3,7 @@
 //! Like the cores it is sans-IO: what it wants done comes out as [`Act`]s, which the world carries out. Its clock
 //! starts at zero when it is launched, as a daemon's does.
 
+use crate::fast::{Fast, TAG, Want};
 use crate::invariants::{Ledger, Witness};
 use crate::shore::{News, Shore};
 use crate::tape::{Recording, Tape};
@@ -51,6 +52,11 @@ pub(crate) enum Act {
         vni: Vni,
         bytes: Vec<u8>,
     },
+    /// A packet of the fast path.
+    Vxlan {
+        to: SocketAddr,
+        bytes: Vec<u8>,
+    },
 }
 
 /// A line of the log.
@@ -77,6 +83,8 @@ pub struct Options {
     pub versions: Option<(u16, u16)>,
     /// Subnets in which frames need no encryption.
     pub trusted: Vec<(std::net::IpAddr, u8)>,
+    /// Its kernel carries frames between hosts that trust each other.
+    pub fast: bool,
     /// Where its core's inputs are recorded.
     pub recording: Option<Recording>,
 }
@@ -88,6 +96,7 @@ impl Default for Options {
             max_links: None,
             versions: None,
             trusted: Vec::new(),
+            fast: false,
             recording: None,
         }
     }
@@ -127,6 +136,9 @@ pub struct Router {
     mesh_due: Option<Option<Instant>>,
     sleeve_due: Option<Option<Instant>>,
     tape: Option<Tape>,
+    fast: Option<Box<Fast>>,
+    /// UDP port of all routers.
+    port: u16,
 }
 
 /// A link, as its router holds it.
@@ -185,6 +197,9 @@ impl Router {
         config.max_links = options.max_links.unwrap_or(config.max_links);
         config.versions = options.versions.unwrap_or(config.versions);
         config.targets.clone_from(&disk.targets);
+        config.vxlan_port = if options.fast { crate::fast::PORT } else { 0 };
+        let first = random.fork("probes", 0).next_u64();
+        let fast = options.fast.then(|| Box::new(Fast::new(CONTAINER_MTU, first)));
         let seed = random.fork("core", 0).bytes();
         let recording = options.recording.as_ref();
         let tape = recording.and_then(|recording| Tape::start(recording, &mut config, seed, Instant(0)));
@@ -213,6 +228,8 @@ impl Router {
             mesh_due: None,
             sleeve_due: None,
             tape,
+            fast,
+            port: address.port(),
         };
         router.feed_sleeve(sleeve::Input::MaxMtu(MAX_MTU));
         router.set_addresses(vec![address]);
@@ -271,7 +288,8 @@ impl Router {
 
     /// When, in the world's time, it wants to be woken.
     pub(crate) fn next_timer(&mut self) -> Option<Instant> {
-        let due = [self.mesh_due(), self.sleeve_due()];
+        let fast = self.fast.as_ref().map(|fast| fast.due());
+        let due = [self.mesh_due(), self.sleeve_due(), fast];
         let earliest = due.into_iter().flatten().min()?;
         Some(Instant(self.started.0.saturating_add(earliest.0)))
     }
@@ -309,6 +327,7 @@ impl Router {
         if self.sleeve_due().is_some_and(|at| at <= now) {
             self.feed_sleeve(sleeve::Input::Tick);
         }
+        self.fast_timers(now);
         self.drain();
     }
 
@@ -363,6 +382,10 @@ impl Router {
     /// A datagram came to the data port.
     pub(crate) fn datagram(&mut self, from: SocketAddr, mut bytes: Vec<u8>) {
         let now = self.time();
+        if let (Some(fast), Some((&TAG, packet))) = (&mut self.fast, bytes.split_first()) {
+            fast.inbound(now, from.ip(), packet);
+            return self.drain();
+        }
         let mut shore = self.shore();
         self.plane
             .inbound(now, from, &mut bytes, &mut self.scratch, &mut shore);
@@ -372,6 +395,11 @@ impl Router {
     /// A container sent a frame that is not for this host alone.
     pub(crate) fn frame(&mut self, vni: Vni, frame: &[u8]) {
         let now = self.time();
+        if let Some(fast) = &mut self.fast
+            && !fast.outbound(vni, frame)
+        {
+            return self.drain();
+        }
         let mut shore = self.shore();
         self.plane
             .outbound(now, frame, vni, &mut self.scratch, &mut shore);
@@ -420,6 +448,9 @@ impl Router {
     pub(crate) fn detach(&mut self, vni: Vni, mac: mesh::Mac) {
         self.disk.ports.retain(|port| (port.vni, port.mac) != (vni, mac));
         self.plane.detach(vni, mac);
+        if let Some(fast) = &mut self.fast {
+            fast.detach(vni, mac);
+        }
         self.input(Input::Detach { vni, mac });
     }
 
@@ -431,6 +462,9 @@ impl Router {
 
     fn publish(&mut self, port: &Port) {
         let Port { vni, mac, addresses } = port.clone();
+        if let Some(fast) = &mut self.fast {
+            fast.attach(port);
+        }
         self.plane.attach(vni, mac, &addresses);
         self.feed(Input::Attach { vni, mac, addresses });
     }
@@ -465,6 +499,7 @@ impl Router {
     /// Does what the cores ask for until they ask for nothing more.
     fn drain(&mut self) {
         loop {
+            self.fast_wants();
             if let Some(output) = self.mesh.poll_output() {
                 let output = match &mut self.tape {
                     Some(tape) => tape.output(output),
@@ -479,7 +514,87 @@ impl Router {
         }
     }
 
+    fn fast_timers(&mut self, now: Instant) {
+        let Some(fast) = &mut self.fast else { return };
+        if fast.due() <= now && fast.tick(now) {
+            for path in self.sleeve.paths(now) {
+                fast.direct(now, path.peer, Some(&path));
+            }
+        }
+    }
+
+    /// Does what the fast path asks for.
+    fn fast_wants(&mut self) {
+        let Some(fast) = &mut self.fast else { return };
+        for want in fast.take_wants() {
+            match want {
+                Want::Send(to, bytes) => {
+                    let to = SocketAddr::new(to, self.port);
+                    self.acts.push(Act::Vxlan { to, bytes });
+                }
+                Want::Frame(vni, bytes) => self.acts.push(Act::Frame { vni, bytes }),
+                Want::UseTree(vni, source) => {
+                    let source = source.short();
+                    self.feed(Input::UseTree { vni, source });
+                }
+            }
+        }
+    }
+
+    /// News of the control plane for the fast path.
+    fn fast_news(&mut self, output: &Output) {
+        let now = self.time();
+        let id = self.id;
+        let Some(fast) = &mut self.fast else { return };
+        match output {
+            Output::Peer(info) => fast.peer(now, info),
+            Output::PeerLabel { peer, label } => fast.label(now, id, *peer, *label),
+            Output::PeerGone(peer) => fast.gone(now, *peer),
+            Output::Route { peer, route } => {
+                let (peer, path) = (*peer, route.as_ref().map(|route| route.path.clone()));
+                fast.feed(now, fastpath::overlay::Input::Route { peer, path });
+            }
+            Output::Tree { vni, source, tree } => {
+                let (vni, source, tree) = (*vni, *source, tree.clone());
+                fast.feed(now, fastpath::overlay::Input::Tree { vni, source, tree });
+            }
+            Output::Fdb(change) => fast.fdb(now, change.vni, &change.change),
+            _ => {}
+        }
+    }
+
+    fn path_changed(&mut self, peer: PeerId) {
+        let now = self.time();
+        if let Some(fast) = &mut self.fast {
+            fast.direct(now, peer, self.sleeve.path(now, &peer).as_ref());
+        }
+    }
+
+    /// True if its kernel carries frames to this router.
+    #[must_use]
+    pub fn is_fast(&self, peer: &PeerId) -> bool {
+        self.fast.as_ref().is_some_and(|fast| fast.is_fast(peer))
+    }
+
+    /// True if its kernel carries frames for groups of this network.
+    #[must_use]
+    pub fn spreads(&self, vni: Vni) -> bool {
+        self.fast
+            .as_ref()
+            .is_some_and(|fast| fast.spreads().contains(&vni))
+    }
+
+    /// What its kernel dropped.
+    #[must_use]
+    pub fn kernel_drops(&self) -> BTreeMap<mesh::DropReason, u64> {
+        self.fast
+            .as_ref()
+            .map(|fast| fast.kernel().drops().clone())
+            .unwrap_or_default()
+    }
+
     fn mesh_output(&mut self, output: Output) {
+        self.fast_news(&output);
         let is_quiet = matches!(
             output,
             Output::Send { .. } | Output::Deliver { .. } | Output::Probe { .. } | Output::Dial { .. }
@@ -512,7 +627,6 @@ impl Router {
                 route,
             } => self.plane.set_detour(neighbor, label, route.as_ref()),
             Output::Tree { vni, source, tree } => self.feed_sleeve(sleeve::Input::Tree { vni, source, tree }),
-            // The simulated network has no kernels that carry frames.
             Output::PeerLabel { .. } => {}
             Output::Label { label, neighbor } => self.plane.set_label(label, neighbor),
             Output::Fdb(change) => self.plane.apply_fdb(&change),
@@ -540,8 +654,14 @@ impl Router {
         match output {
             O::Control { to, payload } => self.feed(Input::SendTo { peer: to, payload }),
             O::Datagram { to, bytes } => self.acts.push(Act::Datagram { to, bytes }),
-            O::PathUp { peer, mtu, rtt } => self.feed(Input::PathUp { peer, mtu, rtt }),
-            O::PathDown { peer } => self.feed(Input::PathDown { peer }),
+            O::PathUp { peer, mtu, rtt } => {
+                self.feed(Input::PathUp { peer, mtu, rtt });
+                self.path_changed(peer);
+            }
+            O::PathDown { peer } => {
+                self.feed(Input::PathDown { peer });
+                self.path_changed(peer);
+            }
             O::UseTree { vni, source } => self.feed(Input::UseTree { vni, source }),
             O::Pong { id, path, .. } => self.note(Line::Ping(id, Ok(path))),
             O::PingFailed { id, why } => self.note(Line::Ping(id, Err(why))),

@@ -11,7 +11,7 @@ use crate::control::ContainerRef;
 use crate::net::Cidr;
 use crate::state::Attachment;
 use fastpath::kernel::Report;
-use fastpath::plan::{Desired, Obstacle};
+use fastpath::plan::{Desired, Obstacle, Plain};
 use fastpath::{Fast, Handed, NetNs, NetNsRef, names};
 use mesh::{Input, Mac, Name, NetworkView, Vni};
 use rand_core::{OsRng, RngCore};
@@ -89,7 +89,7 @@ impl Containers {
     }
 
     /// What is desired of a network, as far as its containers may be in it.
-    fn desired(&self, vni: Vni, fast: Option<&Fast>, views: &[NetworkView]) -> Desired {
+    fn desired(&self, vni: Vni, fast: Option<&Fast>, plain: Option<Plain>, views: &[NetworkView]) -> Desired {
         let bridge = names::of_network(&self.bridge, vni);
         let fast = fast.map(|fast| match vni {
             Vni::DEFAULT => fast.clone(),
@@ -111,6 +111,8 @@ impl Containers {
             mtu: self.mtu,
             tap: names::tap(&bridge),
             fast,
+            // Further networks go without where there is no eBPF.
+            plain: plain.filter(|_| vni == Vni::DEFAULT),
             attachments: own.map(|attachment| attachment.port.clone()).collect(),
             bridge,
         }
@@ -158,9 +160,10 @@ impl Router {
             self.make_taps();
         }
         let (fast, views) = (self.fast.wanted(), self.mesh.network_views());
+        let plain = self.fast.plain();
         let networks = self.wanted_networks().into_iter();
         let desired = networks
-            .map(|vni| self.containers.desired(vni, fast.as_ref(), &views))
+            .map(|vni| self.containers.desired(vni, fast.as_ref(), plain.clone(), &views))
             .collect();
         let ports = self.containers.ports.as_mut().map_err(|why| why.clone())?;
         ports.converge(desired)

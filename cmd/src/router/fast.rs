@@ -4,10 +4,12 @@
 //! this version has no ESP), and the kernel takes the programs. Otherwise [`FastPath::why`] says what is missing.
 
 use super::Router;
+use super::desk::{Desk, Notes};
 use crate::cli::{Launch, OverlayChoice};
 use fastpath::Fast;
 use fastpath::kernel::Report;
-use fastpath::overlay::{CHANGE, Config, Direct, Input, Output, Overlay, UNUSED};
+use fastpath::overlay::{CHANGE, Config, Direct, Input, MAX_HOPS, Output, Overlay, UNUSED};
+use fastpath::plan::{PORT_STEP, Plain};
 use fastpath::vxlan::{Came, Hop, Local, PATIENCE, ProbeSocket, Switch, Tables};
 use mesh::{FdbChange, Instant, Mac, PeerId, PeerLabel, Vni};
 use rand_core::{OsRng, RngCore};
@@ -25,6 +27,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long packets for the label that this router had before are taken.
 const FORMER: Duration = Duration::from_secs(60);
+/// How often the plan is made anew where there are no programs.
+const PLAN: Duration = Duration::from_millis(20);
 /// Answers to probes that may wait; more are as good as lost.
 const ANSWERS: usize = 4096;
 
@@ -36,7 +40,7 @@ pub(crate) struct FastPath {
 
 /// A router's hold on the programs' tables.
 struct Laid {
-    tables: Tables,
+    tables: Desk,
     overlay: Overlay,
     fast: Fast,
     fast_only: bool,
@@ -51,6 +55,8 @@ struct Laid {
     trees: BTreeMap<Vni, bool>,
     next_look: Instant,
     next_heartbeat: Instant,
+    /// When the kernel's plan was last made anew, where there are no programs.
+    last_plan: Instant,
 }
 
 /// Behind whom MAC addresses are, as far as the programs are to know.
@@ -83,10 +89,9 @@ pub(crate) fn prepare(
         ),
         _ => Ok(Fast::of_bridge(&options.bridge, Vni::DEFAULT, options.vxlan_port)),
     };
-    let loaded = wanted.and_then(|fast| {
-        Switch::load(&options.bridge)
-            .map(|(switch, tables)| (fast, switch, tables))
-            .map_err(|error| format!("this host's kernel has no fast path: {error}"))
+    let loaded = wanted.and_then(|fast| match load(options) {
+        Ok((switch, tables)) => Ok((fast, Some(switch), Desk::Programs(Box::new(tables)))),
+        Err(error) => without_programs(options, fast, &error).map(|(fast, notes)| (fast, None, notes)),
     });
     let (laid, switch) = match loaded {
         Ok((fast, switch, tables)) => {
@@ -99,7 +104,7 @@ pub(crate) fn prepare(
                 mtu,
                 now,
             );
-            (Ok(laid), Some(switch))
+            (Ok(laid), switch)
         }
         Err(why) => {
             if options.overlay == OverlayChoice::Fast {
@@ -111,9 +116,30 @@ pub(crate) fn prepare(
     (FastPath { laid, answers }, switch, inbox)
 }
 
+fn load(options: &Launch) -> Result<(Switch, Tables), String> {
+    if options.no_ebpf {
+        return Err("it is asked to do without eBPF".to_owned());
+    }
+    Switch::load(&options.bridge).map_err(|error| error.to_string())
+}
+
+/// A kernel that takes no programs has devices with fixed tables, for direct neighbours that have none either.
+fn without_programs(options: &Launch, fast: Fast, error: &str) -> Result<(Fast, Desk), String> {
+    let port = fast.port.checked_add(PORT_STEP);
+    let Some(port) = port.filter(|_| options.overlay == OverlayChoice::Auto) else {
+        return Err(format!("this host's kernel has no fast path: {error}"));
+    };
+    warn!(
+        port,
+        "this host's kernel takes no eBPF programs ({error}): its fast path leads only to direct neighbours of the same kind, and \
+         what containers send by it is not checked for their IP addresses"
+    );
+    Ok((Fast { port, ..fast }, Desk::Plain(Notes::default())))
+}
+
 /// What an earlier run left for addresses outside the subnets that this one trusts goes before anything else: no frame
 /// leaves in the clear that is to be encrypted now.
-fn forget_untrusted(tables: &mut Tables, options: &Launch) {
+fn forget_untrusted(tables: &mut Desk, options: &Launch) {
     let subnets: Vec<_> = options
         .trusted_subnets
         .iter()
@@ -134,7 +160,7 @@ fn forget_untrusted(tables: &mut Tables, options: &Launch) {
 
 impl Laid {
     fn new(
-        (fast, tables): (Fast, Tables),
+        (fast, tables): (Fast, Desk),
         (fast_only, grace): (bool, Duration),
         mtu: u16,
         now: Instant,
@@ -143,6 +169,10 @@ impl Laid {
             port: fast.port,
             mtu,
             grace,
+            hops: match &tables {
+                Desk::Programs(_) => MAX_HOPS,
+                Desk::Plain(_) => 1,
+            },
             first: OsRng.next_u64(),
         };
         let overlay = Overlay::new(config, now, tables.hops(), tables.senders()).with_groups(
@@ -169,6 +199,7 @@ impl Laid {
             trees: BTreeMap::new(),
             next_look: now,
             next_heartbeat: now,
+            last_plan: now,
         }
     }
 
@@ -251,7 +282,23 @@ fn complain(result: Result<(), fastpath::guard::GuardError>) {
 impl FastPath {
     /// What is to be laid, if anything.
     pub(crate) fn wanted(&self) -> Option<Fast> {
-        self.laid.as_ref().ok().map(|laid| laid.fast.clone())
+        let laid = self.laid.as_ref().ok()?;
+        matches!(laid.tables, Desk::Programs(_)).then(|| laid.fast.clone())
+    }
+
+    /// What is to be laid instead where there are no programs.
+    pub(crate) fn plain(&self) -> Option<Plain> {
+        let laid = self.laid.as_ref().ok()?;
+        let Fast { vni, port, .. } = laid.fast;
+        let (vxlan, hatch) = (laid.fast.vxlan.clone(), laid.fast.hatch.clone());
+        laid.tables.plain(|| Plain {
+            vni,
+            vxlan,
+            hatch,
+            port,
+            macs: BTreeMap::new(),
+            senders: BTreeSet::new(),
+        })
     }
 
     /// The UDP port to tell others of from the start: what was there in the last run will be there again.
@@ -281,6 +328,7 @@ impl FastPath {
             .into_iter()
             .chain(laid.overlay.poll_timeout())
             .chain(laid.macs.left_until)
+            .chain(laid.tables.has_news().then_some(laid.last_plan + PLAN))
             .min()
     }
 
@@ -320,7 +368,20 @@ impl Router {
             Output::Sender { address, label } => complain(laid.tables.set_sender(address, label)),
             Output::Probe { to, number, size, by } => {
                 let Some(probes) = &laid.probes else { return };
-                if let Err(error) = probes.ask((to, laid.own), by, number, size) {
+                let asked = match (&laid.tables, by) {
+                    (Desk::Programs(_), _) => probes.ask((to, laid.own), by, number, size),
+                    (desk, _) => {
+                        let by = by.and_then(|(address, _)| match address {
+                            IpAddr::V4(host) => Some(host),
+                            IpAddr::V6(_) => None,
+                        });
+                        let Some(host) = by.or_else(|| desk.host_of(to)) else {
+                            return;
+                        };
+                        probes.ask_host(host, (to, laid.own), number, size)
+                    }
+                };
+                if let Err(error) = asked {
                     // The hatch is gone or down: the next look of the thread that keeps it mends that.
                     debug!("a probe was not sent: {error}");
                     laid.probes = None;
@@ -366,6 +427,19 @@ impl Router {
     pub(super) fn probe_came(&mut self, came: Came) {
         match came {
             Came::Answer { from, number } => self.feed_fast(Input::Answer { from, number }),
+            Came::Question {
+                to,
+                from,
+                number,
+                size,
+            } => {
+                let Ok(laid) = &self.fast.laid else { return };
+                let host = laid.tables.host_of(from).filter(|_| to == laid.own);
+                if let (Some(host), Some(probes)) = (host, &laid.probes) {
+                    // What can't be sent is as good as lost on the way.
+                    let _ = probes.answer_host(host, (from, to), number, size);
+                }
+            }
             Came::Tree { vni, source } => {
                 let who = self
                     .fast
@@ -410,6 +484,12 @@ impl Router {
         }
         let Ok(laid) = &mut self.fast.laid else { return };
         laid.expire_left(now);
+        if now >= laid.last_plan + PLAN && laid.tables.take_news() {
+            laid.last_plan = now;
+            // What fails is told with the kernel's report.
+            let _ = self.converge();
+        }
+        let Ok(laid) = &mut self.fast.laid else { return };
         if laid.next_heartbeat <= now {
             laid.set_local(now);
         }

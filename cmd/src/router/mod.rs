@@ -13,6 +13,7 @@
 
 mod addresses;
 mod containers;
+mod desk;
 mod drain;
 mod fast;
 mod keeper;

@@ -6,10 +6,11 @@
 use crate::common::traffic::Pings;
 use crate::common::{Container, Host, Lab, Network, Router, run_in, wire};
 use crate::{Line, SOON, TRUST, wait_for_overlay};
-use fastpath::overlay::{CHANGE, Config, Direct, GRACE, Input, Output, Overlay};
+use fastpath::overlay::{CHANGE, Config, Direct, GRACE, Input, MAX_HOPS, Output, Overlay};
 use fastpath::vxlan::{Switch, Tables};
 use fastpath::wire::{self as raw, End};
 use mesh::{Instant as Time, Mac, PeerId, PeerLabel, Vni};
+use rustix::process::Signal;
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
@@ -33,6 +34,8 @@ struct Figures {
     /// Seconds.
     median: Vec<f64>,
     p99: Vec<f64>,
+    /// The same while all routers stand still: what is the kernel's alone.
+    still: Vec<f64>,
     /// Of one core, of the router that used most.
     cpu: Vec<f64>,
 }
@@ -248,20 +251,27 @@ fn figures() {
             let (median, p99) = round_trips(left, right);
             figures.median.push(median * 1e6);
             figures.p99.push(p99 * 1e6);
+            let signal = |which| {
+                let all = routers.iter().chain(&line.routers);
+                all.for_each(|router| router.signal(which));
+            };
+            signal(Signal::STOP);
+            figures.still.push(round_trips(left, right).1 * 1e6);
+            signal(Signal::CONT);
         }
     }
     println!(
         "inner MTU {MTU}, medians of {ROUNDS} rounds that took turns, {LENGTH:?} per stream, {PINGS} round trips"
     );
     println!(
-        "| what | Gbit/s | ÷ static | MTU-sized, Gbit/s | ÷ static | round trip µs | p99 µs | ÷ static | busiest router's CPU |"
+        "| what | Gbit/s | ÷ static | MTU-sized, Gbit/s | ÷ static | round trip µs | p99 µs | ÷ static | p99 µs, routers stopped | ÷ static | busiest router's CPU |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
     let fixed = &figures[1];
     for (case, own) in cases.iter().zip(&figures) {
         let ratio = |of: fn(&Figures) -> &Vec<f64>| median(of(own)) / median(of(fixed));
         println!(
-            "| {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} | {:.1} | {:.2} | {:.2} % |",
+            "| {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} | {:.1} | {:.2} | {:.1} | {:.2} | {:.2} % |",
             case.name,
             median(&own.long) / 1e9,
             ratio(|figures| &figures.long),
@@ -270,6 +280,8 @@ fn figures() {
             median(&own.median),
             median(&own.p99),
             ratio(|figures| &figures.p99),
+            median(&own.still),
+            ratio(|figures| &figures.still),
             median(&own.cpu) * 100.0
         );
     }
@@ -386,6 +398,7 @@ fn route_change(pair: &[Container; 2], host: &Host) {
             port,
             mtu,
             grace,
+            hops: MAX_HOPS,
             first,
         },
         now,

@@ -17,6 +17,7 @@ mod choice;
 mod figures;
 mod groups;
 mod outage;
+mod plain;
 
 use common::{Container, Host, Lab, Network, Router, until, wire};
 use std::time::Duration;

@@ -5,16 +5,17 @@
 //! A router that starts again loads them anew, fills the new maps first, and then puts each new program in the
 //! place of the old one in one step, so no port is unguarded at any time.
 
+use crate::loaded::{Program, gone, map, octets, program, read_counters};
 use crate::netlink::{NetlinkError, Socket, tc};
 use crate::observe::Guarded;
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
-use aya::programs::{ProgramError, ProgramFd, SchedClassifier};
-use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya::programs::ProgramError;
+use aya::{EbpfError, EbpfLoader};
 use mesh::{DropReason, Mac};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// The compiled programs; `build.sh` makes them from `guard.bpf.c`.
+/// The compiled programs; `build-ebpf.sh` makes them from `guard.bpf.c`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("guard.bpf.o");
 
 /// What each counter of the programs stands for, in the order of `enum reason` in `guard.bpf.c`.
@@ -60,13 +61,6 @@ impl GuardError {
         }
         false
     }
-}
-
-/// A loaded program.
-#[derive(Debug)]
-struct Program {
-    fd: ProgramFd,
-    id: u32,
 }
 
 /// Key of the table of addresses: interface index in native order, then the address, IPv4 mapped into IPv6.
@@ -130,7 +124,7 @@ impl Guard {
         let old = self.rules.insert(index, rules.clone());
         let kept = addresses(Some(rules));
         for address in addresses(old.as_ref()).difference(&kept) {
-            forget(self.addresses.remove(&address_key(index, *address)))?;
+            gone(self.addresses.remove(&address_key(index, *address)))?;
         }
         Ok(())
     }
@@ -155,8 +149,8 @@ impl Guard {
             let rules = self.rules.remove(&index);
             let results = addresses(rules.as_ref())
                 .into_iter()
-                .map(|address| forget(self.addresses.remove(&address_key(index, address))))
-                .chain([forget(self.ports.remove(&index))])
+                .map(|address| gone(self.addresses.remove(&address_key(index, address))))
+                .chain([gone(self.ports.remove(&index))])
                 .collect::<Result<Vec<()>, _>>();
             if let Err(error) = results {
                 tracing::debug!(%error, index, "an entry of the guard stays behind");
@@ -166,26 +160,8 @@ impl Guard {
 
     /// What was dropped since [`load`](Self::load), summed over the processors.
     pub(crate) fn read_counters(&self) -> Result<Vec<(DropReason, u64)>, GuardError> {
-        REASONS
-            .iter()
-            .zip(0_u32..)
-            .map(|(reason, slot)| Ok((*reason, self.counters.get(&slot, 0)?.iter().sum())))
-            .collect()
+        read_counters(&self.counters, &REASONS)
     }
-}
-
-fn program(ebpf: &mut Ebpf, name: &'static str) -> Result<Program, GuardError> {
-    let program = ebpf.program_mut(name).ok_or(GuardError::Incomplete(name))?;
-    let program: &mut SchedClassifier = program.try_into()?;
-    program.load()?;
-    Ok(Program {
-        fd: program.fd()?.try_clone().map_err(ProgramError::IOError)?,
-        id: program.info()?.id(),
-    })
-}
-
-fn map(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, GuardError> {
-    ebpf.take_map(name).ok_or(GuardError::Incomplete(name))
 }
 
 fn addresses(rules: Option<&Guarded>) -> BTreeSet<IpAddr> {
@@ -195,22 +171,10 @@ fn addresses(rules: Option<&Guarded>) -> BTreeSet<IpAddr> {
     }
 }
 
-fn forget(result: Result<(), MapError>) -> Result<(), MapError> {
-    match result {
-        Err(MapError::KeyNotFound) => Ok(()),
-        Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
 fn address_key(index: u32, address: IpAddr) -> AddressKey {
     let mut key = [0; 20];
-    let octets = match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
-    };
     key[..4].copy_from_slice(&index.to_ne_bytes());
-    key[4..].copy_from_slice(&octets);
+    key[4..].copy_from_slice(&octets(address));
     key
 }
 

@@ -1,13 +1,13 @@
 //! Links: bridges, veth pairs, ports, and what all interfaces have.
 
 use super::{Mode, NetlinkError, Socket};
-use mesh::Mac;
+use mesh::{Mac, Vni};
 use netlink_packet_core::DefaultNla;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, BridgeMulticastRouterType, BridgePortState, BridgeStpState, In6AddrGenMode,
     InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, InfoVxlan,
-    LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, VxlanDf,
 };
 use rustix::io::Errno;
 use std::net::Ipv4Addr;
@@ -86,6 +86,8 @@ pub(crate) struct Link {
     pub(crate) bridge: Option<BridgeSettings>,
     /// UDP port, when it is a VXLAN device as the router makes it.
     pub(crate) vxlan_port: Option<u16>,
+    /// Network and UDP port, when it is a VXLAN device with a fixed table.
+    pub(crate) plain: Option<(Vni, u16)>,
     /// Made by a router: it bears our group number.
     pub(crate) ours: bool,
     /// Makes itself an IPv6 link-local address.
@@ -180,6 +182,7 @@ pub(crate) fn parse(message: LinkMessage) -> Option<Link> {
         port: None,
         bridge: None,
         vxlan_port: None,
+        plain: None,
         ours: false,
         link_local: false,
     };
@@ -215,7 +218,10 @@ fn read_info(link: &mut Link, info: LinkInfo) {
         LinkInfo::Kind(InfoKind::Veth) => link.kind = Kind::Veth,
         LinkInfo::Kind(InfoKind::Tun) => link.kind = Kind::Tun,
         LinkInfo::Kind(InfoKind::Vxlan) => link.kind = Kind::Vxlan,
-        LinkInfo::Data(InfoData::Vxlan(settings)) => link.vxlan_port = read_vxlan(&settings),
+        LinkInfo::Data(InfoData::Vxlan(settings)) => {
+            link.vxlan_port = read_vxlan(&settings);
+            link.plain = read_plain(&settings);
+        }
         LinkInfo::Data(InfoData::Bridge(settings)) => {
             link.bridge = Some(BridgeSettings {
                 plain: is_plain(&settings),
@@ -239,6 +245,21 @@ fn read_vxlan(settings: &[InfoVxlan]) -> Option<u16> {
     let is_ours =
         has(InfoVxlan::CollectMetadata(true)) && has(InfoVxlan::Gbp) && has(InfoVxlan::Learning(false));
     port.filter(|_| is_ours)
+}
+
+/// Network and port, if the device has a table that is filled by hand.
+fn read_plain(settings: &[InfoVxlan]) -> Option<(Vni, u16)> {
+    let has = |wanted: InfoVxlan| settings.contains(&wanted);
+    let port = settings.iter().find_map(|setting| match setting {
+        InfoVxlan::Port(port) => Some(*port),
+        _ => None,
+    });
+    let vni = settings.iter().find_map(|setting| match setting {
+        InfoVxlan::Id(id) => Some(Vni(*id)),
+        _ => None,
+    });
+    let is_ours = !has(InfoVxlan::CollectMetadata(true)) && has(InfoVxlan::Learning(false));
+    vni.zip(port).filter(|_| is_ours)
 }
 
 fn read_port(settings: &[InfoBridgePort]) -> PortFlags {
@@ -356,6 +377,33 @@ pub(crate) fn create_vxlan(socket: &mut Socket, name: &str, port: u16, mtu: u32)
     ]));
     socket.change(
         &format!("make VXLAN device {name} at UDP port {port}"),
+        RouteNetlinkMessage::NewLink(message),
+        Mode::Create,
+    )
+}
+
+/// Makes a VXLAN device whose table is filled by hand, and whose packets are never fragmented. It is down.
+pub(crate) fn create_plain(
+    socket: &mut Socket,
+    name: &str,
+    vni: Vni,
+    port: u16,
+    mtu: u32,
+) -> Result<(), NetlinkError> {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::Group(GROUP));
+    message.attributes.push(LinkAttribute::Mtu(mtu));
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Vxlan),
+        LinkInfo::Data(InfoData::Vxlan(vec![
+            InfoVxlan::Id(vni.0),
+            InfoVxlan::Learning(false),
+            InfoVxlan::Port(port),
+            InfoVxlan::Df(VxlanDf::Set),
+        ])),
+    ]));
+    socket.change(
+        &format!("make VXLAN device {name} with a fixed table at UDP port {port}"),
         RouteNetlinkMessage::NewLink(message),
         Mode::Create,
     )

@@ -6,7 +6,7 @@ use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// One static entry of a bridge's forwarding table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,68 @@ fn entry(port: u32, mac: Mac) -> NeighbourMessage {
         .attributes
         .push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
     message
+}
+
+/// The entries of VXLAN devices' own tables: device, address, and the IPv4 host where it is.
+pub(crate) fn list_remotes(socket: &mut Socket) -> Result<Vec<(u32, Mac, Ipv4Addr)>, NetlinkError> {
+    let mut request = NeighbourMessage::default();
+    request.header.family = AddressFamily::Bridge;
+    let answers = socket.dump("list VXLAN tables", &RouteNetlinkMessage::GetNeighbour(request))?;
+    let remote = |answer: &RouteNetlinkMessage| {
+        let RouteNetlinkMessage::NewNeighbour(message) = answer else {
+            return None;
+        };
+        let (mut mac, mut host) = (None, None);
+        for attribute in &message.attributes {
+            match attribute {
+                NeighbourAttribute::LinkLayerAddress(bytes) => {
+                    mac = bytes.as_slice().try_into().ok().map(Mac);
+                }
+                NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => host = Some(*address),
+                NeighbourAttribute::Destination(NeighbourAddress::Other(bytes)) => {
+                    host = <[u8; 4]>::try_from(bytes.as_slice()).ok().map(Ipv4Addr::from);
+                }
+                _ => {}
+            }
+        }
+        Some((message.header.ifindex, mac?, host?))
+    };
+    Ok(answers.iter().filter_map(remote).collect())
+}
+
+fn remote(device: u32, mac: Mac, host: Ipv4Addr) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = device;
+    message.header.state = NeighbourState::Permanent;
+    message.header.flags = NeighbourFlags::Own;
+    message.attributes = vec![
+        NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(host)),
+    ];
+    message
+}
+
+/// Says at which host `mac` is, in the table of the VXLAN device with index `device`.
+pub(crate) fn add_remote(
+    socket: &mut Socket,
+    device: u32,
+    mac: Mac,
+    host: Ipv4Addr,
+) -> Result<(), NetlinkError> {
+    let request = RouteNetlinkMessage::NewNeighbour(remote(device, mac, host));
+    socket.change(&format!("enter {mac} at {host}"), request, Mode::Ensure)
+}
+
+/// Removes that entry; nothing happens when it is not there.
+pub(crate) fn delete_remote(
+    socket: &mut Socket,
+    device: u32,
+    mac: Mac,
+    host: Ipv4Addr,
+) -> Result<(), NetlinkError> {
+    let request = RouteNetlinkMessage::DelNeighbour(remote(device, mac, host));
+    super::or_missing(socket.change(&format!("forget {mac} at {host}"), request, Mode::Change))
 }
 
 /// Says that `mac` is behind the bridge port with index `port`, for good.

@@ -12,12 +12,15 @@
 use super::{NetlinkError, messages};
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 const REQUEST: u16 = 1;
 const ACK: u16 = 4;
 const CREATE: u16 = 0x400;
+const APPEND: u16 = 0x800;
 const DUMP: u16 = 0x300;
 
 const BATCH_BEGIN: u16 = 16;
@@ -33,7 +36,7 @@ const NESTED: u16 = 0x8000;
 const CHAIN: &str = "vxlan";
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A rule as the kernel has it.
+/// A rule that counts, as the kernel has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rule {
     /// UDP port.
@@ -84,24 +87,56 @@ fn equals(bytes: &[u8]) -> Attributes {
     new().number(1, 1).number(2, 0).nest(3, &new().with(1, bytes))
 }
 
-fn rule(table: &str, port: u16) -> Attributes {
+/// Begins the expressions of a rule: `udp dport PORT`.
+fn to_port(port: u16) -> Attributes {
     let udp = 17;
-    let expressions = new()
+    let destination = new().number(1, 1).number(2, 2).number(3, 2).number(4, 2);
+    new()
         .expression("meta", &new().number(1, 1).number(2, 16)) // layer 4 protocol
         .expression("cmp", &equals(&[udp]))
-        .expression(
-            "payload",
-            &new().number(1, 1).number(2, 2).number(3, 2).number(4, 2),
-        ) // destination port
+        .expression("payload", &destination)
         .expression("cmp", &equals(&port.to_be_bytes()))
-        .expression("fib", &new().number(1, 1).number(2, 1).number(3, 1 | 8 | 32)) // saddr . iif, is there an oif?
-        .expression("cmp", &equals(&[0; 4]))
-        .expression("counter", &new())
-        .expression(
-            "immediate",
-            &new().number(1, 0).nest(2, &new().nest(2, &new().number(1, 0))), // verdict: drop
-        );
-    new().text(1, table).text(2, CHAIN).nest(4, &expressions)
+}
+
+/// Ends them: `counter drop`, or `accept`.
+fn verdict(expressions: Attributes, accepts: bool) -> Attributes {
+    let counted = if accepts {
+        expressions
+    } else {
+        expressions.expression("counter", &new())
+    };
+    let code = new().nest(2, &new().number(1, accepts.into()));
+    counted.expression("immediate", &new().number(1, 0).nest(2, &code))
+}
+
+/// `udp dport PORT fib saddr . iif oif missing counter drop`
+fn by_wrong_interface(port: u16) -> Attributes {
+    let is_there = new().number(1, 1).number(2, 1).number(3, 1 | 8 | 32);
+    let expressions = to_port(port)
+        .expression("fib", &is_there)
+        .expression("cmp", &equals(&[0; 4]));
+    verdict(expressions, false)
+}
+
+/// `udp dport PORT ip saddr ADDRESS accept`
+fn from(port: u16, address: IpAddr) -> Attributes {
+    // Of nfproto; and where in the network header the source's address is.
+    let (family, at, octets) = match address {
+        IpAddr::V4(address) => (2, 12, address.octets().to_vec()),
+        IpAddr::V6(address) => (10, 8, address.octets().to_vec()),
+    };
+    let length = u32::try_from(octets.len()).unwrap_or(0);
+    let source = new().number(1, 1).number(2, 1).number(3, at).number(4, length);
+    let expressions = to_port(port)
+        .expression("meta", &new().number(1, 1).number(2, 15))
+        .expression("cmp", &equals(&[family]))
+        .expression("payload", &source)
+        .expression("cmp", &equals(&octets));
+    verdict(expressions, true)
+}
+
+fn rule(table: &str, expressions: &Attributes) -> Attributes {
+    new().text(1, table).text(2, CHAIN).nest(4, expressions)
 }
 
 fn chain(table: &str) -> Attributes {
@@ -169,8 +204,8 @@ fn acknowledged(doing: &str, body: &[u8]) -> Result<(), NetlinkError> {
     }
 }
 
-/// Makes the table, in place of one that may be there.
-pub(crate) fn install(table: &str, port: u16) -> Result<(), NetlinkError> {
+/// Makes the table, in place of one that may be there. `only`: whose packets are taken; none: everybody's.
+pub(crate) fn install(table: &str, port: u16, only: Option<&BTreeSet<IpAddr>>) -> Result<(), NetlinkError> {
     let name = new().text(1, table);
     let mut batch = Vec::new();
     push(&mut batch, BATCH_BEGIN, 0, 0, 10, &new());
@@ -178,7 +213,22 @@ pub(crate) fn install(table: &str, port: u16) -> Result<(), NetlinkError> {
     push(&mut batch, DELETE_TABLE, 0, INET, 0, &name);
     push(&mut batch, NEW_TABLE, CREATE, INET, 0, &name);
     push(&mut batch, NEW_CHAIN, CREATE, INET, 0, &chain(table));
-    push(&mut batch, NEW_RULE, CREATE | ACK, INET, 0, &rule(table, port));
+    let senders = only.into_iter().flatten().map(|address| from(port, *address));
+    let others = only.map(|_| verdict(to_port(port), false));
+    let mut rules: Vec<_> = senders.chain(others).collect();
+    rules.insert(0, by_wrong_interface(port));
+    for (at, expressions) in (1..).zip(&rules) {
+        // The whole batch is acknowledged with its last rule, or refused with any.
+        let flags = if at == rules.len() { APPEND | ACK } else { APPEND };
+        push(
+            &mut batch,
+            NEW_RULE,
+            CREATE | flags,
+            INET,
+            0,
+            &rule(table, expressions),
+        );
+    }
     push(&mut batch, BATCH_END, 0, 0, 10, &new());
     let doing = "make the rule against VXLAN by the wrong interface";
     ask(doing, &batch, |kind, body| {
@@ -198,16 +248,16 @@ pub(crate) fn remove(table: &str) -> Result<(), NetlinkError> {
     }))
 }
 
-/// The rule, if the table is there.
-pub(crate) fn read(table: &str) -> Result<Option<Rule>, NetlinkError> {
+/// The rules that count, in order; none when the table is not there.
+pub(crate) fn read(table: &str) -> Result<Vec<Rule>, NetlinkError> {
     let mut request = Vec::new();
     push(&mut request, GET_RULE, DUMP, INET, 0, &new().text(1, table));
     let doing = "read the rule against VXLAN by the wrong interface";
-    let mut found = None;
+    let mut found = Vec::new();
     let result = ask(doing, &request, |kind, body| match kind {
         2 | 3 => Some(acknowledged(doing, body)),
         NEW_RULE => {
-            found = found.or_else(|| parse(table, body.get(4..)?));
+            found.extend(body.get(4..).and_then(|rule| parse(table, rule)));
             None
         }
         _ => None,
@@ -269,7 +319,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_read() {
-        let made = rule("weft-weft", 6784);
+        let made = rule("weft-weft", &by_wrong_interface(6784));
         // The kernel tells the counter's numbers.
         let counter = new().expression("counter", &new().with(1, &[0; 8]).with(2, &7_u64.to_be_bytes()));
         let expressions = find(&made.0, 4).unwrap();

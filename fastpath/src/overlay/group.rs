@@ -259,7 +259,7 @@ impl Overlay {
             Some(Place {
                 parent: PeerLabel::NONE,
                 children: self.labels_of(&own.tree.children)?,
-                depth: Some(root.depth).filter(|depth| usize::from(*depth) <= MAX_HOPS)?,
+                depth: Some(root.depth).filter(|depth| *depth <= MAX_HOPS)?,
                 ready: is_whole && is_proven,
             })
         });

@@ -32,7 +32,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// Most hops of a way: what the TTL can say.
-pub const MAX_HOPS: usize = 8;
+pub const MAX_HOPS: u8 = 8;
 /// How long a way is kept that probes prove and the control plane lost, and what an earlier run left, unless
 /// [`Config::grace`] says otherwise.
 pub const GRACE: Duration = Duration::from_secs(60);
@@ -48,6 +48,8 @@ pub struct Config {
     pub port: u16,
     /// Bytes of the largest packet that containers send.
     pub mtu: u16,
+    /// Most hops of a way, up to [`MAX_HOPS`].
+    pub hops: u8,
     /// How long a way is kept that probes prove and the control plane lost, and what an earlier run left.
     pub grace: Duration,
     /// Number of the first probe; random, so that answers to an earlier run's are not taken.

@@ -25,6 +25,7 @@ fn config() -> Config {
         port: PORT,
         mtu: MTU,
         grace: GRACE,
+        hops: MAX_HOPS,
         first: 77,
     }
 }

@@ -80,9 +80,10 @@ impl Overlay {
         }
         let path = pair.route.as_ref().ok_or(Why::NoRoute)?;
         let via = *path.first().ok_or(Why::NoRoute)?;
-        let distance = u8::try_from(path.len()).map_err(|_| Why::TooFar)?;
-        if usize::from(distance) > MAX_HOPS {
-            return Err(Why::TooFar);
+        let distance = u8::try_from(path.len()).unwrap_or(u8::MAX);
+        let most = self.config.hops.min(MAX_HOPS);
+        if distance > most {
+            return Err(Why::TooFar { most });
         }
         let first = self.pairs.get(&via).ok_or(Why::NoDirect)?;
         let direct = first.direct.ok_or(Why::NoDirect)?;

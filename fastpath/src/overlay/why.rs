@@ -16,7 +16,10 @@ pub enum Why {
     /// There is no route.
     NoRoute,
     /// More hops than a packet may take.
-    TooFar,
+    TooFar {
+        /// Of how many it may be.
+        most: u8,
+    },
     /// There is no direct data path to the first hop.
     NoDirect,
     /// Frames on the first hop are to be encrypted.
@@ -63,7 +66,8 @@ impl fmt::Display for Why {
             Self::NoFastPath => f.write_str("that router offers no fast path"),
             Self::OtherPort { port } => write!(f, "that router uses UDP port {port} for VXLAN"),
             Self::NoRoute => f.write_str("there is no route"),
-            Self::TooFar => write!(f, "the fast path goes over at most {} hops", super::MAX_HOPS),
+            Self::TooFar { most: 1 } => f.write_str("without eBPF on this host the fast path leads to direct neighbours only"),
+            Self::TooFar { most } => write!(f, "the fast path goes over at most {most} hops"),
             Self::NoDirect => f.write_str("there is no direct data path to the first hop"),
             Self::Encrypted => f.write_str(
                 "encryption is on, and this version has no ESP: the fast path needs both hosts in each other's \

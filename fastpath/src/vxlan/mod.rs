@@ -10,16 +10,16 @@
 mod probe;
 mod tables;
 
-pub use probe::{Came, PROBE_TYPE, ProbeError, ProbeSocket};
+pub use probe::{Came, PROBE_TYPE, ProbeError, ProbeSocket, probe_frame, tree_probe_frame};
 pub use tables::{Hop, Local, MOST_BRANCHES, MOST_MEMBERS, PATIENCE, Place, Tables};
 
 use crate::guard::GuardError;
+use crate::loaded::{Program, map, program, read_counters};
 use crate::names;
 use crate::netlink::{Socket, link, tc};
 use crate::observe::Hook;
+use aya::EbpfLoader;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
-use aya::programs::{ProgramError, ProgramFd, SchedClassifier};
-use aya::{Ebpf, EbpfLoader};
 use mesh::{DropReason, Mac, Vni};
 use std::collections::{BTreeMap, BTreeSet};
 use tables::{PlaceKey, place};
@@ -45,12 +45,6 @@ const REASONS: [DropReason; 11] = [
 /// Places in the table of devices.
 const VXLAN: u32 = 0;
 const HATCH: u32 = 1;
-
-#[derive(Debug)]
-struct Program {
-    fd: ProgramFd,
-    id: u32,
-}
 
 /// The loaded programs; [`Linux::set_switch`](crate::Linux::set_switch) puts them to use.
 pub struct Switch {
@@ -229,11 +223,7 @@ impl Switch {
 
     /// What was dropped since [`load`](Self::load), summed over the processors.
     pub(crate) fn read_counters(&self) -> Result<Vec<(DropReason, u64)>, GuardError> {
-        REASONS
-            .iter()
-            .zip(0_u32..)
-            .map(|(reason, slot)| Ok((*reason, self.counters.get(&slot, 0)?.iter().sum())))
-            .collect()
+        read_counters(&self.counters, &REASONS)
     }
 }
 
@@ -249,20 +239,6 @@ fn earlier(bridge: &str) -> Vec<u32> {
         tc::attached_at(&mut socket, index, place).ok()?
     };
     places.into_iter().filter_map(find).collect()
-}
-
-fn program(ebpf: &mut Ebpf, name: &'static str) -> Result<Program, GuardError> {
-    let program = ebpf.program_mut(name).ok_or(GuardError::Incomplete(name))?;
-    let program: &mut SchedClassifier = program.try_into()?;
-    program.load()?;
-    Ok(Program {
-        fd: program.fd()?.try_clone().map_err(ProgramError::IOError)?,
-        id: program.info()?.id(),
-    })
-}
-
-fn map(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, GuardError> {
-    ebpf.take_map(name).ok_or(GuardError::Incomplete(name))
 }
 
 /// Where what is for an address is delivered: at its pair's host end, or over the bridge.

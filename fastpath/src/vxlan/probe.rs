@@ -8,14 +8,15 @@
 //! it is used. A probe along this router's own tree in a network goes to all its members, and names the network instead
 //! of `via`; others' are shown to the router that they pass.
 
-use super::tables;
+use crate::loaded::octets;
 use crate::netlink::{NetlinkError, Socket, link};
+use crate::plan::probe_mac;
 use crate::sys;
 use mesh::{PeerLabel, Vni};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use tokio::io::unix::AsyncFd;
 
@@ -52,6 +53,17 @@ pub enum Came {
         from: PeerLabel,
         /// The number it was sent with.
         number: u64,
+    },
+    /// A router asks, and there are no programs that would answer.
+    Question {
+        /// Whom it asks.
+        to: PeerLabel,
+        /// Who it is.
+        from: PeerLabel,
+        /// The number.
+        number: u64,
+        /// Bytes of the packet.
+        size: u16,
     },
     /// A router probes its tree, which leads over this one.
     Tree {
@@ -104,7 +116,35 @@ impl ProbeSocket {
     /// # Errors
     /// As [`ask`](Self::ask).
     pub fn ask_tree(&self, vni: Vni, from: PeerLabel, number: u64, size: u16) -> io::Result<()> {
-        self.send(&tree_question(vni, from, number, size))
+        self.send(&tree_probe_frame(vni, from, number, size))
+    }
+
+    /// Where there are no programs: asks the router with label `to`, a direct neighbour at this host.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn ask_host(
+        &self,
+        host: Ipv4Addr,
+        (to, from): (PeerLabel, PeerLabel),
+        number: u64,
+        size: u16,
+    ) -> io::Result<()> {
+        self.send(&to_host(host, question(QUESTION, (to, from), None, number, size)))
+    }
+
+    /// Where there are no programs: answers the question of the router at this host.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn answer_host(
+        &self,
+        host: Ipv4Addr,
+        (to, from): (PeerLabel, PeerLabel),
+        number: u64,
+        size: u16,
+    ) -> io::Result<()> {
+        self.send(&to_host(host, question(ANSWER, (to, from), None, number, size)))
     }
 
     fn send(&self, question: &[u8]) -> io::Result<()> {
@@ -124,9 +164,13 @@ impl ProbeSocket {
         let mut buffer = [0; 64];
         loop {
             let mut ready = self.socket.readable().await?;
-            match rustix::net::recv(ready.get_inner(), &mut buffer[..], RecvFlags::empty()) {
-                Ok((length, _)) => {
-                    if let Some(came) = buffer.get(..length).and_then(Came::read) {
+            match rustix::net::recv(ready.get_inner(), &mut buffer[..], RecvFlags::TRUNC) {
+                Ok((length, whole)) => {
+                    let came = buffer.get(..length).and_then(Came::read);
+                    if let Some(mut came) = came {
+                        if let Came::Question { size, .. } = &mut came {
+                            *size = u16::try_from(whole.saturating_sub(ETHERNET)).unwrap_or(u16::MAX);
+                        }
                         return Ok(came);
                     }
                 }
@@ -136,6 +180,17 @@ impl ProbeSocket {
             }
         }
     }
+}
+
+/// The frame that [`ProbeSocket::ask`] sends.
+#[must_use]
+pub fn probe_frame(
+    labels: (PeerLabel, PeerLabel),
+    by: Option<(IpAddr, u8)>,
+    number: u64,
+    size: u16,
+) -> Vec<u8> {
+    question(QUESTION, labels, by, number, size)
 }
 
 /// The whole frame of a probe.
@@ -153,13 +208,20 @@ fn question(
         frame.extend(field.to_be_bytes());
     }
     frame.extend(number.to_be_bytes());
-    frame.extend(by.map_or([0; 16], |(address, _)| tables::octets(address)));
+    frame.extend(by.map_or([0; 16], |(address, _)| octets(address)));
     frame.resize((ETHERNET + usize::from(size)).max(HEADERS), 0);
     frame
 }
 
-/// The same of one along a tree: for a group, and with the network where `via` is.
-fn tree_question(vni: Vni, from: PeerLabel, number: u64, size: u16) -> Vec<u8> {
+/// To the made-up address that leads to this host.
+fn to_host(host: Ipv4Addr, mut frame: Vec<u8>) -> Vec<u8> {
+    frame[..6].copy_from_slice(&probe_mac(host).0);
+    frame
+}
+
+/// The frame that [`ProbeSocket::ask_tree`] sends: for a group, and with the network where `via` is.
+#[must_use]
+pub fn tree_probe_frame(vni: Vni, from: PeerLabel, number: u64, size: u16) -> Vec<u8> {
     let mut frame = question(TREE, (PeerLabel::NONE, from), None, number, size);
     frame[0] = 3;
     frame[VNI..VNI + 4].copy_from_slice(&vni.0.to_be_bytes());
@@ -181,6 +243,12 @@ impl Came {
                 from,
                 number: u64::from_be_bytes(*fields.get(8..)?.first_chunk()?),
             }),
+            QUESTION => Some(Self::Question {
+                to: PeerLabel(field(2)?),
+                from,
+                number: u64::from_be_bytes(*fields.get(8..)?.first_chunk()?),
+                size: u16::try_from(frame.len() - ETHERNET).ok()?,
+            }),
             TREE => Some(Self::Tree {
                 vni: Vni(u32::from_be_bytes(*frame.get(VNI..)?.first_chunk()?)),
                 source: from,
@@ -199,7 +267,12 @@ mod tests {
         #[test]
         fn what_is_sent_back_is_read(to: u16, from: u16, number: u64, size in 0..9000_u16) {
             let mut frame = question(QUESTION, (PeerLabel(to), PeerLabel(from)), None, number, size);
-            prop_assert_eq!(Came::read(&frame), None);
+            let (asked, asker) = (PeerLabel(to), PeerLabel(from));
+            let whole = frame.len() as u16 - 14;
+            prop_assert_eq!(
+                Came::read(&frame),
+                Some(Came::Question { to: asked, from: asker, number, size: whole })
+            );
             // As the program does it.
             frame[18..20].copy_from_slice(&2_u16.to_be_bytes());
             frame[20..22].copy_from_slice(&from.to_be_bytes());
@@ -210,7 +283,7 @@ mod tests {
         #[test]
         fn a_probe_of_a_tree_names_network_and_source(vni: u32, from: u16, number: u64, size in 0..9000_u16) {
             let (vni, source) = (Vni(vni), PeerLabel(from));
-            let frame = tree_question(vni, source, number, size);
+            let frame = tree_probe_frame(vni, source, number, size);
             prop_assert_eq!(frame[0] & 1, 1);
             prop_assert_eq!(Came::read(&frame), Some(Came::Tree { vni, source }));
         }

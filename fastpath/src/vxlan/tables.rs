@@ -1,7 +1,7 @@
 //! What the programs look things up in. Every change is one entry; nothing is ever flushed.
 
-use super::map;
 use crate::guard::GuardError;
+use crate::loaded::{gone, map, octets};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, MapInfo};
 use aya::programs::loaded_programs;
@@ -377,14 +377,6 @@ pub(super) fn copy<K: aya::Pod, V: aya::Pod>(
     Ok(())
 }
 
-fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
-    match result {
-        Err(MapError::KeyNotFound) => Ok(()),
-        Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
 fn hop(value: &HopValue) -> Option<Hop> {
     let (octets, rest) = value.split_first_chunk::<16>()?;
     let [flags, _, distance, ..] = *rest.get(16..)? else {
@@ -410,13 +402,6 @@ fn course(vni: Vni, source: PeerLabel) -> CourseKey {
     key[..4].copy_from_slice(&vni.0.to_ne_bytes());
     key[4..6].copy_from_slice(&source.0.to_ne_bytes());
     key
-}
-
-pub(super) fn octets(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
-    }
 }
 
 fn address(octets: [u8; 16]) -> IpAddr {

@@ -48,6 +48,8 @@ enum reason {
 	NOT_PARENT, REASONS
 };
 
+#include "../counted.bpf.h"
+
 enum { ASKS = 1, ANSWERS, ASKS_TREE };	// kinds of probes
 enum { CARRIES = 1, RELAYS = 2 };	// of struct hop
 enum { READY = 1 };			// of struct tree
@@ -189,13 +191,6 @@ struct {
 	__type(value, struct tree);
 } trees SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, REASONS);
-	__type(key, __u32);
-	__type(value, __u64);
-} counters SEC(".maps");
-
 // struct bpf_tunnel_key as kernels before 6.0 know it; later ones take this size as well.
 struct tunnel {
 	__u32 id;
@@ -214,20 +209,6 @@ struct probe {
 	__u8 number[8];
 	__u32 via[4];		// the same; of one for a tree the first is the network
 } __attribute__((packed, aligned(2)));
-
-static __always_inline void count(__u32 reason)
-{
-	__u64 *counter = bpf_map_lookup_elem(&counters, &reason);
-
-	if (counter)
-		*counter += 1;
-}
-
-static __always_inline int drop(__u32 reason)
-{
-	count(reason);
-	return TC_ACT_SHOT;
-}
 
 static __always_inline struct settings *current(void)
 {

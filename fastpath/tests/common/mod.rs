@@ -64,6 +64,7 @@ impl Host {
             mtu: MTU,
             tap: names::tap(BRIDGE),
             fast: None,
+            plain: None,
             attachments: Vec::new(),
         };
         let kernel = Linux::in_netns(netns.clone());

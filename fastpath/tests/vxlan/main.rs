@@ -9,6 +9,7 @@ mod common;
 mod forged;
 mod groups;
 mod life;
+mod model;
 mod networks;
 mod ways;
 

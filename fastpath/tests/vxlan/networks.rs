@@ -24,6 +24,7 @@ fn second_network(node: &mut Node, like: &Attachment, netns: &NetNs) -> (Tap, De
         mtu: MTU,
         tap: names::tap(SECOND),
         fast: Some(first.of_network(SECOND, OTHER_VNI)),
+        plain: None,
         attachments: vec![attachment],
     };
     assert!(converge(&mut node.host.kernel, &desired).unwrap().is_reached());
