@@ -63,11 +63,17 @@ impl Weft {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => {
                 let text = format!("{error:#}");
-                // A connection that ends without an answer is that of a router that has just gone.
+                // A connection that ends without an answer is that of a router that has just gone. And some refusals pass: the
+                // routers are about to divide a new network's addresses.
                 let is_away = error.downcast_ref::<NotRunning>().is_some()
-                    || ["stopping", "ended before it answered", "lost the router"]
-                        .iter()
-                        .any(|sign| text.contains(sign));
+                    || [
+                        "stopping",
+                        "ended before it answered",
+                        "lost the router",
+                        "try again",
+                    ]
+                    .iter()
+                    .any(|sign| text.contains(sign));
                 Err(if is_away {
                     Failed::Away(text)
                 } else {

@@ -62,7 +62,7 @@ fn a_router_that_is_killed_and_starts_again_is_missed_for_less_than_a_second() {
     let (count, gap) = gaps(pinging);
     println!("a router killed and started again: {count} answers, longest gap {gap:.3} s");
     // A program without optimisation takes its time to start.
-    let most = if cfg!(debug_assertions) { 1.5 } else { 1.0 };
+    let most = if cfg!(debug_assertions) { 2.0 } else { 1.0 };
     assert!(
         count > 50 && gap < most,
         "{count} answers, longest gap {gap:.3} s"
