@@ -56,3 +56,7 @@ addresses:
 # What giving out one address costs the core.
 allocate:
     cargo run --release -p mesh --example allocate_cost
+
+# A hundred containers on each of two Docker hosts at once; nothing of them may be left. Needs root and docker.io.
+docker-cycles:
+    WEFT_TEST_CYCLES=100 WEFT_TEST_SECONDS=900 cargo test -p cmd --test docker -- --nocapture cycles

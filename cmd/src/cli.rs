@@ -75,6 +75,11 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         verb: CniVerb,
     },
+    /// Be the network driver of Docker Engine.
+    Docker {
+        #[command(subcommand)]
+        verb: DockerVerb,
+    },
     /// List this host's containers in the mesh, with their addresses.
     Ps,
     /// Give this host itself an interface in the mesh, so that it and its containers reach each other.
@@ -372,6 +377,57 @@ pub(crate) enum CniVerb {
         )]
         conf_dir: PathBuf,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DockerVerb {
+    /// Let systemd hold the plugin's socket and run the driver, now and after each boot.
+    Install {
+        /// Where systemd looks for units.
+        #[arg(
+            long,
+            env = "WEFT_UNIT_DIR",
+            default_value = "/etc/systemd/system",
+            value_name = "D"
+        )]
+        unit_dir: PathBuf,
+        /// Where Docker looks for the driver; the file's name is the driver's.
+        #[arg(long, env = "WEFT_PLUGIN", default_value = PLUGIN, value_name = "SOCKET")]
+        plugin: PathBuf,
+    },
+    /// Run the driver, in the foreground.
+    Serve(DockerServe),
+}
+
+/// Where Docker looks for the driver.
+const PLUGIN: &str = "/run/docker/plugins/weft.sock";
+
+/// Options of `weft docker serve`.
+#[derive(Debug, Args)]
+pub(crate) struct DockerServe {
+    /// Where Docker looks for the driver; the file's name is the driver's. Not used when systemd passes a socket.
+    #[arg(long, env = "WEFT_PLUGIN", default_value = PLUGIN, value_name = "SOCKET")]
+    pub(crate) plugin: PathBuf,
+    /// Where Docker answers.
+    #[arg(
+        long,
+        env = "WEFT_DOCKER",
+        default_value = "/run/docker.sock",
+        value_name = "SOCKET"
+    )]
+    pub(crate) docker: PathBuf,
+    /// Networks are made on each host, or once in a swarm.
+    #[arg(long, env = "WEFT_DOCKER_SCOPE", value_enum, default_value_t = DockerScope::Local)]
+    pub(crate) scope: DockerScope,
+    /// How log lines look.
+    #[arg(long, env = "WEFT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DockerScope {
+    Local,
+    Global,
 }
 
 #[derive(Debug, Subcommand)]

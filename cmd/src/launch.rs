@@ -58,7 +58,8 @@ pub(crate) fn launch(cli: &Cli, options: &Launch) -> Result<()> {
     outcome
 }
 
-fn start_log(format: LogFormat) {
+/// Begins to log to standard error.
+pub(crate) fn start_log(format: LogFormat) {
     use tracing_subscriber::EnvFilter;
     // quinn's own lines are of no use to an operator.
     let filter = EnvFilter::try_from_env("WEFT_LOG")

@@ -7,6 +7,7 @@
 //! - `nameserver`: what containers that ask for a name are answered.
 //! - `link`: QUIC between routers. `data`: the threads that carry frames.
 //! - `cni`: the same program as the network plugin of container runtimes.
+//! - `docker`: a process beside the router that drives Docker's networks.
 //! - `status`, `http`: what others see of it. `demo`: all of it on one machine. `bench`: how fast that
 //!   is. `simulate`: all of it in memory.
 
@@ -17,6 +18,7 @@ mod cni;
 mod control;
 mod data;
 mod demo;
+mod docker;
 mod http;
 mod launch;
 mod link;

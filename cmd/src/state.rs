@@ -22,12 +22,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// All files of a router's.
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "identity",
     "secrets",
     "memory.json",
     "attachments.json",
     "addresses.redb",
+    "docker.json",
     "lock",
 ];
 

@@ -1,13 +1,13 @@
 //! The verbs other than `launch`: ask the running router, print its answer.
 
-use crate::cli::{Cli, CniVerb, Container, DnsVerb, Listing, NetworkVerb, SecretVerb, Verb};
+use crate::cli::{Cli, CniVerb, Container, DnsVerb, DockerVerb, Listing, NetworkVerb, SecretVerb, Verb};
 use crate::control::{
     Client, ContainerRef, DnsRequest, NetworkRequest, NotRunning, PingLine, Request, TraceLine,
 };
 use crate::net::{Cidr, normal_target};
 use crate::status::model::Status;
 use crate::status::table;
-use crate::{bench, cni, demo, launch, membership, simulate, state};
+use crate::{bench, cni, demo, docker, launch, membership, simulate, state};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::CommandFactory;
 use crypto::secret::Secret;
@@ -76,6 +76,12 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
             },
         ),
         Verb::Network { verb } => network(cli, verb),
+        Verb::Docker {
+            verb: DockerVerb::Serve(options),
+        } => docker::serve(cli, options),
+        Verb::Docker {
+            verb: DockerVerb::Install { unit_dir, plugin },
+        } => docker::install(unit_dir, plugin, &cli.socket, &cli.state_dir),
         Verb::Ps => show(cli, &Request::Ps, table::containers),
         Verb::Ipam { network } => {
             let network = network.clone();
@@ -165,7 +171,7 @@ fn container_ref(container: &Container) -> Result<ContainerRef> {
 
 fn attach(cli: &Cli, container: ContainerRef, names: &[mesh::Name], addresses: &[Cidr]) -> Result<()> {
     let request = Request::Attach {
-        container,
+        container: Box::new(container),
         addresses: addresses.to_vec(),
         names: names.to_vec(),
     };

@@ -219,7 +219,7 @@ impl Plugin {
         };
         let names = self.names();
         self.router(&Request::Attach {
-            container,
+            container: Box::new(container),
             addresses,
             names,
         })?;

@@ -29,13 +29,35 @@ pub(crate) enum Request {
         peers: Vec<String>,
     },
     Attach {
-        container: ContainerRef,
+        container: Box<ContainerRef>,
         addresses: Vec<Cidr>,
         names: Vec<Name>,
     },
     Dns(DnsRequest),
     Detach {
         container: ContainerRef,
+    },
+    /// Addresses for somebody who will be attached with them, or not.
+    Allocate {
+        network: Option<String>,
+        holder: String,
+        want: Option<IpAddr>,
+    },
+    /// They are not needed any more.
+    Release {
+        network: Option<String>,
+        holder: String,
+    },
+    /// Addresses of all whose name begins so, but these, are not needed any more.
+    CollectAddresses {
+        prefix: String,
+        keep: Vec<String>,
+    },
+    /// What is attached under this key is called so from now on.
+    SetNames {
+        key: String,
+        name: String,
+        names: Vec<Name>,
     },
     /// What is attached under this key.
     Attached {

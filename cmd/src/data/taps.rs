@@ -31,14 +31,20 @@ impl Taps {
         self.0.load().values().next().map(|tap| tap.offloads())
     }
 
-    /// A network has this one from now on; or none, and the device goes when nobody holds it any more.
-    pub(crate) fn set(&self, vni: Vni, tap: Option<Arc<Tap>>) {
+    /// A network has this one from now on.
+    pub(crate) fn put(&self, vni: Vni, tap: &Arc<Tap>) {
         self.0.rcu(|taps| {
             let mut taps = BTreeMap::clone(taps);
-            match &tap {
-                Some(tap) => drop(taps.insert(vni, tap.clone())),
-                None => drop(taps.remove(&vni)),
-            }
+            taps.insert(vni, tap.clone());
+            taps
+        });
+    }
+
+    /// A network has none any more: the device goes when nobody holds it.
+    pub(crate) fn take(&self, vni: Vni) {
+        self.0.rcu(|taps| {
+            let mut taps = BTreeMap::clone(taps);
+            taps.remove(&vni);
             taps
         });
     }

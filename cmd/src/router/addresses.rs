@@ -23,15 +23,22 @@ pub(crate) struct AddressAsks {
 /// Who waits for the core's answer.
 enum Asked {
     Attach {
-        container: ContainerRef,
+        container: Box<ContainerRef>,
         vni: Vni,
         host: String,
+        answer: Answer,
+    },
+    /// Somebody who is attached later.
+    Alone {
         answer: Answer,
     },
     Reclaim {
         answer: Answer,
     },
 }
+
+/// What the names begin with of those who get addresses without being attached, and say themselves when it is over.
+const ALONE: &str = crate::docker::PREFIX;
 
 impl AddressAsks {
     fn add(&mut self, asked: Asked) -> u64 {
@@ -72,7 +79,7 @@ impl Router {
         }
         let holder = host.clone();
         let number = self.address_asks.add(Asked::Attach {
-            container,
+            container: Box::new(container),
             vni,
             host,
             answer,
@@ -85,16 +92,78 @@ impl Router {
         });
     }
 
+    /// Addresses for somebody who is attached later, or not.
+    pub(super) fn allocate_alone(
+        &mut self,
+        network: Option<&str>,
+        holder: String,
+        want: Option<IpAddr>,
+        answer: Answer,
+    ) {
+        let lost = self.address_asks.lost.clone().map_or(Ok(()), Err);
+        let vni = lost.and_then(|()| self.network(network)).map(|(vni, _)| vni);
+        let vni = vni.and_then(|vni| {
+            if holder.starts_with(ALONE) {
+                Ok(vni)
+            } else {
+                Err(format!(
+                    "{holder} is nobody who gets addresses without being attached"
+                ))
+            }
+        });
+        match vni {
+            Ok(vni) => {
+                let number = self.address_asks.add(Asked::Alone { answer });
+                self.feed(Input::Allocate {
+                    vni,
+                    number,
+                    holder,
+                    want,
+                });
+            }
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
+    /// These are not needed any more.
+    pub(super) fn release_alone(&mut self, network: Option<&str>, holder: &str) -> Result<(), String> {
+        let (vni, _) = self.network(network)?;
+        self.release_addresses(vni, holder);
+        Ok(())
+    }
+
+    /// Those of all whose name begins so, but these, are not needed any more.
+    pub(super) fn collect_addresses(&mut self, prefix: &str, keep: &[String]) {
+        let in_use = self.mesh.addresses_in_use().into_iter();
+        let is_over = |holder: &String| {
+            holder.starts_with(ALONE) && holder.starts_with(prefix) && !keep.contains(holder)
+        };
+        let over: Vec<_> = in_use.filter(|one| is_over(&one.holder)).collect();
+        for one in over {
+            self.release_addresses(one.vni, &one.holder);
+        }
+    }
+
     /// What became of it.
     pub(crate) fn allocated(&mut self, number: u64, result: Result<Vec<(IpAddr, u8)>, Refusal>) {
-        let Some(Asked::Attach {
-            container,
-            vni,
-            host,
-            answer,
-        }) = self.address_asks.waiting.remove(&number)
-        else {
-            return;
+        let (container, vni, host, answer) = match self.address_asks.waiting.remove(&number) {
+            Some(Asked::Attach {
+                container,
+                vni,
+                host,
+                answer,
+            }) => (container, vni, host, answer),
+            Some(Asked::Alone { answer }) => {
+                let texts = |addresses: Vec<(IpAddr, u8)>| -> Value {
+                    addresses
+                        .iter()
+                        .map(|(at, prefix)| format!("{at}/{prefix}"))
+                        .collect()
+                };
+                let result = result.map(texts).map_err(|refusal| self.refusal(&refusal));
+                return drop(answer.send(result));
+            }
+            Some(Asked::Reclaim { .. }) | None => return,
         };
         match result {
             Ok(addresses) => {
@@ -171,7 +240,7 @@ impl Router {
         let in_use = self.mesh.addresses_in_use();
         let idle: Vec<_> = in_use
             .into_iter()
-            .filter(|one| !is_attached(one.vni, &one.holder))
+            .filter(|one| !is_attached(one.vni, &one.holder) && !one.holder.starts_with(ALONE))
             .collect();
         for one in idle {
             self.feed(Input::Release {
@@ -186,7 +255,7 @@ impl Router {
         error!("no addresses are given out any more: {why}");
         self.address_asks.lost = Some(format!("no addresses are given out: {why}"));
         for (_, asked) in std::mem::take(&mut self.address_asks.waiting) {
-            let (Asked::Attach { answer, .. } | Asked::Reclaim { answer }) = asked;
+            let (Asked::Attach { answer, .. } | Asked::Alone { answer } | Asked::Reclaim { answer }) = asked;
             let _ = answer.send(Err(why.to_owned()));
         }
     }

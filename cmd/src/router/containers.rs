@@ -4,10 +4,11 @@
 //! the core (which publishes it) and to the plane (which guards and delivers) → the asker is answered.
 
 use super::keeper::Then;
+use super::place::is_in_force;
 use super::ports::{Outcome, Ports, Ticket};
 use super::{Router, status};
 use crate::control::ContainerRef;
-use crate::net::{Cidr, unusable_for_container};
+use crate::net::Cidr;
 use crate::state::Attachment;
 use fastpath::kernel::Report;
 use fastpath::plan::{Desired, Obstacle, Plain};
@@ -15,14 +16,12 @@ use fastpath::{Fast, Handed, NetNs, NetNsRef, names};
 use mesh::{Input, Mac, Name, NetworkView, Vni};
 use rand_core::{OsRng, RngCore};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-/// Where this process finds its own namespace.
-const OWN_NETNS: &str = "/proc/self/ns/net";
 /// Most addresses of one interface.
 const MAX_ADDRESSES: usize = 64;
 /// Most names of one container.
@@ -170,36 +169,6 @@ impl Router {
         ports.converge(desired)
     }
 
-    /// The default network, and those with containers here.
-    pub(super) fn wanted_networks(&self) -> BTreeSet<Vni> {
-        let views = self.mesh.network_views();
-        let used = self
-            .containers
-            .attached
-            .iter()
-            .filter(|one| is_in_force(one, &views));
-        [Vni::DEFAULT]
-            .into_iter()
-            .chain(used.map(|one| one.vni))
-            .collect()
-    }
-
-    /// The namespace of a container, and the host's end of its pair.
-    fn place_of(&self, vni: Vni, container: &ContainerRef) -> Result<(NetNsRef, String), String> {
-        let bridge = self.bridge_of(vni);
-        if container.handed.is_some() {
-            let key = container
-                .key
-                .as_deref()
-                .ok_or("what is handed over needs a key")?;
-            let netns = NetNsRef::at(OWN_NETNS).map_err(|error| error.to_string())?;
-            return Ok((netns, names::handed(&bridge, key)));
-        }
-        let netns = NetNsRef::at(&container.netns).map_err(|error| error.to_string())?;
-        let host = names::host(&bridge, &netns, &container.ifname);
-        Ok((netns, host))
-    }
-
     /// `weft attach`.
     pub(crate) fn attach(&mut self, container: ContainerRef, addresses: &[Cidr], answer: Answer) {
         let vni = match self.network(container.network.as_deref()) {
@@ -227,42 +196,6 @@ impl Router {
             Ok((_, host)) => self.allocate_for((container, vni), host, own, answer),
             Err(error) => drop(answer.send(Err(error))),
         }
-    }
-
-    /// The host's own interface in a network.
-    fn host_interface(&self, network: Option<&str>) -> Result<ContainerRef, String> {
-        let (vni, _) = self.network(network)?;
-        Ok(ContainerRef {
-            netns: OWN_NETNS.into(),
-            ifname: names::exposed(&self.bridge_of(vni)),
-            name: Some("this host".into()),
-            network: network.map(str::to_owned),
-            ..ContainerRef::default()
-        })
-    }
-
-    /// `weft expose`: the host itself is attached like a container.
-    pub(crate) fn expose(&mut self, addresses: &[Cidr], network: Option<String>, answer: Answer) {
-        match self.host_interface(network.as_deref()) {
-            Ok(own) => self.attach(own, addresses, answer),
-            Err(error) => drop(answer.send(Err(error))),
-        }
-    }
-
-    /// `weft hide`.
-    pub(crate) fn hide(&mut self, network: Option<&str>, answer: Answer) {
-        let own = match self.host_interface(network) {
-            Ok(own) => own,
-            Err(error) => return drop(answer.send(Err(error))),
-        };
-        let attached = &self.containers.attached;
-        if !attached
-            .iter()
-            .any(|one| one.port.ifname == own.ifname && one.port.is_host)
-        {
-            return drop(answer.send(Err("this host is not exposed".into())));
-        }
-        self.detach(&own, answer);
     }
 
     /// Attaches a container with these addresses, which were given out under the name `allocated`, if there is one.
@@ -374,39 +307,6 @@ impl Router {
         Ok((host, before))
     }
 
-    fn usable(&self, addresses: &[Cidr]) -> Result<Vec<(IpAddr, u8)>, String> {
-        for cidr in addresses {
-            if let Some(why) = unusable_for_container(cidr) {
-                return Err(format!("{cidr} {why}"));
-            }
-        }
-        Ok(addresses.iter().map(|cidr| (cidr.address, cidr.prefix)).collect())
-    }
-
-    /// An address that another container of this host has would make both unreachable by turns.
-    fn refuse_taken(&self, vni: Vni, host: &str, wanted: &[(IpAddr, u8)]) -> Result<(), String> {
-        for other in self
-            .containers
-            .attached
-            .iter()
-            .filter(|other| other.vni == vni && other.port.host_ifname != host)
-        {
-            let taken = other
-                .port
-                .addresses
-                .iter()
-                .find(|(a, _)| wanted.iter().any(|(b, _)| a == b));
-            if let Some((address, _)) = taken {
-                let netns = other.port.netns.path.display();
-                return Err(format!(
-                    "{address} is attached to {netns} ({}) already",
-                    other.port.ifname
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// `weft detach`.
     pub(crate) fn detach(&mut self, container: &ContainerRef, answer: Answer) {
         let found = self.containers.attached.iter().find(|attachment| {
@@ -444,6 +344,22 @@ impl Router {
         self.persist_attachments(Then::Containers(Change(Asked::Detach { answer })));
     }
 
+    /// What is attached under a key is called so from now on.
+    pub(super) fn set_names(&mut self, key: &str, name: String, names: Vec<Name>, answer: Answer) {
+        let mut attached = self.containers.attached.iter_mut();
+        let Some(found) = attached.find(|one| one.key.as_deref() == Some(key)) else {
+            return drop(answer.send(Err(format!("nothing is attached as {key}"))));
+        };
+        if names.len() > MAX_NAMES {
+            return drop(answer.send(Err(format!("a container has at most {MAX_NAMES} names"))));
+        }
+        found.name = Some(name);
+        found.names = names;
+        self.persist_attachments(Then::Nothing);
+        self.tell_names();
+        let _ = answer.send(Ok(Value::Null));
+    }
+
     /// What is attached under a key.
     pub(super) fn attached(&self, key: &str) -> Result<Value, String> {
         let found = self
@@ -451,7 +367,8 @@ impl Router {
             .attached
             .iter()
             .find(|one| one.key.as_deref() == Some(key));
-        let port = &found.ok_or_else(|| format!("nothing is attached as {key}"))?.port;
+        let found = found.ok_or_else(|| format!("nothing is attached as {key}"))?;
+        let (port, bridge) = (&found.port, self.bridge_of(found.vni));
         let addresses: Vec<_> = port
             .addresses
             .iter()
@@ -462,6 +379,7 @@ impl Router {
             "ifname": port.ifname,
             "mac": port.mac.to_string(),
             "mtu": self.containers.mtu,
+            "bridge": bridge,
             "addresses": addresses,
         }))
     }
@@ -703,14 +621,6 @@ pub(super) fn others(want: &[(IpAddr, Option<u8>)], given: &[Cidr]) -> Result<Ve
         )),
     };
     rest.map(cidr).collect()
-}
-
-/// True unless another network has the number of this container's by now.
-fn is_in_force(one: &Attachment, views: &[NetworkView]) -> bool {
-    let mut holders = views
-        .iter()
-        .filter(|view| view.vni == one.vni && view.rival.is_none());
-    holders.all(|view| Some(&view.name) == one.network.as_ref())
 }
 
 /// What keeps this attachment, or all of its network, from working.

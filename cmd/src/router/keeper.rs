@@ -24,7 +24,7 @@ type Ticket = u64;
 
 /// What shall be on disk. Each replaces what was there of its kind.
 enum Order {
-    Memory(Memory),
+    Memory(Box<Memory>),
     Secrets(Keyring),
     Attachments(Vec<Attachment>),
     /// Changes, not a whole: none may be left out.
@@ -174,13 +174,13 @@ fn merged(orders: impl Iterator<Item = (Ticket, Order)>) -> Vec<(Vec<Ticket>, Or
 impl Router {
     /// Stores what must outlive the router.
     pub(crate) fn persist_memory(&mut self) {
-        self.keep(Order::Memory(self.memory.clone()), Then::Nothing);
+        self.keep(Order::Memory(Box::new(self.memory.clone())), Then::Nothing);
     }
 
     /// Stores the epoch; core and sleeve hear of it when it is safe.
     pub(crate) fn persist_epoch(&mut self, epoch: u64) {
         self.memory.epoch = epoch;
-        self.keep(Order::Memory(self.memory.clone()), Then::Epoch(epoch));
+        self.keep(Order::Memory(Box::new(self.memory.clone())), Then::Epoch(epoch));
     }
 
     /// Stores the containers' list.
@@ -254,7 +254,10 @@ impl Router {
                     return drop(answer.send(Ok(value)));
                 };
                 self.memory.retired.push(id);
-                self.keep(Order::Memory(self.memory.clone()), Then::Answer { value, answer });
+                self.keep(
+                    Order::Memory(Box::new(self.memory.clone())),
+                    Then::Answer { value, answer },
+                );
             }
             (Then::Answer { value, answer }, _) => drop(answer.send(Ok(value))),
             (Then::Containers(change), result) => self.change_stored(change, result),
@@ -272,10 +275,10 @@ mod tests {
     #[test]
     fn the_last_of_each_kind_is_written_for_all() {
         let memory = |epoch| {
-            Order::Memory(Memory {
+            Order::Memory(Box::new(Memory {
                 epoch,
                 ..Memory::default()
-            })
+            }))
         };
         let orders = [
             (1, memory(1)),
@@ -320,7 +323,11 @@ mod tests {
                 epoch,
                 ..Memory::default()
             };
-            assert!(keeper.order(Order::Memory(memory), Then::Nothing).is_none());
+            assert!(
+                keeper
+                    .order(Order::Memory(Box::new(memory)), Then::Nothing)
+                    .is_none()
+            );
         }
         assert!(StateDir::open(&path).is_err(), "the lock is held");
         drop(keeper);

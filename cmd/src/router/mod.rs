@@ -20,6 +20,7 @@ mod keeper;
 mod names;
 mod naming;
 mod networking;
+mod place;
 mod ports;
 mod requests;
 mod run;

@@ -37,9 +37,24 @@ impl Router {
                 names,
             } => {
                 container.names = names;
-                return self.attach(container, &addresses, answer);
+                return self.attach(*container, &addresses, answer);
             }
             Request::Dns(request) => self.dns(request),
+            Request::Allocate {
+                network,
+                holder,
+                want,
+            } => {
+                return self.allocate_alone(network.as_deref(), holder, want, answer);
+            }
+            Request::Release { network, holder } => self
+                .release_alone(network.as_deref(), &holder)
+                .map(|()| Value::Null),
+            Request::CollectAddresses { prefix, keep } => {
+                self.collect_addresses(&prefix, &keep);
+                Ok(Value::Null)
+            }
+            Request::SetNames { key, name, names } => return self.set_names(&key, name, names, answer),
             Request::Detach { container } => return self.detach(&container, answer),
             Request::Attached { key } => self.attached(&key),
             Request::DetachKey { key } => return self.detach_all(|other| other == key, answer),
@@ -48,7 +63,9 @@ impl Router {
                     |other: &str| other.starts_with(&prefix) && !keep.iter().any(|key| key == other);
                 return self.detach_all(is_over, answer);
             }
-            Request::Expose { addresses, network } => return self.expose(&addresses, network, answer),
+            Request::Expose { addresses, network } => {
+                return self.expose(&addresses, network.as_deref(), answer);
+            }
             Request::Hide { network } => return self.hide(network.as_deref(), answer),
             Request::Network(request) => return self.network_request(request, answer),
             Request::Ready => self.ready(),

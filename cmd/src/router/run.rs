@@ -281,7 +281,7 @@ impl Router {
         }
         for vni in self.shore.taps.networks() {
             if !wanted.contains(&vni) {
-                self.shore.taps.set(vni, None);
+                self.shore.taps.take(vni);
             }
         }
     }
@@ -375,7 +375,7 @@ async fn changed(watcher: &mut Option<Watcher>) {
 /// Makes the TAP device of a network's bridge, gives it to the data threads, and starts the thread that reads from it.
 pub(crate) fn start_tap(shore: &data::Shore, (bridge, vni): (&str, Vni), mtu: u16) -> Result<(), String> {
     // The old descriptor first: the device's name is free only when it is closed.
-    shore.taps.set(vni, None);
+    shore.taps.take(vni);
     let name = names::tap(bridge);
     let tap = Tap::with_offloads(&name, mtu, shore.offloads).map_err(|error| error.to_string())?;
     if tap.offloads() != shore.offloads {
@@ -384,7 +384,7 @@ pub(crate) fn start_tap(shore: &data::Shore, (bridge, vni): (&str, Vni), mtu: u1
     }
     tap.set_nonblocking(true).map_err(|error| error.to_string())?;
     let tap = Arc::new(tap);
-    shore.taps.set(vni, Some(tap.clone()));
+    shore.taps.put(vni, &tap);
     let thread = data::TapThread {
         shore: shore.clone(),
         vni,

@@ -293,3 +293,40 @@ fn many_at_once_and_how_long_it_takes() {
     assert_eq!(stage.used(), 0);
     assert!(stage.host.status()["attachments"].as_array().unwrap().is_empty());
 }
+
+#[test]
+fn a_configuration_names_its_network() {
+    let Some(stage) = Stage::new("cni-network") else {
+        return;
+    };
+    let (pod, mut conf) = (Pod::new("pod1"), stage.conf("1.1.0"));
+    conf["network"] = json!("blue");
+    let (code, words) = stage.call("ADD", &pod, &conf).failed();
+    assert!(
+        code == 100 && words.contains("there is no network blue"),
+        "{code} {words}"
+    );
+    stage
+        .host
+        .weft(&[
+            "network",
+            "add",
+            "blue",
+            "--subnet",
+            "10.60.0.0/24",
+            "--vni",
+            "77",
+        ])
+        .ok();
+    for network in [json!("blue"), json!(77)] {
+        conf["network"] = network;
+        let added = stage.call("ADD", &pod, &conf).ok();
+        let address = added["ips"][0]["address"].as_str().unwrap();
+        assert!(
+            address.starts_with("10.60.0.") && address.ends_with("/24"),
+            "{address}"
+        );
+        stage.call("DEL", &pod, &conf).ok();
+    }
+    assert_eq!(stage.used(), 0, "the default network has nothing to do with it");
+}

@@ -144,9 +144,14 @@ impl Drop for Lab {
 /// Ends the whole process when a test hangs; the routers die with it.
 fn watch(name: &'static str) -> Sender<()> {
     let (alive, ended) = channel();
+    // Runs that people ask for may be long.
+    let asked = std::env::var("WEFT_TEST_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let longest = asked.map_or(LONGEST, Duration::from_secs);
     std::thread::spawn(move || {
-        if ended.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("{name} hangs: it took longer than {LONGEST:?}");
+        if ended.recv_timeout(longest) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("{name} hangs: it took longer than {longest:?}");
             std::process::exit(101);
         }
     });

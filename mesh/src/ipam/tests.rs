@@ -1,6 +1,7 @@
 //! Rings among themselves: many routers, late and lost messages, cuts, crashes with disks kept, lost and old.
 
 mod claims;
+mod rest;
 mod spare;
 mod strangers;
 
@@ -482,95 +483,6 @@ impl World {
 
     fn running(&self) -> impl Iterator<Item = &Ring> {
         self.routers.iter().filter_map(|router| router.ring.as_ref())
-    }
-
-    /// What each router thinks of one address, and why.
-    fn explain(&self, at: u32) -> String {
-        let mut text = format!("{at} at {}\n", self.now);
-        for ring in self.running() {
-            let holder = ring.view.get(at);
-            text += &format!("{:?}: {holder:?}, denied {:?}\n", ring.own, ring.denied);
-            for (peer, body) in ring
-                .book
-                .keys()
-                .filter_map(|peer| Some((peer, ring.member(peer)?)))
-            {
-                let claims = body
-                    .claims
-                    .iter()
-                    .filter(|claim| (claim.span().start..claim.span().end).contains(&at));
-                let grants = body
-                    .grants
-                    .iter()
-                    .filter(|grant| (grant.span().start..grant.span().end).contains(&at));
-                let (claims, grants): (Vec<_>, Vec<_>) = (claims.collect(), grants.collect());
-                let reclaimed = &body.reclaimed;
-                text += &format!(
-                    "    {peer:?} serial {}: {claims:?} {grants:?} {reclaimed:?}\n",
-                    body.serial
-                );
-            }
-        }
-        text
-    }
-
-    /// What a router has of another's that it does not take.
-    fn explain_denied(&self, ring: &Ring, peer: &PeerId) -> String {
-        let body = ring.member(peer).unwrap();
-        let is_other = |claim: &&body::Claim| {
-            let mut parts = ring.view.over(claim.span());
-            parts.any(|(_, holder)| holder.peer != Some(*peer))
-        };
-        let claims = body.claims.iter().filter(is_other);
-        let at: Vec<_> = claims.map(|claim| self.explain(claim.start)).collect();
-        format!(
-            "{} denies what {peer} says: {} grants {:?}",
-            ring.own,
-            at.concat(),
-            body.grants
-        )
-    }
-
-    /// At rest: one division, one view, and nothing is missing.
-    fn assert_whole(&self) {
-        let rings: BTreeSet<_> = self.running().map(|ring| ring.state.ring).collect();
-        assert_eq!(rings.len(), 1, "one division: {rings:?}");
-        let size = self.settings.pool.size();
-        let owned: u32 = self
-            .running()
-            .flat_map(Ring::owned)
-            .map(|(span, _)| span.len())
-            .sum();
-        let first: Vec<_> = self.running().next().unwrap().view.iter().collect();
-        for ring in self.running() {
-            assert_eq!(ring.view.gaps(Span::new(0, size)), [], "no range is lost");
-            assert!(
-                ring.view.iter().all(|(_, holder)| holder.peer.is_some()),
-                "nobody's: {:?}",
-                ring.view
-            );
-            let view: Vec<_> = ring.view.iter().collect();
-            let other = view.iter().zip(&first).find(|(a, b)| a != b);
-            if let Some((one, another)) = other {
-                let at = one
-                    .0
-                    .start
-                    .max(another.0.start)
-                    .max(one.0.end.min(another.0.end).min(size - 1));
-                panic!("not all see the same: {}", self.explain(at));
-            }
-            let denied = ring.denied.first().map(|peer| self.explain_denied(ring, peer));
-            assert!(denied.is_none(), "{}", denied.unwrap_or_default());
-            let is_gone = |peer: &PeerId| self.routers[self.by_id[peer]].id != *peer;
-            assert!(ring.state.fence.iter().all(is_gone), "{:?}", ring.state.fence);
-        }
-        let running: BTreeSet<_> = self.running().map(|ring| Some(ring.own)).collect();
-        let away = first.iter().filter(|(_, holder)| !running.contains(&holder.peer));
-        assert_eq!(
-            owned + away.map(|(span, _)| span.len()).sum::<u32>(),
-            size,
-            "the union is the whole"
-        );
     }
 }
 

@@ -1,0 +1,240 @@
+//! A Docker Engine on one of the hosts, with the driver beside it.
+
+use crate::common::run::{run, weft_command};
+use crate::common::{Host, Outcome, WEFT, run_in, until};
+use serde_json::Value;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// What containers are made of.
+pub(crate) const IMAGE: &str = "weft/test";
+
+/// Starts Docker with a `/run/docker` of its own, in which it looks for plugins and keeps its containers' namespaces.
+const DOCKER: &str = r#"
+mkdir -p /run/docker; mount --bind "$1/run-docker" /run/docker; mkdir -p /run/docker/plugins
+exec nsenter --net="$2" dockerd --data-root "$1/data" --exec-root "$1/exec" -H "unix://$1/docker.sock" \
+  --pidfile "$1/docker.pid" --containerd-namespace "$3" --containerd-plugins-namespace "p$3" --log-level warn
+"#;
+
+/// A daemon, killed with the test.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub(crate) struct Engine<'a> {
+    pub(crate) host: &'a Host,
+    dir: PathBuf,
+    docker: Option<Daemon>,
+    driver: Option<Daemon>,
+}
+
+impl<'a> Engine<'a> {
+    /// Starts driver and Docker, and makes the image.
+    pub(crate) fn start(host: &'a Host) -> Self {
+        let dir = host.dir.join("docker");
+        std::fs::create_dir_all(dir.join("run-docker")).unwrap();
+        let mut engine = Self {
+            host,
+            dir,
+            docker: None,
+            driver: None,
+        };
+        engine.start_driver();
+        engine.start_docker();
+        engine.wait();
+        let image = "mkdir -p r/bin r/etc r/proc r/sys r/dev r/tmp && cp $(command -v busybox) r/bin/ && chroot r /bin/busybox --install -s /bin && tar -C r -cf image.tar .";
+        let made = run(in_folder("sh", &["-c", image], &engine.dir), "");
+        made.ok();
+        let tar = engine.dir.join("image.tar");
+        engine.docker(&["import", tar.to_str().unwrap(), IMAGE]).ok();
+        engine
+    }
+
+    pub(crate) fn start_driver(&mut self) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.dir.join("driver.log"))
+            .unwrap();
+        let mut command = Command::new("setpriv");
+        for (name, _) in weft_command(&[]).get_envs() {
+            command.env_remove(name);
+        }
+        command
+            .args(["--pdeathsig", "KILL", "nsenter"])
+            .arg(format!("--net={}", self.host.netns.path().display()))
+            .args([WEFT, "docker", "serve"])
+            .env("WEFT_LOG", "debug")
+            .env("WEFT_SOCKET", self.host.socket())
+            .env("WEFT_STATE_DIR", self.dir.join("driver"))
+            .env("WEFT_PLUGIN", self.dir.join("run-docker/plugins/weft.sock"))
+            .env("WEFT_DOCKER", self.dir.join("docker.sock"));
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        self.driver = Some(Daemon(command.spawn().unwrap()));
+        let socket = self.dir.join("run-docker/plugins/weft.sock");
+        until("the driver answers", Duration::from_secs(5), || {
+            std::os::unix::net::UnixStream::connect(&socket).ok().map(|_| ())
+        });
+    }
+
+    pub(crate) fn start_docker(&mut self) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.dir.join("docker.log"))
+            .unwrap();
+        let name = format!("weft-t6-{}-{}", std::process::id(), self.host.name);
+        let mut command = Command::new("setpriv");
+        command
+            .args([
+                "--pdeathsig",
+                "KILL",
+                "unshare",
+                "-m",
+                "--propagation",
+                "private",
+                "bash",
+                "-c",
+                DOCKER,
+                "bash",
+            ])
+            .arg(&self.dir)
+            .arg(self.host.netns.path())
+            .arg(name);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        self.docker = Some(Daemon(command.spawn().unwrap()));
+    }
+
+    /// Waits until Docker answers.
+    pub(crate) fn wait(&self) {
+        until("Docker answers", Duration::from_secs(60), || {
+            (self.docker(&["version"]).code == Some(0)).then_some(())
+        });
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill_docker(&mut self) {
+        self.docker = None;
+        // Its containerd goes with it. Where nobody collects the dead, the next Docker takes that for alive and waits for it.
+        let _ = std::fs::remove_file(self.dir.join("exec/containerd/containerd.pid"));
+    }
+
+    pub(crate) fn kill_driver(&mut self) {
+        self.driver = None;
+    }
+
+    pub(crate) fn docker(&self, args: &[&str]) -> Outcome {
+        docker(&self.socket(), args)
+    }
+
+    /// Where it answers.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.join("docker.sock")
+    }
+
+    /// Runs a container in the background.
+    pub(crate) fn run(&self, name: &str, options: &[&str], command: &[&str]) -> Outcome {
+        let start = ["run", "-d", "--init=false", "--name", name];
+        self.docker(&[&start, options, &[IMAGE], command].concat())
+    }
+
+    /// Runs something in a container.
+    pub(crate) fn exec(&self, name: &str, command: &[&str]) -> Outcome {
+        self.docker(&[&["exec", name], command].concat())
+    }
+
+    /// The address of a container in a network.
+    pub(crate) fn address(&self, name: &str, network: &str) -> String {
+        let text = format!("{{{{(index .NetworkSettings.Networks \"{network}\").IPAddress}}}}");
+        self.docker(&["inspect", "-f", &text, name])
+            .ok()
+            .trim()
+            .to_owned()
+    }
+
+    /// The process of a container.
+    pub(crate) fn pid(&self, name: &str) -> String {
+        self.docker(&["inspect", "-f", "{{.State.Pid}}", name])
+            .ok()
+            .trim()
+            .to_owned()
+    }
+
+    /// Addresses that the host's router could give out, and containers that it knows.
+    pub(crate) fn counts(&self) -> (u64, usize) {
+        let json = |args: &[&str]| -> Value { serde_json::from_str(&self.host.weft(args).ok()).unwrap() };
+        let free = json(&["ipam", "--json"])["free"].as_u64().unwrap();
+        (free, json(&["ps", "--json"]).as_array().unwrap().len())
+    }
+
+    /// Ends of pairs for containers on this host.
+    pub(crate) fn pairs(&self) -> Vec<String> {
+        let links = run_in(&self.host.netns, "ip", &["-o", "link"]).ok();
+        let names = links.lines().filter_map(|line| line.split(": ").nth(1));
+        let is_pair = |name: &&str| name.starts_with("wv") || name.starts_with("wd");
+        names.filter(is_pair).map(str::to_owned).collect()
+    }
+
+    /// The ends of both logs.
+    pub(crate) fn logs(&self) -> String {
+        ["driver.log", "docker.log"]
+            .map(|name| {
+                format!(
+                    "---- {name} of {}\n{}\n",
+                    self.host.name,
+                    crate::common::tail(&self.dir.join(name), 40)
+                )
+            })
+            .concat()
+    }
+}
+
+impl Drop for Engine<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+        let all = self.docker(&["ps", "-aq"]).out;
+        let ids: Vec<_> = all.split_whitespace().collect();
+        if !ids.is_empty() {
+            self.docker(&[&["rm", "-f"], &ids[..]].concat());
+        }
+        // It ends its containerd when it is asked to end, and not when it is killed.
+        if let Some(Daemon(child)) = &mut self.docker {
+            let pid = rustix::process::Pid::from_child(child);
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let _ = crate::common::run::wait(child, Duration::from_secs(15));
+        }
+    }
+}
+
+/// Runs `docker` against the engine that answers there.
+pub(crate) fn docker(socket: &Path, args: &[&str]) -> Outcome {
+    // The distribution's own: a newer client says some things in a way that its engine does not know.
+    let own = Path::new("/usr/bin/docker");
+    let mut command = Command::new(if own.exists() { own } else { Path::new("docker") });
+    command
+        .arg("-H")
+        .arg(format!("unix://{}", socket.display()))
+        .args(args);
+    run(command, "")
+}
+
+fn in_folder(program: &str, args: &[&str], folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.args(args).current_dir(folder);
+    command
+}

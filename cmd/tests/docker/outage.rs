@@ -1,0 +1,131 @@
+//! Routers, drivers and engines that are killed while containers run.
+
+use crate::common::{Host, until};
+use crate::engine::Engine;
+use crate::{Hosts, TO_R};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(15);
+
+/// Pings from a container, and tells when answers came.
+fn ping(pid: &str, to: &str) -> Child {
+    let mut command = Command::new("nsenter");
+    command.args(["-t", pid, "-n", "ping", "-n", "-D", "-i", "0.05", "-W", "1", to]);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+/// How many answers came, and the longest time between two.
+fn gaps(child: Child) -> (usize, f64) {
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let out = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    let time = |line: &str| -> Option<f64> { line.strip_prefix('[')?.split_once(']')?.0.parse().ok() };
+    let times: Vec<f64> = out
+        .lines()
+        .filter(|line| line.contains("bytes from"))
+        .filter_map(time)
+        .collect();
+    let gap = times.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
+    (times.len(), gap)
+}
+
+fn network(engine: &Engine<'_>) {
+    engine
+        .docker(&["network", "create", "-d", "weft", "--ipam-driver", "weft", "mesh"])
+        .ok();
+}
+
+#[test]
+fn a_router_that_is_killed_and_starts_again_is_missed_for_less_than_a_second() {
+    let Some(mut hosts) = Hosts::new("docker-restart") else {
+        return;
+    };
+    let [host_a, _, host_b] = &hosts.hosts;
+    let [a, b] = [Engine::start(host_a), Engine::start(host_b)];
+    [&a, &b].into_iter().for_each(network);
+    a.run("left", &["--network", "mesh"], &["sleep", "1000"]).ok();
+    b.run("right", &["--network", "mesh"], &["sleep", "1000"]).ok();
+    let left = a.address("left", "mesh");
+    until("they reach each other", SOON, || {
+        (b.exec("right", &["ping", "-c1", "-W1", &left]).code == Some(0)).then_some(())
+    });
+    let pinging = ping(&b.pid("right"), &left);
+    std::thread::sleep(Duration::from_secs(2));
+    hosts.routers[0].take().unwrap().kill();
+    hosts.routers[0] = Some(host_a.launch(&[TO_R[0]]));
+    std::thread::sleep(Duration::from_secs(4));
+    let (count, gap) = gaps(pinging);
+    println!("a router killed and started again: {count} answers, longest gap {gap:.3} s");
+    // A program without optimisation takes its time to start.
+    let most = if cfg!(debug_assertions) { 1.5 } else { 1.0 };
+    assert!(
+        count > 50 && gap < most,
+        "{count} answers, longest gap {gap:.3} s"
+    );
+    // The driver is away for a moment: its socket is gone here, where no systemd holds it; what it knew it knows.
+    a.run("more", &["--network", "mesh"], &["sleep", "1000"]).ok();
+    b.exec("right", &["ping", "-c1", "-W2", &a.address("more", "mesh")])
+        .ok();
+}
+
+/// Containers come and go as if nothing had been.
+fn works(a: &Engine<'_>, b: &Engine<'_>, host: &Host) {
+    a.run("new-left", &["--network", "mesh"], &["sleep", "1000"]).ok();
+    b.run("new-right", &["--network", "mesh"], &["sleep", "1000"])
+        .ok();
+    let left = a.address("new-left", "mesh");
+    until("new containers reach each other", SOON, || {
+        (b.exec("new-right", &["ping", "-c1", "-W1", &left]).code == Some(0)).then_some(())
+    });
+    until("their names are known", SOON, || {
+        (host.weft(&["dns", "lookup", "new-left"]).code == Some(0)).then_some(())
+    });
+    a.docker(&["rm", "-f", "new-left"]).ok();
+    b.docker(&["rm", "-f", "new-right"]).ok();
+}
+
+#[test]
+fn whoever_is_killed_first_all_is_as_it_was() {
+    let Some(mut hosts) = Hosts::new("docker-killed") else {
+        return;
+    };
+    let [host_a, _, host_b] = &hosts.hosts;
+    let [mut a, b] = [Engine::start(host_a), Engine::start(host_b)];
+    [&a, &b].into_iter().for_each(network);
+    works(&a, &b, host_b);
+    for router_first in [true, false] {
+        a.run("victim", &["--network", "mesh"], &["sleep", "1000"]).ok();
+        if router_first {
+            hosts.routers[0].take().unwrap().kill();
+            a.kill_driver();
+            a.kill_docker();
+        } else {
+            a.kill_docker();
+            hosts.routers[0].take().unwrap().kill();
+            a.kill_driver();
+        }
+        // In the other order than they went.
+        if router_first {
+            a.start_driver();
+            a.start_docker();
+            std::thread::sleep(Duration::from_millis(500));
+            hosts.routers[0] = Some(host_a.launch(&[TO_R[0]]));
+        } else {
+            hosts.routers[0] = Some(host_a.launch(&[TO_R[0]]));
+            a.start_driver();
+            a.start_docker();
+        }
+        a.wait();
+        works(&a, &b, host_b);
+        // It died with its engine, or lives on; it can be removed either way.
+        a.docker(&["rm", "-f", "victim"]).ok();
+        until("nothing of it is left", Duration::from_secs(20), || {
+            (a.pairs().is_empty() && a.counts().1 == 0).then_some(())
+        });
+    }
+}
