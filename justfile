@@ -36,6 +36,12 @@ figures routers="10000" *stages="all":
 fastpath:
     bench/fastpath
 
+# Sleeve beside other tunnels, and what containers send compared by checksum at full length; need root.
+sleeve:
+    bench/sleeve
+payload *tests:
+    bench/payload {{tests}}
+
 # Every scenario that comes with the program, on several seeds.
 scenarios seeds="20":
     for name in $(cargo run --quiet --release -- simulate --list | awk '{ print $1 }'); do \

@@ -306,6 +306,12 @@ pub(crate) struct Launch {
     /// Who answers what is not of that domain [default: the name servers in /etc/resolv.conf].
     #[arg(long, env = "WEFT_DNS_UPSTREAM", action = ArgAction::Append, value_delimiter = ',', num_args = 1, value_parser = parse_dns, value_name = "ADDR[:PORT]")]
     pub(crate) dns_upstream: Vec<SocketAddr>,
+    /// Threads that carry frames, 1 to 8 [default: one for each processor, one in all if there are two].
+    #[arg(long, env = "WEFT_LANES", value_name = "N", value_parser = clap::value_parser!(u8).range(1..=sleeve::wire::LANES as i64))]
+    pub(crate) lanes: Option<u8>,
+    /// How many microseconds an answer may be awaited without sleeping, where answers come that soon. 0: sleep at once.
+    #[arg(long, env = "WEFT_BUSY_POLL", default_value_t = 100, value_name = "MICROSECONDS", value_parser = clap::value_parser!(u16).range(..=1000))]
+    pub(crate) busy_poll: u16,
     /// Carry one frame at a time, without segmentation and checksum offload: the slow and simple way.
     #[arg(long, env = "WEFT_NO_OFFLOAD")]
     pub(crate) no_offload: bool,

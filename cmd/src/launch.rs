@@ -2,7 +2,7 @@
 
 use crate::cli::{CipherChoice, Cli, Launch, LogFormat};
 use crate::control;
-use crate::data::{Clock, Shore, Stop, UdpThread};
+use crate::data::{Bell, Clock, Lane, Shore, Taps};
 use crate::link::{ConnectionIds, Dialer, LinksConfig, QuicQueue, SharedSocket};
 use crate::membership::{Membership, join};
 use crate::nameserver;
@@ -20,6 +20,7 @@ use fastpath::{Linux, underlay};
 use mesh::ipam::{self, Pool, Setup, Stored};
 use mesh::{Drops, Input, Mesh, PeerId, PeerLabel, PeerName, Vni};
 use rand_core::{OsRng, RngCore};
+use sleeve::wire::LANES;
 use sleeve::{KeySigner, Plane, PlaneConfig, Sleeve};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -107,14 +108,17 @@ fn assemble(
 
     let socket =
         SharedSocket::bind(options.listen).with_context(|| format!("cannot listen on {}", options.listen))?;
-    let socket = Arc::new(socket);
     let listen = socket.local_addr().context("the UDP socket's address")?;
+    let sockets = socket
+        .with_lanes(lanes(options))
+        .context("cannot share the UDP port among lanes (--lanes 1 has one)")?;
+    let sockets: Vec<_> = sockets.into_iter().map(Arc::new).collect();
     let queue = Arc::new(QuicQueue::default());
     let ids = ConnectionIds::new(&identity.derive("quic connection ids"));
     let dialer = Dialer::open(LinksConfig {
         identity: identity.clone(),
         keyring: keyring.clone(),
-        socket: socket.clone(),
+        socket: sockets[0].clone(),
         queue: queue.clone(),
         ids: ids.clone(),
         events,
@@ -126,12 +130,13 @@ fn assemble(
         .iter()
         .map(|cidr| (cidr.address, cidr.prefix))
         .collect();
-    let plane = Arc::new(Plane::new(PlaneConfig {
+    let config = PlaneConfig {
         id,
         drops: drops.clone(),
         trusted: trusted.clone(),
         container_mtu: mtu,
-    }));
+    };
+    let plane = Arc::new(Plane::with_lanes(config, sockets.len()));
     let sleeve = Sleeve::new(
         sleeve::Config {
             id,
@@ -165,11 +170,12 @@ fn assemble(
     };
     let mesh = Mesh::new(config, seed, now);
 
-    let stop = Arc::new(Stop::new().context("cannot make an event descriptor")?);
+    let bell = Arc::new(Bell::new(sockets.len()).context("cannot make an event descriptor")?);
     let shore = Shore {
         plane,
-        socket,
-        taps: Arc::default(),
+        socket: sockets[0].clone(),
+        lane: 0,
+        taps: Arc::new(Taps::new(bell.clone())),
         offloads: if options.no_offload {
             Offloads::None
         } else {
@@ -178,15 +184,21 @@ fn assemble(
         drops: drops.clone(),
         news,
         clock,
-        stop,
+        bell,
     };
-    UdpThread {
-        shore: shore.clone(),
-        queue,
-        ids: ids.clone(),
+    for (lane, socket) in sockets.into_iter().enumerate() {
+        let lane = Lane {
+            shore: Shore {
+                socket,
+                lane,
+                ..shore.clone()
+            },
+            queue: queue.clone(),
+            ids: ids.clone(),
+            busy_poll: Duration::from_micros(options.busy_poll.into()),
+        };
+        lane.start().context("cannot start a thread")?;
     }
-    .start()
-    .context("cannot start a thread")?;
     let (containers, port_inbox) = containers(options, &state, &identity, &shore, mtu, switch)?;
     let (outcomes, kept) = mpsc::unbounded_channel();
     let keeper = Keeper::start(state, address_store, outcomes).context("cannot start a thread")?;
@@ -449,4 +461,11 @@ fn welcome(router: &Router) {
         settings.id,
         settings.listen.port(),
     );
+}
+
+/// One lane for each processor; one in all where two processors have the containers' work to do as well.
+fn lanes(options: &Launch) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let usual = if processors > 2 { processors.min(LANES) } else { 1 };
+    options.lanes.map_or(usual, usize::from)
 }

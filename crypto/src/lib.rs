@@ -66,6 +66,6 @@ pub use link::{LinkError, LinkInitiator, LinkProof, LinkResponder};
 pub use replay::ReplayWindow;
 pub use secret::{Secret, SecretId};
 pub use session::{
-    DirectionKeys, Offer, Parties, SessionError, SessionInitiator, SessionKeys, SessionResponder,
+    DirectionKeys, LaneKeys, Offer, Parties, SessionError, SessionInitiator, SessionKeys, SessionResponder,
 };
 pub use suite::Suite;

@@ -35,7 +35,7 @@ mod payload;
 
 use payload::{Answer, Offered};
 
-pub use keys::{DirectionKeys, SessionKeys};
+pub use keys::{DirectionKeys, LaneKeys, SessionKeys};
 
 /// The version of this handshake and of the packets under its keys: the first byte of message 1.
 pub const VERSION: u8 = 1;

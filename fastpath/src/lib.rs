@@ -34,6 +34,7 @@ pub mod overlay;
 mod plain;
 pub mod plan;
 mod read;
+pub mod steer;
 mod sys;
 mod sysctl;
 pub mod tap;

@@ -146,6 +146,32 @@ pub(crate) fn explain_refusals(socket: &impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Has a classic BPF program choose among the UDP sockets of one port the one that gets a datagram: what it returns is
+/// the place of the socket in the order in which they were bound. It sees the datagram without its UDP header.
+pub(crate) fn steer(socket: &impl AsFd, program: &mut [libc::sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+        filter: program.as_mut_ptr(),
+    };
+    let size = size_of::<libc::sock_fprog>() as libc::socklen_t;
+    // SAFETY: the pointer and the length describe `program`, and that the instructions, which both outlive the call; the
+    // kernel checks and copies them.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            (&raw const program).cast(),
+            size,
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
 /// Lets a packet socket send frames whose checksum or segments are left to the kernel: each begins with a
 /// `virtio_net_hdr` then (packet(7), PACKET_VNET_HDR).
 ///

@@ -70,10 +70,45 @@ impl Tap {
     /// # Errors
     /// Those of [`create`](Self::create). That the kernel grants less is none.
     pub fn with_offloads(name: &str, mtu: u16, wanted: Offloads) -> Result<Self, TapError> {
+        let first = Self::first(name, wanted, 0)?;
+        netlink::link::set_mtu(&mut Socket::open()?, name, mtu.into())?;
+        Ok(first)
+    }
+
+    /// As [`with_offloads`](Self::with_offloads), with `count` queues (at least one): the kernel has frames of one flow
+    /// wait in one of them.
+    ///
+    /// # Errors
+    /// Those of [`create`](Self::create).
+    pub fn queues(name: &str, mtu: u16, wanted: Offloads, count: usize) -> Result<Vec<Self>, TapError> {
+        if count < 2 {
+            return Ok(vec![Self::with_offloads(name, mtu, wanted)?]);
+        }
+        let mut queues = vec![Self::first(name, wanted, libc::IFF_MULTI_QUEUE)?];
+        let offloads = queues[0].offloads;
+        let header = match offloads {
+            Offloads::None => 0,
+            _ => libc::IFF_VNET_HDR,
+        };
+        while queues.len() < count {
+            queues.push(Self {
+                // Not exclusive: it is there, and its other queues are ours.
+                queue: open_queue(name, libc::IFF_MULTI_QUEUE | header)?,
+                name: name.to_owned(),
+                offloads,
+            });
+        }
+        netlink::link::set_mtu(&mut Socket::open()?, name, mtu.into())?;
+        Ok(queues)
+    }
+
+    /// Makes the device with its first queue.
+    fn first(name: &str, wanted: Offloads, extra: sys::TunFlags) -> Result<Self, TapError> {
+        let plain = || open_queue(name, libc::IFF_TUN_EXCL | extra);
         let (queue, offloads) = match wanted {
-            Offloads::None => (open_queue(name, libc::IFF_TUN_EXCL)?, Offloads::None),
+            Offloads::None => (plain()?, Offloads::None),
             _ => {
-                let queue = open_queue(name, libc::IFF_TUN_EXCL | libc::IFF_VNET_HDR)?;
+                let queue = open_queue(name, libc::IFF_TUN_EXCL | libc::IFF_VNET_HDR | extra)?;
                 let granted = |offloads| sys::tun_offload(&queue, flags(offloads)).is_ok();
                 let ladder = [Offloads::TcpAndUdp, Offloads::Tcp];
                 let steps = ladder
@@ -83,18 +118,16 @@ impl Tap {
                     Some(step) => (queue, step),
                     None => {
                         drop(queue);
-                        (open_queue(name, libc::IFF_TUN_EXCL)?, Offloads::None)
+                        (plain()?, Offloads::None)
                     }
                 }
             }
         };
-        let tap = Self {
+        Ok(Self {
             queue,
             name: name.to_owned(),
             offloads,
-        };
-        netlink::link::set_mtu(&mut Socket::open()?, name, mtu.into())?;
-        Ok(tap)
+        })
     }
 
     /// The interface's name.

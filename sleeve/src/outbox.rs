@@ -28,6 +28,7 @@ pub struct Outbox {
     most: usize,
     /// The next run to give up for another address.
     next: usize,
+    lane: u8,
 }
 
 #[derive(Debug)]
@@ -60,6 +61,7 @@ impl Default for Outbox {
             runs: std::array::from_fn(|_| run()),
             most: USUAL,
             next: 0,
+            lane: 0,
         }
     }
 }
@@ -68,6 +70,16 @@ impl Outbox {
     /// Lets runs have up to `most` datagrams, at least one.
     pub fn set_most(&mut self, most: usize) {
         self.most = most.max(1);
+    }
+
+    /// The lane whose keys its datagrams are sealed with.
+    #[must_use]
+    pub fn lane(&self) -> u8 {
+        self.lane
+    }
+
+    pub(crate) fn set_lane(&mut self, lane: u8) {
+        self.lane = lane;
     }
 
     /// Begins a datagram to `to`: its bytes go to the end of [`Self::bytes`].

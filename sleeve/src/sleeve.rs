@@ -125,7 +125,7 @@ impl Sleeve {
                 initiator: session.initiator,
                 secret: session.secret,
                 born: session.born,
-                sealed: session.sealed(),
+                sealed: session.total(),
             })
         };
         self.remotes.keys().filter_map(view).collect()

@@ -1,26 +1,28 @@
-//! The data threads: frames between the TAP and the UDP port, without a detour through the control plane.
+//! The data threads, one for each lane: frames between the TAP and the UDP port, without a detour through the control
+//! plane.
 //!
 //! ```text
-//! container ─ bridge ─ TAP ──► tap thread ── Plane::outbound ──► UDP port ──► next router
-//!                      TAP ◄── udp thread ◄─ Plane::inbound ◄─── UDP port ◄── some router
-//!                                  └── QUIC ──► QuicQueue ──► links
+//! container ─ bridge ─ TAP ──►  lane ── Plane::outbound ──► UDP port ──► next router
+//!                      TAP ◄──  lane ◄─ Plane::inbound ◄─── UDP port ◄── some router
+//!                                └── QUIC ──► QuicQueue ──► links
 //! ```
-//! Both threads block in `poll` when there is nothing to do. News for the control plane (messages inside
-//! sessions, routers that need a session) go over a bounded channel; when it is full they are dropped and counted.
+//! A lane blocks in `poll` when there is nothing to do. News for the control plane (messages inside sessions, routers
+//! that need a session) go over a bounded channel; when it is full they are dropped and counted.
 
+mod bell;
+mod lane;
 mod tap;
 mod taps;
 mod udp;
 
-pub(crate) use tap::TapThread;
+pub(crate) use bell::Bell;
+pub(crate) use lane::Lane;
 pub(crate) use taps::Taps;
-pub(crate) use udp::UdpThread;
 
 use crate::link::SharedSocket;
 use fastpath::tap::{Offloads, Tap};
 use mesh::{DropReason, Drops, Instant, PeerId, ShortId, Vni};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sleeve::inbox::Gathers;
 use sleeve::offload::{Offload, Transport};
 use sleeve::{Plane, Sink, Via};
@@ -71,18 +73,20 @@ pub(crate) enum Event {
     },
 }
 
-/// What all data threads share.
+/// What all lanes share, and which one of them this is.
 #[derive(Clone)]
 pub(crate) struct Shore {
     pub(crate) plane: Arc<Plane>,
+    /// This lane's.
     pub(crate) socket: Arc<SharedSocket>,
+    pub(crate) lane: usize,
     pub(crate) taps: Arc<Taps>,
     /// What TAPs are asked for. With none, datagrams leave one by one as well.
     pub(crate) offloads: Offloads,
     pub(crate) drops: Arc<Drops>,
     pub(crate) news: mpsc::Sender<Event>,
     pub(crate) clock: Clock,
-    pub(crate) stop: Arc<Stop>,
+    pub(crate) bell: Arc<Bell>,
 }
 
 impl Shore {
@@ -104,7 +108,7 @@ impl Shore {
     }
 
     fn to_tap(&self, vni: Vni, write: impl FnOnce(&Tap) -> io::Result<usize>) {
-        match self.taps.with(vni, write) {
+        match self.taps.with(vni, self.lane, write) {
             Some(Ok(_)) => {}
             Some(Err(_)) => self.drops.count(DropReason::SendFailed),
             None => self.drops.count(DropReason::UnknownDestination),
@@ -245,37 +249,6 @@ impl Drop for Tripwire {
         if std::thread::panicking() {
             // The router's task may be gone as well.
             let _ = self.news.blocking_send(Event::ThreadEnded { name: self.name });
-        }
-    }
-}
-
-/// Wakes blocked threads for the last time.
-#[derive(Debug)]
-pub(crate) struct Stop(OwnedFd);
-
-impl Stop {
-    /// A signal not yet given.
-    pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
-    }
-
-    /// Tells all threads to end. Nobody reads the descriptor, so it stays readable.
-    pub(crate) fn stop(&self) {
-        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
-    }
-
-    /// Blocks until `descriptor` is readable (true) or the signal is given (false).
-    fn wait_readable(&self, descriptor: impl AsFd) -> io::Result<bool> {
-        let mut waited = [
-            PollFd::new(&descriptor, PollFlags::IN),
-            PollFd::new(&self.0, PollFlags::IN),
-        ];
-        loop {
-            match poll(&mut waited, None) {
-                Ok(_) => return Ok(waited[1].revents().is_empty()),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
         }
     }
 }

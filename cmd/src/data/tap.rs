@@ -1,17 +1,16 @@
-//! The TAP thread. For each frame or super-frame a container sends to another host:
+//! What a lane does with what containers sent. For each frame or super-frame a container sends to another host:
 //!
-//! 1. read from the TAP, behind a header that says what is left to do, into a buffer that lives as long as the thread;
+//! 1. read from the TAP, behind a header that says what is left to do, into a buffer that lives as long as the lane;
 //! 2. judged, answered locally, or cut and sealed into datagrams, which wait for others in a run, by the plane;
 //! 3. runs that are full are sent, and all of them when there is nothing more to read: nothing waits for a batch.
 
-use super::{Event, Shore};
+use super::Shore;
 use fastpath::tap::{Offloads, Tap};
-use mesh::{DropReason, Instant, Vni};
+use mesh::{DropReason, Vni};
+use sleeve::Scratch;
 use sleeve::offload::Offload;
-use sleeve::{Plane, Scratch};
-use std::io::{self, ErrorKind};
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::io::ErrorKind;
+use std::thread;
 
 /// Largest frame: an IP packet of 64 KiB with its Ethernet header, tags and the header of offloads.
 const BUFFER: usize = 65_536 + 64;
@@ -20,76 +19,61 @@ const BUFFER: usize = 65_536 + 64;
 /// must not hold up what another sends now and then.
 const MOST_AT_ONCE: usize = 64;
 
-/// Owns reading from the TAP of one network.
-pub(crate) struct TapThread {
-    pub(crate) shore: Shore,
-    pub(crate) vni: Vni,
-    pub(crate) tap: Arc<Tap>,
+/// Reads from a lane's queues of the TAPs.
+pub(super) struct TapReader {
+    shore: Shore,
+    buffer: Vec<u8>,
 }
 
-impl TapThread {
-    /// Starts the thread. It ends when the device is gone.
-    pub(crate) fn start(self) -> io::Result<JoinHandle<()>> {
-        thread::Builder::new()
-            .name("tap".into())
-            .spawn(move || self.run())
-    }
-
-    fn run(mut self) {
-        let _tripwire = super::Tripwire {
-            name: "tap",
-            news: self.shore.news.clone(),
-        };
-        let mut buffer = vec![0; BUFFER];
-        let mut scratch = Scratch::default();
-        let stop = self.shore.stop.clone();
-        while matches!(stop.wait_readable(&*self.tap), Ok(true)) {
-            scratch.outbox.set_most(self.shore.most_in_run());
-            let there = self.read_all(&mut buffer, &mut scratch);
-            scratch.flush(&mut self.shore);
-            if !there {
-                // Gone for all: should this news find no room, the patrol sees that there is none.
-                self.shore.taps.lost(self.vni, &self.tap);
-                self.shore.tell(Event::TapLost { vni: self.vni });
-                return;
-            }
+impl TapReader {
+    pub(super) fn new(shore: Shore) -> Self {
+        Self {
+            shore,
+            buffer: vec![0; BUFFER],
         }
     }
 
-    /// Reads until there is nothing more, or enough that what waits for others like it has waited long enough. False when
-    /// the device is gone.
-    fn read_all(&mut self, buffer: &mut [u8], scratch: &mut Scratch) -> bool {
-        let plane = self.shore.plane.clone();
+    /// Where what comes of frames goes.
+    pub(super) fn sink(&mut self) -> &mut Shore {
+        &mut self.shore
+    }
+
+    /// Reads until there is nothing more, or enough that what waits for others like it has waited long enough. Says how many
+    /// bytes that was; `None` when the device is gone.
+    pub(super) fn read_all(&mut self, vni: Vni, tap: &Tap, scratch: &mut Scratch) -> Option<usize> {
+        let Self { shore, buffer } = self;
+        let mut all = 0;
+        scratch.outbox.set_most(shore.most_in_run());
         for _ in 0..MOST_AT_ONCE {
-            match self.tap.read(buffer) {
+            match tap.read(buffer) {
                 Ok(length) => {
-                    let now = self.shore.clock.now();
-                    self.outbound(&plane, now, &buffer[..length], scratch);
+                    all += length;
+                    outbound(shore, vni, tap, &buffer[..length], scratch);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // EIO: the device is down, which the repair of the bridge mends.
                 Err(error) if error.raw_os_error() == Some(libc_eio()) => {
-                    thread::sleep(std::time::Duration::from_millis(100));
-                    return true;
+                    thread::sleep(std::time::Duration::from_millis(5));
+                    break;
                 }
-                Err(_) => return false,
+                Err(_) => return None,
             }
         }
-        true
+        Some(all)
     }
+}
 
-    fn outbound(&mut self, plane: &Plane, now: Instant, bytes: &[u8], scratch: &mut Scratch) {
-        let (shore, vni) = (&mut self.shore, self.vni);
-        if self.tap.offloads() == Offloads::None {
-            return plane.outbound(now, bytes, vni, scratch, shore);
+fn outbound(shore: &mut Shore, vni: Vni, tap: &Tap, bytes: &[u8], scratch: &mut Scratch) {
+    let (plane, now) = (shore.plane.clone(), shore.clock.now());
+    if tap.offloads() == Offloads::None {
+        return plane.outbound(now, bytes, vni, scratch, shore);
+    }
+    match Offload::read(bytes) {
+        Ok((offload, frame)) => {
+            plane.outbound_batched(now, frame, offload, vni, scratch, shore);
         }
-        match Offload::read(bytes) {
-            Ok((offload, frame)) => {
-                plane.outbound_batched(now, frame, offload, vni, scratch, shore);
-            }
-            Err(_) => shore.drops.count(DropReason::Malformed),
-        }
+        Err(_) => shore.drops.count(DropReason::Malformed),
     }
 }
 

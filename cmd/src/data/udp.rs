@@ -1,6 +1,6 @@
-//! The UDP thread. For each datagram:
+//! What a lane does with what comes to its socket. For each datagram:
 //!
-//! 1. received, many per call (`recvmmsg`, and GRO within it), into buffers that live as long as the thread;
+//! 1. received, many per call (`recvmmsg`, and GRO within it), into buffers that live as long as the lane;
 //! 2. told apart by the first byte (RFC 9000, section 17: QUIC's fixed bit), after GRO is undone;
 //! 3. QUIC goes to the control plane's queue (one allocation);
 //! 4. sleeve is checked and opened in place, by the plane: no allocation. Frames for containers are put together,
@@ -13,87 +13,90 @@ use crate::net::canonical;
 use mesh::DropReason;
 use quinn::udp::RecvMeta;
 use sleeve::Scratch;
-use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::io::IoSliceMut;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
 /// Receives per call. Each may hold many datagrams.
 const BATCH: usize = 8;
+/// Batches until the TAP has its turn.
+const MOST_BATCHES: usize = 4;
 /// Largest receive: what GRO may put together.
 const BUFFER: usize = 65_536;
 type Buffers = [Box<[u8]>; BATCH];
 /// QUIC's fixed bit in the first byte.
 const QUIC_BIT: u8 = 0x40;
 
-/// Owns receiving on the UDP port.
-pub(crate) struct UdpThread {
-    pub(crate) shore: Shore,
-    pub(crate) queue: Arc<QuicQueue>,
-    pub(crate) ids: ConnectionIds,
+/// Receives at a lane's socket.
+pub(super) struct UdpReader {
+    shore: Shore,
+    buffers: Buffers,
+    queue: Arc<QuicQueue>,
+    ids: ConnectionIds,
 }
 
-impl UdpThread {
-    /// Starts the thread.
-    pub(crate) fn start(self) -> io::Result<JoinHandle<()>> {
-        thread::Builder::new()
-            .name("udp".into())
-            .spawn(move || self.run())
-    }
-
-    fn run(mut self) {
-        let _tripwire = super::Tripwire {
-            name: "udp",
-            news: self.shore.news.clone(),
-        };
-        let mut buffers: Buffers = std::array::from_fn(|_| vec![0; BUFFER].into_boxed_slice());
-        let mut scratch = Scratch::default();
-        let stop = self.shore.stop.clone();
-        let socket = self.shore.socket.clone();
-        while matches!(stop.wait_readable(socket.as_socket()), Ok(true)) {
-            while let Some(count) = self.receive(&mut buffers, &mut scratch) {
-                if count < BATCH {
-                    break;
-                }
-            }
+impl UdpReader {
+    pub(super) fn new(shore: Shore, queue: Arc<QuicQueue>, ids: ConnectionIds) -> Self {
+        Self {
+            shore,
+            buffers: std::array::from_fn(|_| vec![0; BUFFER].into_boxed_slice()),
+            queue,
+            ids,
         }
     }
 
-    /// Handles one batch. `None` when there was nothing to receive.
-    fn receive(&mut self, buffers: &mut Buffers, scratch: &mut Scratch) -> Option<usize> {
+    /// Handles what is there, up to a few batches: what containers send has its turn as well. Says how many bytes that
+    /// was.
+    pub(super) fn receive_all(&mut self, scratch: &mut Scratch) -> usize {
+        let mut all = 0;
+        for _ in 0..MOST_BATCHES {
+            let Some((count, bytes)) = self.receive(scratch) else {
+                break;
+            };
+            all += bytes;
+            if count < BATCH {
+                break;
+            }
+        }
+        all
+    }
+
+    /// Handles one batch, and says of how many receives and bytes. `None` when there was nothing.
+    fn receive(&mut self, scratch: &mut Scratch) -> Option<(usize, usize)> {
         let mut meta = [RecvMeta::default(); BATCH];
+        let Self {
+            shore,
+            buffers,
+            queue,
+            ids,
+        } = self;
         let count = {
             let mut slices = buffers.each_mut().map(|buffer| IoSliceMut::new(buffer));
             // Errors are ICMP messages for earlier sends, or "nothing there".
-            self.shore.socket.receive(&mut slices, &mut meta).ok()?
+            shore.socket.receive(&mut slices, &mut meta).ok()?
         };
-        let (plane, now) = (self.shore.plane.clone(), self.shore.clock.now());
-        scratch.outbox.set_most(self.shore.most_in_run());
-        scratch.inbox.set_gathers(self.shore.gathers());
+        let (plane, now) = (shore.plane.clone(), shore.clock.now());
+        scratch.outbox.set_most(shore.most_in_run());
+        scratch.inbox.set_gathers(shore.gathers());
         // 64 or 128.
-        scratch.inbox.set_most(self.shore.socket.segments() as u16);
+        scratch.inbox.set_most(shore.socket.segments() as u16);
         for (buffer, meta) in buffers.iter_mut().zip(&meta).take(count) {
             let stride = meta.stride.max(1);
             let from = canonical(meta.addr);
             for datagram in buffer[..meta.len].chunks_mut(stride) {
                 match datagram.first() {
-                    None => self.shore.drops.count(DropReason::Truncated),
+                    None => shore.drops.count(DropReason::Truncated),
                     Some(first) if first & QUIC_BIT == 0 => {
-                        plane.inbound_batched(now, from, datagram, scratch, &mut self.shore);
+                        plane.inbound_batched(now, from, datagram, scratch, shore);
                     }
-                    Some(_) => self.quic(meta, from, datagram),
+                    Some(_) if !ids.plausible(datagram) && !ids.is_linked(&from) => {
+                        shore.drops.count(DropReason::Garbage);
+                    }
+                    Some(_) if !queue.push(meta, datagram) => shore.drops.count(DropReason::Overflow),
+                    Some(_) => {}
                 }
             }
         }
-        scratch.flush(&mut self.shore);
-        Some(count)
-    }
-
-    fn quic(&mut self, meta: &RecvMeta, from: SocketAddr, datagram: &[u8]) {
-        if !self.ids.plausible(datagram) && !self.ids.is_linked(&from) {
-            self.shore.drops.count(DropReason::Garbage);
-        } else if !self.queue.push(meta, datagram) {
-            self.shore.drops.count(DropReason::Overflow);
-        }
+        scratch.flush(shore);
+        Some((count, meta[..count].iter().map(|meta| meta.len).sum()))
     }
 }

@@ -1,7 +1,7 @@
 //! Links: QUIC connections between routers, authenticated both ways.
 //!
 //! ```text
-//! UDP thread ──► socket (queue) ──► quinn ──► session (task per connection) ──► Event ──► router
+//! lane       ──► socket (queue) ──► quinn ──► session (task per connection) ──► Event ──► router
 //!                                                   ▲
 //!                              router ── LinkHandle ┘
 //! ```

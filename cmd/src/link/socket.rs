@@ -1,12 +1,15 @@
 //! One UDP port for QUIC and sleeve: datagrams are told apart by their first byte.
 //!
-//! The UDP thread owns receiving. What is QUIC it puts into a [`QuicQueue`], from which quinn reads; both send
+//! Lanes own receiving. What is QUIC they put into a [`QuicQueue`], from which quinn reads; both send
 //! through the same descriptor.
 
 use aws_lc_rs::hmac;
+use fastpath::steer;
 use quinn::udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncUdpSocket, ConnectionId, ConnectionIdGenerator, UdpPoller};
 use rand_core::{OsRng, RngCore};
+use rustix::net::sockopt::set_socket_reuseport;
+use sleeve::wire;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::{HashSet, VecDeque};
 use std::future::Future;
@@ -20,6 +23,18 @@ use std::task::{Context, Poll, Waker};
 const QUEUE: usize = 2048;
 /// Socket buffers, in bytes; the kernel may grant less.
 const BUFFER: usize = 4 << 20;
+
+/// Where sleeve's datagrams say their lane ([`sleeve::wire::lane`]).
+const LANED: [steer::Kind; 4] = [
+    laned(wire::SEALED, 2, 0),
+    laned(wire::PLAIN, 2, 0),
+    laned(wire::GROUP, 2, 0),
+    laned(wire::RELAY, 3, 4),
+];
+
+const fn laned(first: u8, at: u8, shift: u8) -> steer::Kind {
+    steer::Kind { first, at, shift }
+}
 
 /// The router's UDP socket: non-blocking, never fragmenting, with GSO and GRO.
 #[derive(Debug)]
@@ -35,12 +50,34 @@ impl SharedSocket {
     /// Binds `address`. `[::]` takes IPv4 as well, and falls back to IPv4 alone on a host without IPv6.
     pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
         let any_v6 = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-        let socket = match Self::open(address) {
+        let socket = match open(address, false) {
             Err(_) if any_v6 && Socket::new(Domain::IPV6, Type::DGRAM, None).is_err() => {
-                Self::open(SocketAddr::from(([0, 0, 0, 0], address.port())))?
+                open(SocketAddr::from(([0, 0, 0, 0], address.port())), false)?
             }
             opened => opened?,
         };
+        Self::prepare(socket, segments())
+    }
+
+    /// Adds sockets of the same port, so that there are `lanes`, and has the kernel give each what is for it. The port is
+    /// free for nobody else for that: who binds it must allow that it is shared from the first, and nobody's first does.
+    pub(crate) fn with_lanes(self, lanes: usize) -> io::Result<Vec<Self>> {
+        let mut sockets = vec![self];
+        let first = &sockets[0];
+        if lanes < 2 {
+            return Ok(sockets);
+        }
+        set_socket_reuseport(&first.socket, true)?;
+        let (address, segments) = (first.local_addr()?, first.segments);
+        while sockets.len() < lanes {
+            sockets.push(Self::prepare(open(address, true)?, segments)?);
+        }
+        // At most eight.
+        steer::by_lane(&sockets[0].socket, lanes as u8, &LANED)?;
+        Ok(sockets)
+    }
+
+    fn prepare(socket: UdpSocket, segments: usize) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
         // Beyond the system's limit for those who may; the others get as much as that allows.
         if rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER).is_err() {
@@ -54,18 +91,8 @@ impl SharedSocket {
             socket,
             state,
             mapped,
-            segments: segments(),
+            segments,
         })
-    }
-
-    fn open(address: SocketAddr) -> io::Result<UdpSocket> {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-        if address.is_ipv6() {
-            socket.set_only_v6(address.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED))?;
-        }
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        Ok(socket.into())
     }
 
     /// The bound address.
@@ -122,6 +149,19 @@ impl SharedSocket {
     }
 }
 
+fn open(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(address.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED))?;
+    }
+    if shared {
+        set_socket_reuseport(&socket, true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
 /// How many datagrams this kernel takes in one run: 128 since Linux 6.9, 64 before. Tried on the loopback interface.
 fn segments() -> usize {
     const OLD: usize = 64;
@@ -140,7 +180,7 @@ fn segments() -> usize {
     if takes(NEW).is_ok() { NEW } else { OLD }
 }
 
-/// A QUIC datagram on its way from the UDP thread to quinn.
+/// A QUIC datagram on its way from a lane to quinn.
 #[derive(Debug)]
 struct Received {
     from: SocketAddr,
@@ -155,7 +195,7 @@ struct QueueState {
     waker: Option<Waker>,
 }
 
-/// QUIC datagrams between the UDP thread and quinn.
+/// QUIC datagrams between lanes and quinn.
 #[derive(Debug, Default)]
 pub(crate) struct QuicQueue(Mutex<QueueState>);
 
@@ -378,6 +418,16 @@ mod tests {
         long[1] = 7;
         assert!(!ids.plausible(&long));
         assert!(!ids.plausible(&[]) && !ids.plausible(&[0x40]) && !ids.plausible(&[0xc0, 0, 0, 0, 1]));
+    }
+
+    #[test]
+    fn the_kernel_looks_for_lanes_where_sleeve_does() {
+        for kind in LANED {
+            let mut datagram = [0; 64];
+            datagram[0] = kind.first;
+            datagram[usize::from(kind.at)] = 5 << kind.shift;
+            assert_eq!(wire::lane(&datagram), Some(5));
+        }
     }
 
     #[test]

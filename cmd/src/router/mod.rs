@@ -70,7 +70,7 @@ pub(crate) struct Router {
     pub(crate) drops: Arc<Drops>,
     pub(crate) dialer: Dialer,
     pub(crate) links: BTreeMap<LinkId, LinkHandle>,
-    /// Shared with the UDP thread.
+    /// Shared with the lanes.
     pub(crate) ids: ConnectionIds,
     pub(crate) keyring: Arc<RwLock<Keyring>>,
     pub(crate) keeper: Keeper,

@@ -9,7 +9,7 @@ use fastpath::watch::Watcher;
 use fastpath::{Tap, names, underlay};
 use mesh::{DropReason, Input, Vni};
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
@@ -269,8 +269,7 @@ impl Router {
         self.stopping = true;
     }
 
-    /// Makes the TAP device of each network that has containers, and lacks it, and starts its thread. The old one's thread
-    /// has ended with the old device.
+    /// Makes the TAP device of each network that has containers, and lacks it.
     pub(super) fn make_taps(&mut self) {
         let wanted = self.wanted_networks();
         for vni in wanted.iter().filter(|vni| !self.shore.taps.has(**vni)) {
@@ -349,7 +348,7 @@ impl Router {
             }
         }
         self.dialer.close().await;
-        self.shore.stop.stop();
+        self.shore.bell.stop();
     }
 }
 
@@ -372,26 +371,23 @@ async fn changed(watcher: &mut Option<Watcher>) {
     }
 }
 
-/// Makes the TAP device of a network's bridge, gives it to the data threads, and starts the thread that reads from it.
+/// Makes the TAP device of a network's bridge and gives it to the lanes.
 pub(crate) fn start_tap(shore: &data::Shore, (bridge, vni): (&str, Vni), mtu: u16) -> Result<(), String> {
     // The old descriptor first: the device's name is free only when it is closed.
     shore.taps.take(vni);
     let name = names::tap(bridge);
-    let tap = Tap::with_offloads(&name, mtu, shore.offloads).map_err(|error| error.to_string())?;
-    if tap.offloads() != shore.offloads {
-        let granted = tap.offloads();
+    let queues =
+        Tap::queues(&name, mtu, shore.offloads, shore.bell.lanes()).map_err(|error| error.to_string())?;
+    if let Some(granted) = queues
+        .first()
+        .map(Tap::offloads)
+        .filter(|granted| *granted != shore.offloads)
+    {
         tracing::warn!(wanted = ?shore.offloads, ?granted, "this kernel does not do all that makes sleeve fast");
     }
-    tap.set_nonblocking(true).map_err(|error| error.to_string())?;
-    let tap = Arc::new(tap);
-    shore.taps.put(vni, &tap);
-    let thread = data::TapThread {
-        shore: shore.clone(),
-        vni,
-        tap,
-    };
-    thread
-        .start()
-        .map(|_| ())
-        .map_err(|error| format!("cannot start a thread: {error}"))
+    for queue in &queues {
+        queue.set_nonblocking(true).map_err(|error| error.to_string())?;
+    }
+    shore.taps.put(vni, queues);
+    Ok(())
 }

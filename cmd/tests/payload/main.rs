@@ -16,8 +16,9 @@ mod sent;
 
 use common::{Container, Host, Lab, Network, Router};
 use fastpath::wire::{self, End};
-use sent::{MEBIBYTE, datagrams, runs_of_datagrams, stream};
+use sent::{MEBIBYTE, at_once, datagrams, for_so_long, runs_of_datagrams, stream};
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// How the underlay is.
 #[derive(Clone, Copy)]
@@ -60,13 +61,18 @@ impl Ends {
 
     /// Three in a line.
     fn relayed(lab: &Lab) -> Self {
+        Self::relayed_with(lab, &[])
+    }
+
+    /// As [`Self::relayed`], each with these options.
+    fn relayed_with(lab: &Lab, options: &[&str]) -> Self {
         let hosts = vec![lab.host("left"), lab.host("middle"), lab.host("right")];
         lay(Network(1), USUAL, &hosts[1], &hosts[0]);
         lay(Network(2), USUAL, &hosts[1], &hosts[2]);
         let routers = vec![
-            hosts[1].launch(SLEEVE),
-            hosts[0].launch(&[SLEEVE, &["10.1.0.1"]].concat()),
-            hosts[2].launch(&[SLEEVE, &["10.2.0.1"]].concat()),
+            hosts[1].launch(&[SLEEVE, options].concat()),
+            hosts[0].launch(&[SLEEVE, options, &["10.1.0.1"]].concat()),
+            hosts[2].launch(&[SLEEVE, options, &["10.2.0.1"]].concat()),
         ];
         let ends = Self::attach(hosts, routers, 3, [0, 2]);
         assert_eq!(ends.hosts[0].hops("right"), Some(2));
@@ -201,6 +207,63 @@ fn runs_of_datagrams_from_a_container() {
     let ends = Ends::direct(&lab, USUAL, [&[], &[]]);
     for to in [ends.right.v4, ends.right.v6] {
         runs_of_datagrams(&ends.left, &ends.right, to, 500);
+    }
+    ends.nothing_was_odd();
+}
+
+#[test]
+fn with_four_lanes() {
+    let Some(lab) = Lab::new("lanes") else { return };
+    let lanes: &[&str] = &["--lanes", "4"];
+    // What one end's lanes seal any number of lanes open at the other.
+    for other in [lanes, &["--lanes", "1"], &["--lanes", "3", "--no-offload"]] {
+        let ends = Ends::direct(&lab, USUAL, [lanes, other]);
+        ends.check(20, 3000);
+        at_once(&ends.left, &ends.right, 8, 20 * MEBIBYTE);
+        ends.nothing_was_odd();
+    }
+}
+
+#[test]
+fn over_a_relay_with_four_lanes() {
+    let Some(lab) = Lab::new("lanesrelay") else { return };
+    let ends = Ends::relayed_with(&lab, &["--lanes", "4"]);
+    ends.check(30, 5000);
+    at_once(&ends.left, &ends.right, 8, 20 * MEBIBYTE);
+    ends.nothing_was_odd();
+}
+
+/// What takes minutes: `bench/payload`.
+#[test]
+#[ignore = "takes two and a half minutes"]
+fn across_a_renewal() {
+    let Some(lab) = Lab::new("renewal") else { return };
+    let ends = Ends::direct(&lab, USUAL, [&[], &[]]);
+    // A session is renewed at the age of two minutes (`sleeve/tests/world/sessions.rs`).
+    let time = Duration::from_secs(150);
+    let (sent, lost) = for_so_long(&ends.left, &ends.right, ends.right.v4, time);
+    println!("{sent} datagrams in {time:?}, {lost} lost");
+    assert_eq!(lost, 0);
+    ends.nothing_was_odd();
+}
+
+/// As above.
+#[test]
+#[ignore = "takes more than a minute"]
+fn a_minute_of_saturation_loses_no_link() {
+    let Some(lab) = Lab::new("saturation") else { return };
+    let ends = Ends::direct(&lab, USUAL, [&["--lanes", "4"], &["--lanes", "4"]]);
+    let until = std::time::Instant::now() + Duration::from_secs(60);
+    let mut moved = 0;
+    while std::time::Instant::now() < until {
+        at_once(&ends.left, &ends.right, 8, 256 * MEBIBYTE);
+        at_once(&ends.right, &ends.left, 8, 256 * MEBIBYTE);
+        moved += 4096;
+    }
+    println!("{moved} MiB in a minute, eight streams at a time");
+    for host in &ends.hosts {
+        let log = host.log();
+        assert!(!log.contains("link down"), "{}: {log}", host.name);
     }
     ends.nothing_was_odd();
 }

@@ -3,6 +3,7 @@
 use crate::common::Container;
 use aws_lc_rs::digest::{Context, SHA256};
 use quinn_udp::{Transmit, UdpSocketState};
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -16,6 +17,8 @@ const STALL: Duration = Duration::from_secs(20);
 /// Datagrams on their way at a time: fewer than any queue takes, so that none may be lost, but more than a super-frame
 /// may have.
 const WINDOW: u32 = 400;
+/// What has not arrived by then is lost.
+const LOST: Duration = Duration::from_secs(1);
 /// The largest payload of a datagram; the larger ones go in fragments or in halves.
 const LARGEST: usize = 2000;
 
@@ -90,6 +93,15 @@ pub(crate) fn stream(from: &Container, to: &Container, address: IpAddr, bytes: u
     });
 }
 
+/// So many streams at the same time, of so many bytes each.
+pub(crate) fn at_once(from: &Container, to: &Container, count: usize, bytes: usize) {
+    std::thread::scope(|scope| {
+        for _ in 0..count {
+            scope.spawn(|| stream(from, to, to.v4, bytes));
+        }
+    });
+}
+
 /// The payload of datagram `number`.
 fn payload(number: u32, buffer: &mut [u8; LARGEST]) -> &[u8] {
     let mut choice = [0; 8];
@@ -111,43 +123,44 @@ fn sockets(from: &Container, to: &Container, address: IpAddr) -> (UdpSocket, Udp
 }
 
 /// Sends, a few ahead of what arrived, and checks that all arrive once and whole. `send` sends the next ones and says
-/// how many these were; `expected` gives the payload of each.
-fn all_arrive(
+/// how many these were, if there are more; `expected` gives the payload of each. Returns how many were sent and lost.
+fn arrive(
     far: &UdpSocket,
-    count: u32,
-    mut send: impl FnMut(u32) -> u32,
+    mut send: impl FnMut(u32) -> Option<u32>,
     expected: impl Fn(u32, &mut [u8; LARGEST]) -> Vec<u8> + Sync,
-) {
+) -> (u32, u32) {
     let (arrived, over) = (AtomicU32::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let receiver = scope.spawn(|| {
-            let (mut seen, mut buffer, mut own) =
-                (vec![false; count as usize], [0; LARGEST + 1], [0; LARGEST]);
+            let (mut seen, mut buffer, mut own) = (HashSet::new(), [0; LARGEST + 1], [0; LARGEST]);
             loop {
                 match far.recv(&mut buffer) {
                     Ok(length) => {
                         let number = u32::from_be_bytes(*buffer.first_chunk().unwrap());
-                        let twice = std::mem::replace(&mut seen[number as usize], true);
-                        assert!(!twice, "datagram {number} came twice");
+                        assert!(seen.insert(number), "datagram {number} came twice");
                         assert!(
                             buffer[..length] == expected(number, &mut own),
                             "datagram {number} is not what was sent"
                         );
                         arrived.fetch_add(1, Ordering::Relaxed);
                     }
-                    Err(_) if over.load(Ordering::Relaxed) => return seen,
+                    Err(_) if over.load(Ordering::Relaxed) => return seen.len() as u32,
                     Err(_) => {}
                 }
             }
         });
-        let mut sent = 0;
-        while sent < count {
-            sent += send(sent);
+        let (mut sent, mut given_up) = (0, 0);
+        while let Some(more) = send(sent) {
+            sent += more;
             let waited = Instant::now();
-            while sent - arrived.load(Ordering::Relaxed) > WINDOW
+            // What was lost is not waited for.
+            while sent - given_up - arrived.load(Ordering::Relaxed) > WINDOW
                 && waited.elapsed() < STALL
                 && !receiver.is_finished()
             {
+                if waited.elapsed() > LOST {
+                    given_up = sent - arrived.load(Ordering::Relaxed);
+                }
                 std::thread::yield_now();
             }
             assert!(
@@ -158,11 +171,20 @@ fn all_arrive(
         }
         std::thread::sleep(Duration::from_millis(300));
         over.store(true, Ordering::Relaxed);
-        let seen = receiver.join().unwrap();
-        let lost = seen.iter().filter(|&&seen| !seen).count();
-        // The kernel may drop one while the path is new; more would be somebody's fault.
-        assert!(lost * 1000 <= seen.len(), "{lost} of {count} datagrams were lost");
-    });
+        (sent, sent - receiver.join().unwrap())
+    })
+}
+
+/// As [`arrive`], of `count` datagrams.
+fn all_arrive(
+    far: &UdpSocket,
+    count: u32,
+    mut send: impl FnMut(u32) -> u32,
+    expected: impl Fn(u32, &mut [u8; LARGEST]) -> Vec<u8> + Sync,
+) {
+    let (_, lost) = arrive(far, |sent| (sent < count).then(|| send(sent)), expected);
+    // The kernel may drop one while the path is new; more would be somebody's fault.
+    assert!(lost * 1000 <= count, "{lost} of {count} datagrams were lost");
 }
 
 /// So many numbered datagrams of random sizes.
@@ -170,17 +192,28 @@ pub(crate) fn datagrams(from: &Container, to: &Container, address: IpAddr, count
     let count = count * scale() as u32;
     let (near, far) = sockets(from, to, address);
     let mut buffer = [0; LARGEST];
-    let send = |number| {
-        let payload = payload(number, &mut buffer);
-        // The first one larger than the path is refused once its MTU is known; then it goes in fragments.
-        if near.send(payload).is_err() {
-            near.send(payload).unwrap();
-        }
-        1
-    };
-    all_arrive(&far, count, send, |number, buffer| {
-        payload(number, buffer).to_vec()
-    });
+    all_arrive(&far, count, |number| send_one(&near, number, &mut buffer), whole);
+}
+
+/// As many numbered datagrams of random sizes as go in that time. Returns how many were sent and lost.
+pub(crate) fn for_so_long(from: &Container, to: &Container, address: IpAddr, time: Duration) -> (u32, u32) {
+    let (near, far) = sockets(from, to, address);
+    let (mut buffer, until) = ([0; LARGEST], Instant::now() + time);
+    let send = |number| (Instant::now() < until).then(|| send_one(&near, number, &mut buffer));
+    arrive(&far, send, whole)
+}
+
+fn send_one(near: &UdpSocket, number: u32, buffer: &mut [u8; LARGEST]) -> u32 {
+    let payload = payload(number, buffer);
+    // The first one larger than the path is refused once its MTU is known; then it goes in fragments.
+    if near.send(payload).is_err() {
+        near.send(payload).unwrap();
+    }
+    1
+}
+
+fn whole(number: u32, buffer: &mut [u8; LARGEST]) -> Vec<u8> {
+    payload(number, buffer).to_vec()
 }
 
 /// So many runs of datagrams that the container leaves to be cut (`UDP_SEGMENT`), all sizes.

@@ -44,9 +44,9 @@ fn session(a: &Identity, b: &Identity, other: &Identity) -> Result<[Vec<u8>; 2],
     let offer = SessionResponder::read(&parties(b, a), &keyring, &one)?;
     let (theirs, two) = offer.accept(ciphers[0], 20, &mut TestRng::new(3))?;
     let ours = initiator.finish(&two)?;
-    assert_eq!(ours.send.data, theirs.receive.data);
-    assert_eq!(ours.receive.relay, theirs.send.relay);
-    assert_ne!(ours.send.data, ours.receive.data);
+    assert_eq!(ours.send.lane(0).data, theirs.receive.lane(0).data);
+    assert_eq!(ours.receive.lane(0).relay, theirs.send.lane(0).relay);
+    assert_ne!(ours.send.lane(0).data, ours.receive.lane(0).data);
     Ok([one, two])
 }
 

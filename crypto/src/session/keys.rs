@@ -1,4 +1,5 @@
-//! What a finished handshake yields: for each direction one key for packets and one for relay tags.
+//! What a finished handshake yields: for each direction, and for each lane in it, one key for packets and one for relay
+//! tags. Those of a lane are derived when it is first used.
 
 use super::SessionError;
 use crate::aead::Cipher;
@@ -7,9 +8,6 @@ use crate::noise::Handshake;
 use crate::secret::SecretId;
 use std::fmt;
 use zeroize::ZeroizeOnDrop;
-
-/// The lane whose keys are derived. Keys of further lanes will differ in this number.
-const LANE: u8 = 0;
 
 /// What both ends have after a handshake, each with the other's directions swapped.
 #[derive(Debug)]
@@ -52,9 +50,17 @@ impl SessionKeys {
     }
 }
 
-/// The keys of one direction, each with its own counter. Wiped when dropped.
-#[derive(ZeroizeOnDrop)]
+/// What the keys of one direction are derived from. Wiped when dropped.
+#[derive(Clone, ZeroizeOnDrop)]
 pub struct DirectionKeys {
+    transcript: [u8; 32],
+    key: [u8; 32],
+    cipher: u8,
+}
+
+/// The keys of one lane in one direction, each with its own counter. Wiped when dropped.
+#[derive(ZeroizeOnDrop)]
+pub struct LaneKeys {
     /// For packets between the two ends.
     pub data: [u8; 32],
     /// For the tags of relay headers on the hop between the two.
@@ -62,11 +68,20 @@ pub struct DirectionKeys {
 }
 
 impl DirectionKeys {
-    /// Cipher and lane are in the labels, so no key ever serves two ciphers or two lanes.
     fn derive(transcript: &[u8; 32], key: &[u8; 32], cipher: Cipher) -> Self {
-        let kdf = Kdf::new(transcript, key);
-        let key = |purpose: &[u8]| *kdf.key(&[b"weft session 1 ", purpose, &[cipher.id(), LANE]]);
         Self {
+            transcript: *transcript,
+            key: *key,
+            cipher: cipher.id(),
+        }
+    }
+
+    /// The keys of a lane. Cipher and lane are in the labels, so no key ever serves two ciphers or two lanes.
+    #[must_use]
+    pub fn lane(&self, lane: u8) -> LaneKeys {
+        let kdf = Kdf::new(&self.transcript, &self.key);
+        let key = |purpose: &[u8]| *kdf.key(&[b"weft session 1 ", purpose, &[self.cipher, lane]]);
+        LaneKeys {
             data: key(b"data"),
             relay: key(b"relay"),
         }
@@ -76,5 +91,11 @@ impl DirectionKeys {
 impl fmt::Debug for DirectionKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DirectionKeys").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for LaneKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LaneKeys").finish_non_exhaustive()
     }
 }

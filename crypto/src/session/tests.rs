@@ -95,7 +95,12 @@ fn a_session_carries_packets_both_ways() {
             (alice.cipher, bob.cipher, alice.secret, bob.secret),
             (cipher, cipher, secret(1).id(), secret(1).id())
         );
-        for (from, to) in [(&alice.send, &bob.receive), (&bob.send, &alice.receive)] {
+        for (from, to, lane) in [
+            (&alice.send, &bob.receive, 0),
+            (&bob.send, &alice.receive, 0),
+            (&alice.send, &bob.receive, 7),
+        ] {
+            let (from, to) = (from.lane(lane), to.lane(lane));
             let mut packet = *b"frame";
             let tag = SealKey::new(cipher, &from.data)
                 .seal_in_place(0, b"head", &mut packet)
@@ -123,9 +128,12 @@ fn no_key_serves_twice() {
             .unwrap()
             .accept(cipher, 0xb, &mut TestRng::new(seed))
             .unwrap();
-        keys.extend([bob.send.data, bob.send.relay, bob.receive.data, bob.receive.relay]);
+        for lane in 0..8 {
+            let (send, receive) = (bob.send.lane(lane), bob.receive.lane(lane));
+            keys.extend([send.data, send.relay, receive.data, receive.relay]);
+        }
     }
-    assert_eq!(keys.len(), 12);
+    assert_eq!(keys.len(), 96);
 }
 
 #[test]
@@ -245,8 +253,8 @@ fn every_tampered_bit_is_noticed_and_changes_nothing() {
     }
     let alice = initiator.finish(&two).unwrap();
     assert_eq!(
-        (alice.send.data, alice.receive.data),
-        (bob.receive.data, bob.send.data)
+        (alice.send.lane(0).data, alice.receive.lane(0).data),
+        (bob.receive.lane(0).data, bob.send.lane(0).data)
     );
 }
 
@@ -400,13 +408,9 @@ fn debug_shows_no_key() {
     let world = World::new();
     let (initiator, one) = world.start();
     let (keys, _) = world.answer(&one);
-    let shown = format!("{initiator:?} {keys:?} {:?}", world.read(&one).unwrap());
-    for key in [
-        keys.send.data,
-        keys.send.relay,
-        keys.receive.data,
-        keys.receive.relay,
-    ] {
+    let (send, receive) = (keys.send.lane(0), keys.receive.lane(0));
+    let shown = format!("{initiator:?} {keys:?} {send:?} {:?}", world.read(&one).unwrap());
+    for key in [send.data, send.relay, receive.data, receive.relay] {
         assert!(!shown.contains(&format!("{key:?}")));
         assert!(!shown.contains(&data_encoding::HEXLOWER.encode(&key)));
     }

@@ -2,7 +2,7 @@
 //!
 //! 1. *Kind*: the first byte. Garbage ends here; [relayed](super::relay) and [group](super::group) datagrams go their
 //!    own way.
-//! 2. *Session*: one table read under a read lock.
+//! 2. *Session*: one array read, by index and [lane](super::session).
 //! 3. *Replay and open*: a short lock to look, one AEAD pass in place, a short lock to note the counter. Forgeries
 //!    end here and have changed nothing.
 //! 4. *News*: the first packet of a session confirms it; once a second the control half hears that the sender is
@@ -14,7 +14,7 @@
 
 use super::peer::{Peer, due};
 use super::session::Session;
-use super::tables::{Found, read};
+use super::sessions::Entry;
 use super::{Plane, Scratch, Sink};
 use crate::Via;
 use crate::inbox::{Arrived, Inbox};
@@ -90,33 +90,10 @@ impl Plane {
         if header.plain && !self.takes_plain(arrival.via) {
             return Err(DropReason::PlainRefused);
         }
-        // Only lane 0 has keys.
-        let found = if header.lane == 0 {
-            self.lookup(now, header.index, &mut scratch.recent[0])
-        } else {
-            None
-        };
+        let found = self.lookup(now, header.index);
         let found = found.ok_or(DropReason::UnknownSession)?;
-        let result = self.open_with(now, arrival, &header, &found, datagram, scratch, sink);
-        scratch.recent[0] = Some(found);
-        result
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the second half of a function, with what the first one found"
-    )]
-    fn open_with(
-        &self,
-        now: Instant,
-        arrival: Arrival,
-        header: &DataHeader,
-        Found { session, peer, .. }: &Found,
-        datagram: &mut [u8],
-        scratch: &mut Scratch,
-        sink: &mut dyn Sink,
-    ) -> Result<(), DropReason> {
-        let range = session.open(header, datagram)?;
+        let Entry { session, peer } = &*found;
+        let range = session.open(&header, datagram)?;
         if header.relayed != arrival.source.is_some()
             || arrival.source.is_some_and(|source| source != peer.short)
         {
@@ -126,7 +103,14 @@ impl Plane {
         match inner::parse(&mut datagram[range]).ok_or(DropReason::Malformed)? {
             Inner::Frame { vni, partial, frame } => {
                 peer.touch(now);
-                self.deliver(vni, partial, frame, &mut scratch.inbox, sink)
+                self.deliver(
+                    vni,
+                    partial,
+                    frame,
+                    scratch.outbox.lane(),
+                    &mut scratch.inbox,
+                    sink,
+                )
             }
             Inner::Half(half) => {
                 peer.touch(now);
@@ -173,9 +157,14 @@ impl Plane {
 
     fn deliver_whole(&self, scratch: &mut Scratch, sink: &mut dyn Sink) -> Result<(), DropReason> {
         match inner::parse(&mut scratch.whole) {
-            Some(Inner::Frame { vni, partial, frame }) => {
-                self.deliver(vni, partial, frame, &mut scratch.inbox, sink)
-            }
+            Some(Inner::Frame { vni, partial, frame }) => self.deliver(
+                vni,
+                partial,
+                frame,
+                scratch.outbox.lane(),
+                &mut scratch.inbox,
+                sink,
+            ),
             _ => Err(DropReason::Malformed),
         }
     }
@@ -185,6 +174,7 @@ impl Plane {
         vni: Vni,
         partial: Option<Partial>,
         frame: &mut [u8],
+        lane: u8,
         inbox: &mut Inbox,
         sink: &mut dyn Sink,
     ) -> Result<(), DropReason> {
@@ -199,7 +189,7 @@ impl Plane {
             .and_then(<[u8]>::first_chunk)
             .ok_or(DropReason::Malformed)?;
         {
-            let networks = read(&self.networks);
+            let networks = self.networks.read(lane);
             let ports = networks
                 .get(&vni)
                 .map(|network| &network.ports)

@@ -16,6 +16,7 @@ mod relay;
 mod repair;
 mod seal;
 mod session;
+mod sessions;
 mod tables;
 mod waiting;
 
@@ -24,6 +25,7 @@ use crate::inbox::Inbox;
 use crate::offload::{Offload, Transport};
 use crate::outbox::Outbox;
 use crate::split::Reassembly;
+use arc_swap::ArcSwap;
 use mesh::{Drops, LinkLabel, PeerId, ShortId, Vni};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -33,7 +35,9 @@ use std::sync::{Arc, Mutex, RwLock};
 pub(crate) use group::Decision;
 pub(crate) use group::key::Seal as GroupSeal;
 pub(crate) use peer::{Direct, Peer};
-pub(crate) use session::{Keys, REJECT_AFTER, Session, SessionParts};
+use sessions::Sessions;
+
+pub(crate) use session::{REJECT_AFTER, Session, SessionParts};
 
 /// What a [`Plane`] is made with.
 #[derive(Debug, Clone)]
@@ -111,14 +115,17 @@ pub struct Scratch {
     cut: Vec<u8>,
     /// A group datagram before it is copied to each child.
     group: Vec<u8>,
-    /// The session that the last datagram was opened with, and the one that the last hop was checked with.
-    recent: [Option<tables::Found>; 2],
 }
 
 impl Scratch {
-    /// Gives all that was gathered to the sink, and lets go of keys. To be called before a thread waits.
+    /// Whose keys these buffers' datagrams are sealed with: a number below [`LANES`](crate::wire::LANES) for each thread. At
+    /// first 0.
+    pub fn set_lane(&mut self, lane: u8) {
+        self.outbox.set_lane(lane);
+    }
+
+    /// Gives all that was gathered to the sink. To be called before a thread waits.
     pub fn flush(&mut self, sink: &mut dyn Sink) {
-        self.recent = [None, None];
         self.outbox.flush(sink);
         self.inbox.flush(sink);
     }
@@ -135,13 +142,11 @@ impl Scratch {
 pub struct Plane {
     config: PlaneConfig,
     peers: RwLock<BTreeMap<PeerId, Arc<Peer>>>,
-    sessions: RwLock<tables::Sessions>,
-    /// How often sessions were put in or taken out.
-    generation: AtomicU64,
-    labels: RwLock<Vec<Option<Arc<Peer>>>>,
+    sessions: Sessions,
+    labels: ArcSwap<Vec<Option<Arc<Peer>>>>,
     /// Ways round neighbours.
     detours: RwLock<tables::Detours>,
-    networks: RwLock<HashMap<Vni, tables::Network>>,
+    networks: tables::PerLane<HashMap<Vni, tables::Network>>,
     groups: RwLock<group::Groups>,
     /// When group keys were last looked through, in microseconds.
     swept: AtomicU64,

@@ -1,6 +1,6 @@
 //! A frame's way from a container to the network.
 //!
-//! 1. *Guard*: under one read lock, the sender's port is looked up by the frame's MAC address, and the frame read
+//! 1. *Guard*: under one read lock, which is this lane's, the sender's port is looked up by the frame's MAC address, and the frame read
 //!    as far as its transport header. What a container may not send ends here.
 //! 2. *Local answers*: only for frames to a group address: one lookup for those that ask for a neighbour.
 //! 3. *Lookup*: under the same lock; the destination's entry, or those of all members for a group address.
@@ -22,7 +22,6 @@ use super::group::send::GroupFrame;
 use super::peer::{Peer, due};
 use super::seal::{Packet, Path};
 use super::session::Session;
-use super::tables::read;
 use super::{Plane, Scratch, Sink};
 use crate::offload::{Gso, Offload, Partial, Segments, Transport};
 use crate::outbox::Outbox;
@@ -114,7 +113,7 @@ impl Plane {
     }
 
     fn target(&self, frame: &[u8], vni: Vni, scratch: &mut Scratch) -> Result<Target, DropReason> {
-        let networks = read(&self.networks);
+        let networks = self.networks.read(scratch.outbox.lane());
         let network = networks.get(&vni).ok_or(DropReason::UnknownDestination)?;
         let destination = network.guard(frame)?;
         if !destination.is_group() {

@@ -1,7 +1,7 @@
 //! A relayed datagram's way through a router.
 //!
 //! 1. *Parse*: fixed offsets; nothing is allocated.
-//! 2. *Authenticate the hop*: one table read for the session with the neighbour it came from, its relay replay
+//! 2. *Authenticate the hop*: one array read for the session with the neighbour it came from, its relay replay
 //!    window, one tag over the header and 16 bytes.
 //! 3. *At the destination*: what is inside goes the way of [`super::inbound`].
 //! 4. *At a relay*: one array lookup from label to neighbour, what changes in the header rewritten in place, one new
@@ -10,7 +10,7 @@
 
 use super::inbound::Arrival;
 use super::seal::{hop, stamp};
-use super::tables::read;
+use super::sessions::Entry;
 use super::{Plane, Scratch, Sink};
 use crate::Via;
 use crate::wire::relay::{Invalid, RelayHeader};
@@ -31,16 +31,11 @@ impl Plane {
             Invalid::Truncated => DropReason::Truncated,
             Invalid::Malformed => DropReason::Garbage,
         })?;
-        let found = self.lookup(now, header.index, &mut scratch.recent[1]);
+        let found = self.lookup(now, header.index);
         let found = found.ok_or(DropReason::UnknownSession)?;
-        let checked = found
-            .session
-            .hop_check(header.counter, |check| header.check(datagram, check));
-        if checked.is_ok() {
-            self.news(now, Via::Direct(from), &found.session, &found.peer, sink);
-        }
-        scratch.recent[1] = Some(found);
-        checked?;
+        let Entry { session, peer } = &*found;
+        session.hop_check(header.lane, header.counter, |check| header.check(datagram, check))?;
+        self.news(now, Via::Direct(from), session, peer, sink);
         match header.next() {
             Some(label) => self.pass_on(now, header, label, datagram, scratch, sink),
             None if header.destination == self.config.id.short() => {
@@ -68,7 +63,7 @@ impl Plane {
         sink: &mut dyn Sink,
     ) -> Result<(), DropReason> {
         let header = counted(header)?;
-        let neighbor = read(&self.labels).get(usize::from(label.0)).cloned().flatten();
+        let neighbor = self.labels.load().get(usize::from(label.0)).cloned().flatten();
         let neighbor = neighbor.ok_or(DropReason::UnknownLabel)?;
         let hop = match hop(now, &neighbor) {
             Ok(hop) if !hop.direct.doubtful => hop,
@@ -91,7 +86,7 @@ impl Plane {
             cursor: header.cursor + 1,
             ..header
         };
-        stamp(header, &hop.session, |header, tag| {
+        stamp(header, &hop.session, scratch.outbox.lane(), |header, tag| {
             header.write_step(datagram, tag)
         })?;
         scratch.outbox.push(hop.direct.address, datagram, sink);

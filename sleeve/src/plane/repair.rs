@@ -134,14 +134,17 @@ impl NewWay {
     ) -> Result<(), DropReason> {
         let hop = self.first;
         let outbox = &mut scratch.outbox;
+        let lane = outbox.lane();
         let place = outbox.begin(hop.direct.address, sink);
         let out = outbox.bytes(&place);
         out.resize(place.start + self.header.length(), 0);
         out.extend_from_slice(&datagram[self.old..]);
         let out = &mut out[place.start..];
-        let made = hop
-            .fits(out)
-            .and_then(|()| stamp(self.header, &hop.session, |header, tag| header.write(out, tag)));
+        let made = hop.fits(out).and_then(|()| {
+            stamp(self.header, &hop.session, lane, |header, tag| {
+                header.write(out, tag)
+            })
+        });
         match made {
             Ok(()) => outbox.finish(&place, sink),
             Err(_) => outbox.give_up(&place),

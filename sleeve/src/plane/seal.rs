@@ -108,6 +108,7 @@ impl Plane {
                 Some((RelayHeader { marks, ..header }, relay))
             }
         };
+        let lane = outbox.lane();
         let place = outbox.begin(path.address, sink);
         let out = outbox.bytes(&place);
         let inner = place.start + header.as_ref().map_or(0, |(header, _)| header.length());
@@ -116,6 +117,7 @@ impl Plane {
             out.extend_from_slice(part);
         }
         let kind = Sealing {
+            lane,
             plain: path.plain && packet.frame,
             relayed: header.is_some(),
         };
@@ -123,7 +125,7 @@ impl Plane {
             None => Ok(()),
             Some((header, relay)) => {
                 let out = &mut out[place.start..];
-                stamp(header, &relay.session, |header, tag| header.write(out, tag))
+                stamp(header, &relay.session, lane, |header, tag| header.write(out, tag))
             }
         });
         match sealed {
@@ -181,19 +183,21 @@ impl Plane {
     }
 }
 
-/// A relay header for the next hop, which `session` is with; `write` puts it and its tag where they belong.
+/// A relay header for the next hop, which `session` is with, under the keys of `lane`; `write` puts it and its tag where they belong.
 pub(super) fn stamp(
     header: RelayHeader,
     session: &Session,
+    lane: u8,
     write: impl FnOnce(&RelayHeader, &dyn Fn(&[u8]) -> Option<[u8; wire::TAG]>) -> bool,
 ) -> Result<(), DropReason> {
-    let counter = session.next_relay_counter()?;
+    let (counter, keys) = session.next_relay(lane)?;
     let header = RelayHeader {
+        lane,
         index: session.their_index,
         counter,
         ..header
     };
-    if write(&header, &|bytes| session.relay_tag(counter, bytes)) {
+    if write(&header, &|bytes| keys.relay_tag(counter, bytes)) {
         Ok(())
     } else {
         Err(DropReason::NoSession)

@@ -1,12 +1,17 @@
-//! A session as the data half knows it: keys, counters, replay windows.
+//! A session as the data half knows it: keys, counters, replay windows, of each lane and each way.
+//!
+//! A lane seals with its own keys and counts for itself, so lanes share neither a lock nor a counter. What another router's
+//! lane sealed is opened by whichever lane of this one gets it: there is one window for each of the *sender's* lanes, with a
+//! lock that nobody else wants unless the kernel gave a datagram to another lane than it usually does. A lane's keys are
+//! derived when it is first heard of, at most [`LANES`] times in a session's life.
 
-use crate::wire::{self, DataHeader};
+use crate::wire::{self, DataHeader, LANES};
 use crypto::replay::ReplayWindow;
-use crypto::{Cipher, OpenKey, SealKey, Suite};
+use crypto::{Cipher, DirectionKeys, OpenKey, SealKey, Suite};
 use mesh::{DropReason, Instant, SecretId};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// From this age on nothing is sealed or opened any more.
@@ -27,22 +32,16 @@ pub(crate) struct SessionParts<'a> {
     pub initiator: bool,
     pub born: Instant,
     /// Keys of the direction away from here.
-    pub send: Keys<'a>,
+    pub send: &'a DirectionKeys,
     /// Keys of the direction to here.
-    pub receive: Keys<'a>,
-}
-
-/// The keys of one direction.
-pub(crate) struct Keys<'a> {
-    /// Seals frames and messages.
-    pub data: &'a [u8; 32],
-    /// Makes the tags of relay headers.
-    pub relay: &'a [u8; 32],
+    pub receive: &'a DirectionKeys,
 }
 
 /// How a datagram is sealed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sealing {
+    /// Whose keys.
+    pub lane: u8,
     /// Authenticated only.
     pub plain: bool,
     /// It is to be relayed.
@@ -56,16 +55,34 @@ pub(crate) struct Session {
     pub secret: SecretId,
     pub initiator: bool,
     pub born: Instant,
-    seal: SealKey,
-    open: OpenKey,
-    relay_seal: SealKey,
-    relay_open: OpenKey,
+    suite: Suite,
+    send: DirectionKeys,
+    receive: DirectionKeys,
+    outward: [OnceLock<Box<Outward>>; LANES],
+    inward: [OnceLock<Box<Inward>>; LANES],
+    /// As many packets as have at least been sealed in one lane, give or take [`COUNTED`].
     sealed: AtomicU64,
-    relay_sealed: AtomicU64,
-    window: Mutex<ReplayWindow>,
-    relay_window: Mutex<ReplayWindow>,
     /// When a packet was last opened, in microseconds; 0: none was.
     heard: AtomicU64,
+}
+
+/// Packets between two looks at how much a lane's keys have been used.
+const COUNTED: u64 = 1 << 12;
+
+/// What a lane seals with.
+pub(crate) struct Outward {
+    data: SealKey,
+    relay: SealKey,
+    sealed: AtomicU64,
+    relay_sealed: AtomicU64,
+}
+
+/// What is opened with that the other end's lane sealed.
+struct Inward {
+    data: OpenKey,
+    relay: OpenKey,
+    window: Mutex<ReplayWindow>,
+    relay_window: Mutex<ReplayWindow>,
 }
 
 impl std::fmt::Debug for Session {
@@ -78,24 +95,19 @@ impl std::fmt::Debug for Session {
 
 impl Session {
     pub(crate) fn new(parts: &SessionParts<'_>) -> Self {
-        let cipher = parts.cipher;
-        let seal = |key| SealKey::behind(parts.suite, cipher, key);
-        let open = |key| OpenKey::behind(parts.suite, cipher, key);
         Self {
             index: parts.index,
             their_index: parts.their_index,
-            cipher,
+            cipher: parts.cipher,
             secret: parts.secret,
             initiator: parts.initiator,
             born: parts.born,
-            seal: seal(parts.send.data),
-            open: open(parts.receive.data),
-            relay_seal: seal(parts.send.relay),
-            relay_open: open(parts.receive.relay),
+            suite: parts.suite,
+            send: parts.send.clone(),
+            receive: parts.receive.clone(),
+            outward: std::array::from_fn(|_| OnceLock::new()),
+            inward: std::array::from_fn(|_| OnceLock::new()),
             sealed: AtomicU64::new(0),
-            relay_sealed: AtomicU64::new(0),
-            window: Mutex::default(),
-            relay_window: Mutex::default(),
             heard: AtomicU64::new(0),
         }
     }
@@ -105,11 +117,48 @@ impl Session {
         now.since(self.born) < REJECT_AFTER && self.sealed() < REJECT_AFTER_PACKETS
     }
 
-    /// Packets sealed so far.
+    /// Packets sealed so far in the lane that sealed most.
     pub(crate) fn sealed(&self) -> u64 {
-        self.sealed
-            .load(Ordering::Relaxed)
-            .max(self.relay_sealed.load(Ordering::Relaxed))
+        self.sealed.load(Ordering::Relaxed)
+    }
+
+    /// Packets sealed so far in all lanes.
+    pub(crate) fn total(&self) -> u64 {
+        let lanes = self.outward.iter().filter_map(OnceLock::get);
+        lanes.map(|lane| lane.sealed.load(Ordering::Relaxed)).sum()
+    }
+
+    /// What a lane of this router seals with.
+    fn outward(&self, lane: u8) -> Result<&Outward, DropReason> {
+        let place = self.outward.get(usize::from(lane)).ok_or(DropReason::NoSession)?;
+        Ok(place.get_or_init(|| {
+            let keys = self.send.lane(lane);
+            let key = |key| SealKey::behind(self.suite, self.cipher, key);
+            Box::new(Outward {
+                data: key(&keys.data),
+                relay: key(&keys.relay),
+                sealed: AtomicU64::new(0),
+                relay_sealed: AtomicU64::new(0),
+            })
+        }))
+    }
+
+    /// What a lane of the other router sealed is opened with.
+    fn inward(&self, lane: u8) -> Result<&Inward, DropReason> {
+        let place = self
+            .inward
+            .get(usize::from(lane))
+            .ok_or(DropReason::UnknownSession)?;
+        Ok(place.get_or_init(|| {
+            let keys = self.receive.lane(lane);
+            let key = |key| OpenKey::behind(self.suite, self.cipher, key);
+            Box::new(Inward {
+                data: key(&keys.data),
+                relay: key(&keys.relay),
+                window: Mutex::default(),
+                relay_window: Mutex::default(),
+            })
+        }))
     }
 
     /// When a packet under this session was last opened.
@@ -137,12 +186,14 @@ impl Session {
     /// Seals the datagram that begins at `start` of `out`: room for the header, then the plaintext. The tag is
     /// appended.
     pub(crate) fn seal(&self, kind: Sealing, out: &mut Vec<u8>, start: usize) -> Result<(), DropReason> {
-        let Sealing { plain, relayed } = kind;
-        let counter = self.sealed.fetch_add(1, Ordering::Relaxed);
+        let Sealing { lane, plain, relayed } = kind;
+        let keys = self.outward(lane)?;
+        let counter = keys.sealed.fetch_add(1, Ordering::Relaxed);
+        self.note(counter);
         let header = DataHeader {
             plain,
             relayed,
-            lane: 0,
+            lane,
             index: self.their_index,
             counter,
         }
@@ -153,9 +204,9 @@ impl Session {
         };
         place.copy_from_slice(&header);
         let tag = if plain {
-            self.seal.tag(counter, &out[start..])
+            keys.data.tag(counter, &out[start..])
         } else {
-            self.seal.seal_in_place(counter, &header, &mut out[body..])
+            keys.data.seal_in_place(counter, &header, &mut out[body..])
         };
         out.extend_from_slice(&tag.map_err(|_| DropReason::NoSession)?);
         Ok(())
@@ -163,7 +214,8 @@ impl Session {
 
     /// Opens a datagram in place and tells where its plaintext is. Nothing changes unless it is authentic and new.
     pub(crate) fn open(&self, header: &DataHeader, datagram: &mut [u8]) -> Result<Range<usize>, DropReason> {
-        locked(&self.window)
+        let keys = self.inward(header.lane)?;
+        locked(&keys.window)
             .check(header.counter)
             .map_err(|_| DropReason::Replayed)?;
         let end = datagram.len() - wire::TAG;
@@ -171,52 +223,65 @@ impl Session {
         if header.plain {
             let (bytes, tag) = datagram.split_at(end);
             let tag = wire::field(tag, 0).ok_or(DropReason::Truncated)?;
-            self.open
+            keys.data
                 .check(header.counter, bytes, &tag)
                 .map_err(|_| DropReason::Unauthentic)?;
         } else {
-            self.open
+            keys.data
                 .open_in_place(header.counter, head, body)
                 .map_err(|_| DropReason::Unauthentic)?;
         }
         // Another thread may have taken the same packet meanwhile: commit decides.
-        locked(&self.window)
+        locked(&keys.window)
             .commit(header.counter)
             .map_err(|_| DropReason::Replayed)?;
         Ok(wire::data::LENGTH..end)
     }
 
-    /// The next counter of relay headers to this neighbour.
-    pub(crate) fn next_relay_counter(&self) -> Result<u64, DropReason> {
-        let counter = self.relay_sealed.fetch_add(1, Ordering::Relaxed);
+    /// A lane's next counter of relay headers to this neighbour, and what makes the tag.
+    pub(crate) fn next_relay(&self, lane: u8) -> Result<(u64, &Outward), DropReason> {
+        let keys = self.outward(lane)?;
+        let counter = keys.relay_sealed.fetch_add(1, Ordering::Relaxed);
+        self.note(counter);
         if counter < REJECT_AFTER_PACKETS {
-            Ok(counter)
+            Ok((counter, keys))
         } else {
             Err(DropReason::NoSession)
         }
     }
 
-    /// The tag of a relay header to this neighbour; `counter` comes from [`Self::next_relay_counter`].
-    pub(crate) fn relay_tag(&self, counter: u64, bytes: &[u8]) -> Option<[u8; wire::TAG]> {
-        self.relay_seal.tag(counter, bytes).ok()
+    /// A lane has sealed so many packets before this one.
+    fn note(&self, counter: u64) {
+        if counter.is_multiple_of(COUNTED) {
+            self.sealed.fetch_max(counter, Ordering::Relaxed);
+        }
     }
 
     /// Checks the tag of a hop from this neighbour, for which `tagged` gives the bytes that it covers and the tag.
     /// Nothing changes unless it is authentic and new.
     pub(crate) fn hop_check(
         &self,
+        lane: u8,
         counter: u64,
         tagged: impl FnOnce(&dyn Fn(&[u8], &[u8; wire::TAG]) -> bool) -> bool,
     ) -> Result<(), DropReason> {
-        locked(&self.relay_window)
+        let keys = self.inward(lane)?;
+        locked(&keys.relay_window)
             .check(counter)
             .map_err(|_| DropReason::RelayReplayed)?;
-        if !tagged(&|bytes, tag| self.relay_open.check(counter, bytes, tag).is_ok()) {
+        if !tagged(&|bytes, tag| keys.relay.check(counter, bytes, tag).is_ok()) {
             return Err(DropReason::RelayUnauthentic);
         }
-        locked(&self.relay_window)
+        locked(&keys.relay_window)
             .commit(counter)
             .map_err(|_| DropReason::RelayReplayed)
+    }
+}
+
+impl Outward {
+    /// The tag of a relay header to this neighbour; `counter` comes from [`Session::next_relay`].
+    pub(crate) fn relay_tag(&self, counter: u64, bytes: &[u8]) -> Option<[u8; wire::TAG]> {
+        self.relay.tag(counter, bytes).ok()
     }
 }
 

@@ -4,25 +4,15 @@
 use super::group::Cast;
 use super::peer::{Direct, Peer, Way};
 use super::session::{REJECT_AFTER, Session, SessionParts};
+use super::sessions::{Entry, Found, Sessions};
 use super::{Plane, PlaneConfig};
 use crate::split::Reassembly;
+use arc_swap::ArcSwap;
 use mesh::{Fdb, FdbChange, Instant, LinkLabel, Mac, PeerId, Route, ShortId, Vni};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-
-/// Sessions, and with whom, by receiver index.
-pub(super) type Sessions = HashMap<u32, (Arc<Session>, Arc<Peer>)>;
-
-/// A session that was looked up, and with whom it is. Good for as long as no session is put in or taken out: datagrams
-/// come in runs, and those that follow the first are spared the lookup.
-#[derive(Debug)]
-pub(super) struct Found {
-    pub session: Arc<Session>,
-    pub peer: Arc<Peer>,
-    generation: u64,
-}
 
 /// Ways round neighbours, by the neighbour and its label for the router behind it; label zero stands for the neighbour
 /// itself.
@@ -92,18 +82,23 @@ impl Network {
 }
 
 impl Plane {
-    /// A data half without sessions, routes or ports.
+    /// A data half without sessions, routes or ports, for one thread.
     #[must_use]
     pub fn new(config: PlaneConfig) -> Self {
+        Self::with_lanes(config, 1)
+    }
+
+    /// A data half for several threads, each with a lane of its own.
+    #[must_use]
+    pub fn with_lanes(config: PlaneConfig, lanes: usize) -> Self {
         Self {
             container_mtu: AtomicU16::new(config.container_mtu),
             config,
             peers: RwLock::default(),
-            sessions: RwLock::default(),
-            generation: AtomicU64::new(0),
-            labels: RwLock::default(),
+            sessions: Sessions::default(),
+            labels: ArcSwap::default(),
             detours: RwLock::default(),
-            networks: RwLock::default(),
+            networks: PerLane::new(lanes),
             groups: RwLock::default(),
             swept: AtomicU64::new(0),
             halves: Mutex::new(Reassembly::default()),
@@ -153,15 +148,16 @@ impl Plane {
         let Some(neighbor) = neighbor.map(|peer| self.peer(peer)) else {
             return;
         };
-        let old = {
-            let mut labels = write(&self.labels);
-            let place = usize::from(label.0);
-            if labels.len() <= place {
-                labels.resize(place + 1, None);
-            }
-            labels[place].replace(neighbor)
-        };
-        if let Some(id) = old.map(|old| old.id) {
+        let place = usize::from(label.0);
+        let old = self.labels.rcu(|labels| {
+            let mut labels = Vec::clone(labels);
+            labels.resize(labels.len().max(place + 1), None);
+            labels[place] = Some(Arc::clone(&neighbor));
+            labels
+        });
+        let id = old.get(place).and_then(Option::as_ref).map(|old| old.id);
+        drop(old);
+        if let Some(id) = id {
             self.forget_if_idle(&id);
         }
     }
@@ -171,13 +167,15 @@ impl Plane {
         match &fdb.change {
             FdbChange::Set { mac, peer, addresses } => {
                 let peer = self.peer(*peer);
-                self.with_network(fdb.vni, |network| network.set(*mac, peer, addresses.clone()));
+                self.with_network(fdb.vni, |network| {
+                    network.set(*mac, Arc::clone(&peer), addresses.clone());
+                });
             }
             FdbChange::Remove { mac } => self.with_network(fdb.vni, |network| network.forget(*mac)),
             FdbChange::Members(members) => {
-                let members = members.iter().map(|&peer| self.peer(peer)).collect();
+                let members: Arc<[_]> = members.iter().map(|&peer| self.peer(peer)).collect();
                 self.with_network(fdb.vni, |network| {
-                    network.members = members;
+                    network.members = Arc::clone(&members);
                     network.members_changed();
                 });
             }
@@ -210,10 +208,9 @@ impl Plane {
 
     /// A number no session here has. `random` makes numbers.
     pub(crate) fn free_index(&self, mut random: impl FnMut() -> u32) -> u32 {
-        let sessions = read(&self.sessions);
         loop {
             let index = random();
-            if !sessions.contains_key(&index) {
+            if self.sessions.get(index).is_none() {
                 return index;
             }
         }
@@ -224,11 +221,10 @@ impl Plane {
     pub(crate) fn install(&self, peer: PeerId, parts: &SessionParts<'_>) {
         let session = Arc::new(Session::new(parts));
         let peer = self.peer(peer);
-        {
-            let mut sessions = write(&self.sessions);
-            sessions.insert(session.index, (Arc::clone(&session), Arc::clone(&peer)));
-            self.generation.fetch_add(1, Ordering::Release);
-        }
+        self.sessions.insert(&Entry {
+            session: Arc::clone(&session),
+            peer: Arc::clone(&peer),
+        });
         let displaced = if parts.initiator {
             peer.install_current(session)
         } else {
@@ -264,22 +260,10 @@ impl Plane {
         }
     }
 
-    /// The session of that receiver index, if it may still be used; `recent` is where the last one was kept.
-    pub(super) fn lookup(&self, now: Instant, index: u32, recent: &mut Option<Found>) -> Option<Found> {
-        let young = |session: &Session| now.since(session.born) < REJECT_AFTER;
-        let generation = self.generation.load(Ordering::Acquire);
-        let kept = |found: &Found| found.generation == generation && found.session.index == index;
-        if let Some(found) = recent.take().filter(kept) {
-            return young(&found.session).then_some(found);
-        }
-        let sessions = read(&self.sessions);
-        let (session, peer) = sessions.get(&index)?;
-        young(session).then(|| Found {
-            session: Arc::clone(session),
-            peer: Arc::clone(peer),
-            // As it is with the lock held; the one read before may be older, which only costs a lookup.
-            generation: self.generation.load(Ordering::Acquire),
-        })
+    /// The session of that receiver index, if it may still be used.
+    pub(super) fn lookup(&self, now: Instant, index: u32) -> Option<Found> {
+        let found = self.sessions.get(index)?;
+        (now.since(found.session.born) < REJECT_AFTER).then_some(found)
     }
 
     /// What is known of a router.
@@ -303,12 +287,8 @@ impl Plane {
     }
 
     pub(super) fn uninstall(&self, gone: &[Option<Arc<Session>>]) {
-        if gone.iter().any(Option::is_some) {
-            let mut sessions = write(&self.sessions);
-            for session in gone.iter().flatten() {
-                sessions.remove(&session.index);
-            }
-            self.generation.fetch_add(1, Ordering::Release);
+        for session in gone.iter().flatten() {
+            self.sessions.remove(session);
         }
     }
 
@@ -323,8 +303,31 @@ impl Plane {
         })
     }
 
-    pub(super) fn with_network(&self, vni: Vni, change: impl FnOnce(&mut Network)) {
-        change(write(&self.networks).entry(vni).or_default());
+    pub(super) fn with_network(&self, vni: Vni, change: impl Fn(&mut Network)) {
+        self.networks
+            .write(|networks| change(networks.entry(vni).or_default()));
+    }
+}
+
+/// A table of which each lane has a copy, with a lock that only this lane reads under: lanes that look things up for every
+/// frame would else write to one lock's memory all the time. Changes go to all copies, one after the other.
+#[derive(Debug)]
+pub(super) struct PerLane<T>(Box<[RwLock<T>]>);
+
+impl<T: Default> PerLane<T> {
+    fn new(lanes: usize) -> Self {
+        Self((0..lanes.max(1)).map(|_| RwLock::default()).collect())
+    }
+
+    /// The copy of this lane.
+    pub(super) fn read(&self, lane: u8) -> RwLockReadGuard<'_, T> {
+        read(&self.0[usize::from(lane) % self.0.len()])
+    }
+
+    fn write(&self, change: impl Fn(&mut T)) {
+        for copy in &self.0 {
+            change(&mut write(copy));
+        }
     }
 }
 

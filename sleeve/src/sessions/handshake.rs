@@ -3,7 +3,7 @@
 use super::{CROSSING, Pending, Sessions, TRIES_INSIDE, Unconfirmed};
 use crate::context::Context;
 use crate::message::{Handshake1, Handshake2, Message};
-use crate::plane::{Keys, SessionParts};
+use crate::plane::SessionParts;
 use crate::{Event, How, Via};
 use crypto::session::{Offer, SessionInitiator, SessionKeys, SessionResponder, choose};
 use mesh::{DropReason, Instant, SecretId};
@@ -165,14 +165,8 @@ impl Sessions {
             secret: SecretId(keys.secret.0),
             initiator,
             born: now,
-            send: Keys {
-                data: &keys.send.data,
-                relay: &keys.send.relay,
-            },
-            receive: Keys {
-                data: &keys.receive.data,
-                relay: &keys.receive.relay,
-            },
+            send: &keys.send,
+            receive: &keys.receive,
         };
         cx.plane.install(self.peer, &parts);
         cx.log(Event::SessionUp {

@@ -25,7 +25,7 @@ pub struct DataHeader {
     pub plain: bool,
     /// Made to travel inside a relayed datagram.
     pub relayed: bool,
-    /// Which of the session's key sets; this version has lane 0.
+    /// Whose keys of the sender's lanes: below [`LANES`](super::LANES).
     pub lane: u8,
     /// The receiver's name for the session.
     pub index: u32,

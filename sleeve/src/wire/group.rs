@@ -1,17 +1,17 @@
 //! The header of group datagrams: a broadcast frame on its way along its source's tree.
 //!
 //! ```text
-//!  0      1       2          4           8             16
-//! +------+-------+----------+-----------+-------------+-----------+
-//! | kind | limit | reserved | hop index | hop counter | hop tag   |     this hop's, written anew by each relay
-//! +------+-------+----------+-----------+-------------+-----------+
+//!  0      1       2      3          4           8             16
+//! +------+-------+------+----------+-----------+-------------+-----------+
+//! | kind | limit | lane | reserved | hop index | hop counter | hop tag   |     this hop's, written anew by each relay
+//! +------+-------+------+----------+-----------+-------------+-----------+
 //!  32        40         41      44       48        56
 //! +--------+----------+-------+--------+---------+------------+-----+
 //! | source | reserved |  VNI  | key id | counter | ciphertext | tag |     the source's, never changed
 //! +--------+----------+-------+--------+---------+------------+-----+
 //! ```
 //!
-//! *limit* is how many more routers may pass it on. The hop tag is made as that of a relayed datagram
+//! *limit* is how many more routers may pass it on, *lane* says whose keys of the sending hop made the tag. The hop tag is made as that of a relayed datagram
 //! ([`super::relay`]): with the relay key and the relay counter of the session between the two ends of this hop,
 //! over the first 16 bytes and the source's 24. The first byte keeps the two kinds of tags apart. The source's
 //! 24 bytes are the associated data of the ciphertext, which holds a frame as in [`super::inner`].
@@ -39,6 +39,8 @@ const FIXED: usize = 16;
 pub struct GroupHeader {
     /// How many more routers may pass it on.
     pub limit: u8,
+    /// The lane of the sending hop.
+    pub lane: u8,
     /// The receiving hop's name for its session with the sending one.
     pub index: u32,
     /// Nonce of the hop's tag.
@@ -63,6 +65,7 @@ impl GroupHeader {
         let [_, a, b, c] = field(datagram, HOP + 8)?;
         Some(Self {
             limit: datagram[1],
+            lane: datagram[2],
             index: u32::from_be_bytes(field(datagram, 4)?),
             hop_counter: u64::from_be_bytes(field(datagram, 8)?),
             source: ShortId(field(datagram, HOP)?),
@@ -90,7 +93,7 @@ impl GroupHeader {
         if datagram.len() < LENGTH {
             return false;
         }
-        datagram[..4].copy_from_slice(&[GROUP, self.limit, 0, 0]);
+        datagram[..4].copy_from_slice(&[GROUP, self.limit, self.lane, 0]);
         datagram[4..8].copy_from_slice(&self.index.to_be_bytes());
         datagram[8..16].copy_from_slice(&self.hop_counter.to_be_bytes());
         let Some(tag) = tag(&tagged(datagram)) else {
@@ -124,9 +127,9 @@ mod tests {
 
     prop_compose! {
         fn header()(
-            limit: u8, index: u32, hop_counter: u64, source: [u8; 8], vni in 0..=Vni::MAX, key: u32, counter: u64,
+            limit: u8, lane: u8, index: u32, hop_counter: u64, source: [u8; 8], vni in 0..=Vni::MAX, key: u32, counter: u64,
         ) -> GroupHeader {
-            GroupHeader { limit, index, hop_counter, source: ShortId(source), vni: Vni(vni), key, counter }
+            GroupHeader { limit, lane, index, hop_counter, source: ShortId(source), vni: Vni(vni), key, counter }
         }
     }
 

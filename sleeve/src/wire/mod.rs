@@ -32,6 +32,9 @@ pub const RELAY: u8 = 3;
 pub const GROUP: u8 = 4;
 /// Length of every tag.
 pub const TAG: usize = 16;
+/// Lanes that a router may have at most: threads that seal with keys of their own. Every router opens what any lane of
+/// another sealed, however many it has itself.
+pub const LANES: usize = 8;
 
 /// The kinds of datagram this version knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +61,17 @@ impl Kind {
             _ => None,
         }
     }
+}
+
+/// The lane that a datagram says it was sealed in, or its hop's tag made, before anything of it is verified. What is
+/// not sleeve's has none.
+#[must_use]
+pub fn lane(datagram: &[u8]) -> Option<u8> {
+    let lane = match Kind::of(datagram)? {
+        Kind::Sealed | Kind::Plain | Kind::Group => *datagram.get(2)?,
+        Kind::Relay => *datagram.get(3)? >> 4,
+    };
+    (usize::from(lane) < LANES).then_some(lane)
 }
 
 /// The `N` bytes of `bytes` from `at` on; `None` if it is shorter than that.

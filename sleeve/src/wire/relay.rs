@@ -3,7 +3,8 @@
 //! ```text
 //!  0      1       2        3        4           8             16       24            32      33
 //! +------+-------+--------+--------+-----------+-------------+--------+-------------+-------+-----------+
-//! | kind | limit | labels | cursor | hop index | hop counter | source | destination | marks | label ... |
+//! | kind | limit | labels | lane,  | hop index | hop counter | source | destination | marks | label ... |
+//! |      |       |        | cursor |           |             |        |             |       |           |
 //! +------+-------+--------+--------+-----------+-------------+--------+-------------+-------+-----------+
 //! | remaining cost (4), only in a path in parts | mark (4) ...                                          |
 //! +-----------------------------------------------------------------------------------------------------+
@@ -12,8 +13,8 @@
 //! | a whole sealed datagram                                                                             |
 //! ```
 //!
-//! *limit* is how many more relays may pass it on, a safety net; *cursor* the place of the label the receiver is to
-//! use. When the cursor has passed the last label, the receiver is the destination. The tag is made with the relay
+//! *limit* is how many more relays may pass it on, a safety net; *lane* (the high four bits) says whose keys of the sending
+//! hop made the tag; *cursor* (the low four) is the place of the label the receiver is to use. When the cursor has passed the last label, the receiver is the destination. The tag is made with the relay
 //! key of the session between the two ends of this hop, over the header and the first 16 bytes (the header) of what
 //! it carries.
 //!
@@ -27,7 +28,7 @@
 //! the views of the routers on it, it ends.
 
 use super::marks::{MAX_MARKS, Mark, Marks};
-use super::{RELAY, SEALED, TAG, data, field};
+use super::{LANES, RELAY, SEALED, TAG, data, field};
 use mesh::{LinkLabel, ShortId};
 
 /// Most labels one header holds.
@@ -56,6 +57,8 @@ pub struct RelayHeader {
     pub count: u8,
     /// The place of the next label to use; `count` at the end of the path, or of this part of it.
     pub cursor: u8,
+    /// The lane of the sending hop.
+    pub lane: u8,
     /// The receiving hop's name for its session with the sending one.
     pub index: u32,
     /// Nonce of the tag, counted per hop.
@@ -94,6 +97,7 @@ impl RelayHeader {
             limit: LIMIT,
             count: 0,
             cursor: 0,
+            lane: 0,
             index: 0,
             counter: 0,
             source,
@@ -141,7 +145,8 @@ impl RelayHeader {
         if datagram.len() < length + data::SHORTEST {
             return Err(Invalid::Truncated);
         }
-        if datagram[3] > count || datagram[length] != SEALED {
+        let (lane, cursor) = (datagram[3] >> 4, datagram[3] & 0x0f);
+        if usize::from(lane) >= LANES || cursor > count || datagram[length] != SEALED {
             return Err(Invalid::Malformed);
         }
         let mut labels = [0; MAX_LABELS];
@@ -166,7 +171,8 @@ impl RelayHeader {
         Ok(Self {
             limit: datagram[1],
             count,
-            cursor: datagram[3],
+            cursor,
+            lane,
             index: u32::from_be_bytes(field(datagram, 4).ok_or(Invalid::Truncated)?),
             counter: u64::from_be_bytes(field(datagram, 8).ok_or(Invalid::Truncated)?),
             source: ShortId(field(datagram, 16).ok_or(Invalid::Truncated)?),
@@ -222,14 +228,14 @@ impl RelayHeader {
     }
 
     /// As [`Self::write`], onto a datagram that this header was read from: only what changes at each hop, which is
-    /// limit, cursor, index and counter.
+    /// limit, lane, cursor, index and counter.
     pub fn write_step(&self, datagram: &mut [u8], tag: impl FnOnce(&[u8]) -> Option<[u8; TAG]>) -> bool {
         let end = self.length() - TAG;
         if datagram.len() < end + TAG + data::LENGTH {
             return false;
         }
         datagram[1] = self.limit;
-        datagram[3] = self.cursor;
+        datagram[3] = self.lane << 4 | self.cursor;
         datagram[4..8].copy_from_slice(&self.index.to_be_bytes());
         datagram[8..16].copy_from_slice(&self.counter.to_be_bytes());
         let Some(tag) = with_tagged(datagram, end, tag) else {
@@ -272,10 +278,12 @@ mod tests {
             labels in proptest::collection::vec(any::<u16>(), 0..=MAX_LABELS),
             rest: Option<u32>,
             marks in proptest::collection::vec(any::<u32>(), 0..=MAX_MARKS),
+            lane in 0..LANES as u8,
         ) -> RelayHeader {
             let labels: Vec<_> = labels.into_iter().map(LinkLabel).collect();
             let mut header = RelayHeader::new(&labels, rest, ShortId([1; 8]), ShortId([2; 8])).unwrap();
             assert!(marks.into_iter().all(|mark| header.marks.add(Mark(mark))));
+            header.lane = lane;
             header
         }
     }
@@ -323,9 +331,10 @@ mod tests {
 
         #[test]
         fn any_bytes_are_parsed_or_refused(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), small: bool) {
-            if let (true, [first, _, count, ..]) = (small, &mut bytes[..]) {
+            if let (true, [first, _, count, cursor, ..]) = (small, &mut bytes[..]) {
                 *first = RELAY;
                 *count %= 16;
+                *cursor %= 0x80;
             }
             if let (true, Some(marks)) = (small, bytes.get_mut(32)) {
                 *marks &= 0x8f;

@@ -10,6 +10,7 @@ mod direct;
 mod forest;
 mod harness;
 mod hostile;
+mod lanes;
 mod local;
 mod narrow;
 mod node;

@@ -129,8 +129,9 @@ impl Plane {
                 told: AtomicU64::new(0),
             })
         });
+        let plan = plan.map(Arc::new);
         self.with_network(vni, |network| {
-            network.cast = plan.map(|plan| network.cast(Arc::new(plan)));
+            network.cast = plan.as_ref().map(|plan| network.cast(Arc::clone(plan)));
         });
     }
 
@@ -197,7 +198,8 @@ impl Plane {
 
     /// True if a port of this router's is in the network.
     pub(crate) fn is_member(&self, vni: Vni) -> bool {
-        read(&self.networks)
+        self.networks
+            .read(0)
             .get(&vni)
             .is_some_and(|network| !network.ports.is_empty())
     }

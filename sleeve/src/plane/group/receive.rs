@@ -17,7 +17,8 @@ use super::send::hand_on;
 use super::{Branch, Open, TELL_EVERY, TELL_UNKNOWN_EVERY};
 use crate::Via;
 use crate::plane::peer::due;
-use crate::plane::tables::{Found, read};
+use crate::plane::sessions::Entry;
+use crate::plane::tables::read;
 use crate::plane::{Plane, Scratch, Sink};
 use crate::wire::GroupHeader;
 use crate::wire::inner::{self, Inner};
@@ -36,14 +37,16 @@ impl Plane {
         sink: &mut dyn Sink,
     ) -> Result<(), DropReason> {
         let header = GroupHeader::parse(datagram).ok_or(DropReason::Truncated)?;
-        let found = self.lookup(now, header.index, &mut scratch.recent[1]);
-        let Found {
+        let found = self.lookup(now, header.index);
+        let found = found.ok_or(DropReason::UnknownSession)?;
+        let Entry {
             session,
             peer: neighbor,
-            ..
-        } = found.ok_or(DropReason::UnknownSession)?;
-        session.hop_check(header.hop_counter, |check| GroupHeader::check(datagram, check))?;
-        self.news(now, Via::Direct(from), &session, &neighbor, sink);
+        } = &*found;
+        session.hop_check(header.lane, header.hop_counter, |check| {
+            GroupHeader::check(datagram, check)
+        })?;
+        self.news(now, Via::Direct(from), session, neighbor, sink);
         let (branch, key) = self.place(now, &header);
         let Some(branch) = branch else {
             if due(&read(&self.groups).told, now, TELL_UNKNOWN_EVERY) {
@@ -111,9 +114,15 @@ impl Plane {
     ) -> Result<(), DropReason> {
         let range = key.open(now, header, datagram)?;
         match inner::parse(&mut datagram[range]) {
-            Some(Inner::Frame { vni, partial, frame }) if vni == header.vni && is_to_group(frame) => {
-                self.deliver(vni, partial, frame, &mut scratch.inbox, sink)
-            }
+            Some(Inner::Frame { vni, partial, frame }) if vni == header.vni && is_to_group(frame) => self
+                .deliver(
+                    vni,
+                    partial,
+                    frame,
+                    scratch.outbox.lane(),
+                    &mut scratch.inbox,
+                    sink,
+                ),
             _ => Err(DropReason::Malformed),
         }
     }

@@ -59,6 +59,7 @@ impl Plane {
         let header = GroupHeader {
             // One more than this tree needs: those on the way may already see it a step longer.
             limit: plan.limit,
+            lane: 0,
             index: 0,
             hop_counter: 0,
             source: self.config.id.short(),
@@ -106,13 +107,15 @@ pub(super) fn hand_on(
     sink: &mut dyn Sink,
 ) -> Result<(), DropReason> {
     let (address, session) = hop(now, child, datagram.len())?;
-    let hop_counter = session.next_relay_counter()?;
+    let lane = outbox.lane();
+    let (hop_counter, keys) = session.next_relay(lane)?;
     let header = GroupHeader {
+        lane,
         index: session.their_index,
         hop_counter,
         ..header
     };
-    if !header.write_hop(datagram, |bytes| session.relay_tag(hop_counter, bytes)) {
+    if !header.write_hop(datagram, |bytes| keys.relay_tag(hop_counter, bytes)) {
         return Err(DropReason::NoSession);
     }
     outbox.push(address, datagram, sink);
