@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -148,9 +149,10 @@ fn assemble(
         Box::new(OsRng),
         clock.now(),
     );
-    let (fast, switch, answers) = router::prepare_fast(options, mtu, clock.now());
+    let (fast, switch, answers, esp) = router::prepare_fast(options, mtu, clock.now());
     let mut config = core_config(options, &name, id, &identity, &keyring, &memory, targets, &drops);
     config.vxlan_port = fast.port();
+    config.capabilities = fast.capabilities();
     config.label = PeerLabel(memory.label);
     let (address_store, stored) = state.addresses()?;
     let knows_others = memory.met || !config.targets.is_empty();
@@ -245,6 +247,7 @@ fn assemble(
         ports: port_inbox,
         kept,
         answers,
+        esp,
         watcher,
     };
     Ok((router, inbox, socket_file))

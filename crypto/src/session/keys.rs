@@ -1,4 +1,4 @@
-//! What a finished handshake yields: for each direction one key for packets and one for relay tags.
+//! What a finished handshake yields: for each direction one key for packets, one for relay tags, one for ESP.
 
 use super::SessionError;
 use crate::aead::Cipher;
@@ -59,6 +59,8 @@ pub struct DirectionKeys {
     pub data: [u8; 32],
     /// For the tags of relay headers on the hop between the two.
     pub relay: [u8; 32],
+    /// For the keys of [`esp`](crate::esp).
+    pub esp: [u8; 32],
 }
 
 impl DirectionKeys {
@@ -69,6 +71,7 @@ impl DirectionKeys {
         Self {
             data: key(b"data"),
             relay: key(b"relay"),
+            esp: key(b"esp"),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::wire::{self, DataHeader};
 use crypto::replay::ReplayWindow;
-use crypto::{Cipher, OpenKey, SealKey, Suite};
+use crypto::{Cipher, EspSecret, OpenKey, SealKey, Suite};
 use mesh::{DropReason, Instant, SecretId};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +38,8 @@ pub(crate) struct Keys<'a> {
     pub data: &'a [u8; 32],
     /// Makes the tags of relay headers.
     pub relay: &'a [u8; 32],
+    /// Makes keys for the kernel.
+    pub esp: &'a [u8; 32],
 }
 
 /// How a datagram is sealed.
@@ -60,6 +62,9 @@ pub(crate) struct Session {
     open: OpenKey,
     relay_seal: SealKey,
     relay_open: OpenKey,
+    /// For what the kernel encrypts away from here, and to here.
+    pub esp_send: EspSecret,
+    pub esp_receive: EspSecret,
     sealed: AtomicU64,
     relay_sealed: AtomicU64,
     window: Mutex<ReplayWindow>,
@@ -92,6 +97,8 @@ impl Session {
             open: open(parts.receive.data),
             relay_seal: seal(parts.send.relay),
             relay_open: open(parts.receive.relay),
+            esp_send: EspSecret::new(*parts.send.esp),
+            esp_receive: EspSecret::new(*parts.receive.esp),
             sealed: AtomicU64::new(0),
             relay_sealed: AtomicU64::new(0),
             window: Mutex::default(),

@@ -168,10 +168,12 @@ impl Sessions {
             send: Keys {
                 data: &keys.send.data,
                 relay: &keys.send.relay,
+                esp: &keys.send.esp,
             },
             receive: Keys {
                 data: &keys.receive.data,
                 relay: &keys.receive.relay,
+                esp: &keys.receive.esp,
             },
         };
         cx.plane.install(self.peer, &parts);
