@@ -47,7 +47,7 @@ scenarios seeds="20":
     for name in $(cargo run --quiet --release -- simulate --list | awk '{ print $1 }'); do \
       cargo run --quiet --release -- simulate $name --seeds {{seeds}} || exit 1; done
 
-# The program under a stock Debian kernel in QEMU, with netem and ESP: just kernel-lab netem
+# The program under a stock Debian kernel in QEMU, with netem and ESP: just kernel-lab esp
 kernel-lab *scenarios:
     lab/run {{scenarios}}
 

@@ -262,6 +262,12 @@ pub(crate) struct Launch {
     /// Do not encrypt between routers that both find the other's address in here.
     #[arg(long, env = "WEFT_TRUSTED_SUBNETS", action = ArgAction::Append, value_delimiter = ',', num_args = 1, value_name = "CIDR[,CIDR...]")]
     pub(crate) trusted_subnets: Vec<Cidr>,
+    /// Let relays see frames on the fast path: over encrypted hops, when all routers on the way were launched so.
+    #[arg(long, env = "WEFT_FAST_RELAY", value_parser = FalseyValueParser::new())]
+    pub(crate) fast_relay: bool,
+    /// Seconds after which another key takes the place of one that encrypts on the fast path.
+    #[arg(long, env = "WEFT_ESP_ROLL", hide = true, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) esp_roll: Option<u32>,
     /// Link only with the PEERs given.
     #[arg(long, env = "WEFT_NO_DISCOVERY", value_parser = FalseyValueParser::new())]
     pub(crate) no_discovery: bool,

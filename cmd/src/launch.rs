@@ -155,9 +155,10 @@ fn assemble(
         Box::new(OsRng),
         clock.now(),
     );
-    let (fast, switch, answers) = router::prepare_fast(options, mtu, clock.now());
+    let (fast, switch, answers, esp) = router::prepare_fast(options, mtu, clock.now());
     let mut config = core_config(options, &name, id, &identity, &keyring, &memory, targets, &drops);
     config.vxlan_port = fast.port();
+    config.capabilities = fast.capabilities();
     config.label = PeerLabel(memory.label);
     let (address_store, stored) = state.addresses()?;
     let knows_others = memory.met || !config.targets.is_empty();
@@ -259,6 +260,7 @@ fn assemble(
         ports: port_inbox,
         kept,
         answers,
+        esp,
         watcher,
     };
     Ok((router, inbox, socket_file))

@@ -17,7 +17,8 @@
 //!    key.
 //! 4. [`session`]: any two routers, however many hops apart, agree on fresh data keys: a Noise `IKpsk2`
 //!    handshake as in WireGuard, one message each way.
-//! 5. [`aead`] seals and opens packets with those keys; [`replay`] tells which packet counters were seen.
+//! 5. [`aead`] seals and opens packets with those keys; [`replay`] tells which packet counters were seen. Of a
+//!    session's keys, [`esp`] makes those under which the kernels of two neighbours encrypt.
 //!
 //! Simulated worlds may have [`fake`] keys instead of X25519 and the ciphers; a [`Suite`] says which it is. No router
 //! that was launched has one.
@@ -43,6 +44,7 @@
 
 pub mod aead;
 mod derive;
+pub mod esp;
 pub mod fake;
 pub mod identity;
 pub mod invite;
@@ -59,6 +61,7 @@ mod token;
 mod testing;
 
 pub use aead::{Cipher, OpenKey, SealKey};
+pub use esp::{EspKey, EspSecret};
 pub use identity::Identity;
 pub use invite::Invite;
 pub use keyring::Keyring;

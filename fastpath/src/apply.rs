@@ -1,5 +1,6 @@
 //! The real kernel: does the steps of a plan by netlink.
 
+use crate::esp::{self, Xfrm};
 use crate::guard::{Guard, GuardError};
 use crate::kernel::{Kernel, KernelError};
 use crate::names;
@@ -22,6 +23,8 @@ pub struct Linux {
     host: NetNs,
     guard: Option<Guard>,
     switch: Option<Switch>,
+    /// What the kernel had dropped for want of encryption when the fast path was taken into use.
+    unencrypted: Option<u64>,
     /// The table with the rule against VXLAN by the wrong interface, once this run has made it.
     filtered: Option<(String, Option<BTreeSet<IpAddr>>)>,
     /// This kernel takes no such rule.
@@ -44,6 +47,7 @@ impl Linux {
             host,
             guard: None,
             switch: None,
+            unencrypted: None,
             filtered: None,
             no_filter: false,
         }
@@ -57,6 +61,7 @@ impl Linux {
 
     /// Takes the programs of the fast path into use; the next plan that wants one lays it.
     pub fn set_switch(&mut self, switch: Switch) {
+        self.unencrypted = self.host.run(esp::dropped).ok().flatten();
         self.switch = Some(switch);
     }
 
@@ -115,7 +120,13 @@ impl Kernel for Linux {
         let reasons = [DropReason::VxlanWrongInterface, DropReason::VxlanUnknownSource];
         let dropped = rules.iter().map(|rule| rule.dropped);
         let filter = Some(reasons.into_iter().zip(dropped).collect::<Vec<_>>());
-        Ok([guard, switch, filter].into_iter().flatten().flatten().collect())
+        let now = self.host.run(esp::dropped)?;
+        let plain = now.zip(self.unencrypted).map(|(now, before)| {
+            let count = now.saturating_sub(before);
+            (DropReason::VxlanPlain, count)
+        });
+        let all = [guard, switch, filter].into_iter().flatten().flatten();
+        Ok(all.chain(plain).collect())
     }
 }
 
@@ -407,6 +418,10 @@ fn remove(bridge: &str) -> Result<(), KernelError> {
     let table = names::filter(bridge);
     let is_filtered = nft::read(&table).is_ok_and(|rules| !rules.is_empty());
     results.extend(is_filtered.then(|| nft::remove(&table)));
+    // Once nothing uses it. A kernel without it has none of ours.
+    if let Ok(mut xfrm) = Xfrm::open(bridge, 0, esp::ROLL) {
+        results.push(xfrm.remove_all());
+    }
     results
         .into_iter()
         .collect::<Result<(), _>>()

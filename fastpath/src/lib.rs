@@ -13,11 +13,14 @@
 //! With a fast path, frames for other hosts need not pass the router: the programs of [`vxlan`] carry them, and
 //! [`mod@overlay`] decides for each router which way its frames take.
 //!
+//! Where frames are to be encrypted, [`mod@esp`] has the kernel do it on the fast path as well.
+//!
 //! Frames pass between the bridge and the router through the [`tap`]. [`guard`] keeps containers from speaking in
 //! another's name, and everything of the host from answering them. [`underlay`] knows the host's own addresses.
 //! [`mod@wire`] and [`user`] make whole networks of namespaces for the demo and for tests.
 
 pub mod apply;
+pub mod esp;
 pub mod fake;
 mod fast;
 mod groups;

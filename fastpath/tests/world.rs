@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use fastpath::model::{Kernel, Step};
-use fastpath::overlay::{Config, Direct, GRACE, Input, MAX_HOPS, Output, Overlay};
+use fastpath::overlay::{Config, Cover, Direct, GRACE, Input, MAX_HOPS, Output, Overlay};
 use fastpath::vxlan::{Came, probe_frame};
 use mesh::{Instant, Mac, PeerId, PeerLabel, Vni};
 use proptest::prelude::*;
@@ -155,7 +155,7 @@ impl World {
             let linked = self.routers[n].view.contains(&(n.min(other), n.max(other)));
             let path = linked.then(|| Direct {
                 address: address(other),
-                encrypted: false,
+                cover: Cover::Plain,
             });
             self.input(n, Input::Direct { peer, path });
             let path = self.path(n, other).map(|path| path.into_iter().map(id).collect());

@@ -76,6 +76,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("readers", ethernet::readers),
     ("port_guard", ethernet::port_guard),
     ("probe_answer", fastpath::probe_answer),
+    ("xfrm", fastpath::xfrm),
     ("neighbor_answers", ethernet::neighbor_answers),
     ("too_big_answers", ethernet::too_big_answers),
     ("written_address", net::written_address),

@@ -215,6 +215,11 @@ impl World {
                 Output::PathDown { peer } => self.routers[n].plane.set_route(peer, None),
                 Output::Pong { .. } | Output::PingFailed { .. } | Output::UseTree { .. } | Output::Log(_) => {
                 }
+                // A kernel that takes whatever it is given.
+                Output::EspInbound { peer, number, .. } => {
+                    moving.extend(self.handle(n, Input::EspTaken { peer, number }));
+                }
+                Output::EspOutbound { .. } | Output::EspRefused { .. } => {}
             }
         }
         moving

@@ -39,7 +39,7 @@ pub struct Config {
     pub version: String,
     /// Lowest and highest protocol version that hellos offer: this program's, unless a simulation plays another.
     pub versions: (u16, u16),
-    /// Bits of features; none is defined yet.
+    /// Bits of [`capability`](crate::capability).
     pub capabilities: u32,
     /// UDP port at which this host's kernel takes VXLAN; zero, the default: it has no fast path, or not yet
     /// ([`Input::FastPath`](crate::Input::FastPath)).

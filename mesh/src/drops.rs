@@ -85,8 +85,10 @@ drop_reasons! {
     /// Came from a container, meant for the host itself.
     HostBound = "host_bound",
     // The kernel's fast path.
-    /// VXLAN from an address that is no neighbour's, or is to be encrypted.
+    /// VXLAN from an address that is no neighbour's, or is to be encrypted and can't be.
     VxlanUnknownSource = "vxlan_unknown_source",
+    /// VXLAN in clear from an address that is to encrypt it; what the kernel drops by other policies is counted with it.
+    VxlanPlain = "vxlan_plain",
     /// VXLAN without a whole frame or probe in it.
     VxlanTruncated = "vxlan_truncated",
     /// VXLAN that names no router.

@@ -110,7 +110,7 @@ pub use networks::{
 };
 pub use packet::Packet;
 pub use peerlabel::PeerLabel;
-pub use record::{Admission, PeerInfo, Signer, Stamp};
+pub use record::{Admission, PeerInfo, Signer, Stamp, capability};
 pub use route::{DirectPath, LABEL_REST, Labels, MAX_LABELS, RELAY_COST_US, Route};
 pub use sizes::Size;
 pub use status::{Knowledge, LinkStatus, LinkView, PeerView, TargetState, TargetView};

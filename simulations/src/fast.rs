@@ -5,8 +5,9 @@
 //! Unlike a real one, this kernel goes with its router.
 
 use crate::Port;
+use fastpath::esp::NoEsp;
 use fastpath::model::{Kernel, Packet, Step};
-use fastpath::overlay::{Config, Direct, GRACE, Input, MAX_HOPS, Output, Overlay};
+use fastpath::overlay::{Config, Cover, Direct, GRACE, Input, MAX_HOPS, Output, Overlay};
 use fastpath::vxlan::{Came, probe_frame, tree_probe_frame};
 use mesh::{FdbChange, Instant, Mac, PeerId, PeerInfo, PeerLabel, Vni};
 use sleeve::PathView;
@@ -138,7 +139,12 @@ impl Fast {
         let path = path.and_then(|path| {
             Some(Direct {
                 address: path.address?.ip(),
-                encrypted: path.encrypted,
+                // No simulated kernel encrypts.
+                cover: if path.encrypted {
+                    Cover::Missing(NoEsp::Here)
+                } else {
+                    Cover::Plain
+                },
             })
         });
         self.feed(now, Input::Direct { peer, path });

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crypto::EspKey;
 use crypto::aead::Cipher;
 use crypto::identity::Identity;
 use crypto::secret::Keyring;
@@ -123,6 +124,25 @@ pub enum Input {
         /// Only along the first so many hops of the route to `peer`, answered by the router there.
         hops: Option<usize>,
     },
+    /// Between which addresses this host's kernel may encrypt frames to a router and from it (ESP), or why it may not.
+    Esp {
+        /// To whom.
+        peer: PeerId,
+        /// The two addresses.
+        ends: Result<EspEnds, EspRefusal>,
+    },
+    /// The kernel wants an association towards a router: the first, or another.
+    EspAsk {
+        /// To whom.
+        peer: PeerId,
+    },
+    /// The kernel has the association of [`Output::EspInbound`].
+    EspTaken {
+        /// From whom.
+        peer: PeerId,
+        /// The output's number.
+        number: u64,
+    },
     /// Stop: sessions are forgotten, nothing is sent any more.
     Shutdown,
     /// Nothing happened but time. Timers fire only here, so that queued inputs can be handled before them.
@@ -167,6 +187,37 @@ pub enum Output {
         /// Whose tree.
         source: ShortId,
     },
+    /// The kernel shall open what a router encrypts so (ESP). Answered with [`Input::EspTaken`].
+    EspInbound {
+        /// Who encrypts.
+        peer: PeerId,
+        /// The driver's answer repeats it.
+        number: u64,
+        /// Between which addresses.
+        ends: EspEnds,
+        /// The association's index.
+        spi: u32,
+        /// Its key, which no other association has or ever had.
+        key: EspKey,
+    },
+    /// The kernel shall encrypt so what goes to a router. That router's opens it already.
+    EspOutbound {
+        /// To whom.
+        peer: PeerId,
+        /// Between which addresses.
+        ends: EspEnds,
+        /// The association's index.
+        spi: u32,
+        /// Its key, which no other association has or ever had.
+        key: EspKey,
+    },
+    /// What [`Input::EspAsk`] asked for is not to be had now.
+    EspRefused {
+        /// Of whom.
+        peer: PeerId,
+        /// Why.
+        why: EspRefusal,
+    },
     /// The answer to a ping.
     Pong {
         /// The driver's number.
@@ -187,6 +238,50 @@ pub enum Output {
     },
     /// Something people may want to read in the log.
     Log(Event),
+}
+
+/// The two addresses between which the kernels of two neighbours encrypt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EspEnds {
+    /// This host's.
+    pub here: IpAddr,
+    /// The other's.
+    pub there: IpAddr,
+}
+
+/// Why the kernels of two neighbours don't encrypt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EspRefusal {
+    /// One of them can't, or may not.
+    NoEsp,
+    /// There is no direct path yet, or no common session; it is worth asking again.
+    NotYet,
+    /// Each knows the other by another address than the other itself: between them stands a translator.
+    Elsewhere,
+    /// The other router did not answer.
+    NoAnswer,
+}
+
+impl EspRefusal {
+    /// On the wire.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::NoEsp => 0,
+            Self::NotYet | Self::NoAnswer => 1,
+            Self::Elsewhere => 2,
+        }
+    }
+
+    /// What a number on the wire means; of reasons to come, that there is no ESP.
+    #[must_use]
+    pub fn of(number: u8) -> Self {
+        match number {
+            1 => Self::NotYet,
+            2 => Self::Elsewhere,
+            _ => Self::NoEsp,
+        }
+    }
 }
 
 /// Why a ping had no answer.

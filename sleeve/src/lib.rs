@@ -30,6 +30,9 @@
 //! once under a key that the members got inside their sessions, with a tag for each hop, and opened by each member
 //! on its way.
 //!
+//! Between neighbours the kernel may carry frames instead, encrypted: on its keys the routers agree inside their
+//! session (`esp`).
+//!
 //! # What holds
 //!
 //! - Fail closed: no session, no frame. A frame leaves unencrypted only on a direct path between routers that both
@@ -47,6 +50,7 @@
 //! from sleeve).
 
 mod context;
+mod esp;
 pub mod ethernet;
 pub mod event;
 mod groups;
@@ -65,7 +69,9 @@ pub mod split;
 mod trust;
 pub mod wire;
 
-pub use event::{Config, Event, Input, Output, PathState, PathView, PingError, SessionView, Via};
+pub use event::{
+    Config, EspEnds, EspRefusal, Event, Input, Output, PathState, PathView, PingError, SessionView, Via,
+};
 pub use plane::{How, Plane, PlaneConfig, Scratch, Sink};
 pub use signer::KeySigner;
 pub use sleeve::Sleeve;

@@ -1,13 +1,14 @@
-//! Messages of the control halves: inside sessions (probes, pings, rekeys), and over the control plane as opaque
+//! Messages of the control halves: inside sessions (probes, pings, rekeys, keys for the kernel), and over the control plane as opaque
 //! payloads (first handshakes, addresses).
 //!
 //! One byte says which, postcard follows. Bytes behind a message are ignored: probes are padded with them to the
 //! size they measure, and later versions append fields.
 
+use crypto::esp::NONCE;
 use mesh::ShortId;
 use rand_core::CryptoRngCore;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Most addresses taken from one message.
@@ -38,6 +39,45 @@ pub enum Message {
     GroupKeyAck(GroupKeyAck),
     /// Frames will come along a tree in which the sender's parent is the receiver.
     TreeUsed(TreeUsed),
+    /// The sender's kernel wants to encrypt towards the receiver's.
+    EspAsk(EspAsk),
+    /// The sender's kernel opens what is encrypted so.
+    EspOffer(EspOffer),
+    /// It does not.
+    EspRefuse(EspRefuse),
+}
+
+/// See [`Message::EspAsk`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EspAsk {
+    /// Random; the answer repeats it.
+    pub number: u64,
+    /// The sender's underlay address.
+    pub here: IpAddr,
+    /// The receiver's, as the sender knows it.
+    pub there: IpAddr,
+}
+
+/// See [`Message::EspOffer`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EspOffer {
+    /// The question's.
+    pub number: u64,
+    /// The index of the association at the sender of this.
+    pub spi: u32,
+    /// Random, part of what the key is made of.
+    pub nonce: [u8; NONCE],
+    /// The index, at the receiver of this, of the session from which the key is made.
+    pub session: u32,
+}
+
+/// See [`Message::EspRefuse`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EspRefuse {
+    /// The question's.
+    pub number: u64,
+    /// [`EspRefusal::number`](crate::EspRefusal::number).
+    pub why: u8,
 }
 
 /// See [`Message::Keepalive`].
@@ -171,6 +211,9 @@ const CANDIDATES: u8 = 10;
 const GROUP_KEY: u8 = 11;
 const GROUP_KEY_ACK: u8 = 12;
 const TREE_USED: u8 = 13;
+const ESP_ASK: u8 = 14;
+const ESP_OFFER: u8 = 15;
+const ESP_REFUSE: u8 = 16;
 
 impl Message {
     /// The byte that names this kind.
@@ -188,6 +231,9 @@ impl Message {
             Self::GroupKey(_) => GROUP_KEY,
             Self::GroupKeyAck(_) => GROUP_KEY_ACK,
             Self::TreeUsed(_) => TREE_USED,
+            Self::EspAsk(_) => ESP_ASK,
+            Self::EspOffer(_) => ESP_OFFER,
+            Self::EspRefuse(_) => ESP_REFUSE,
         }
     }
 
@@ -207,6 +253,9 @@ impl Message {
             Self::GroupKey(body) => postcard::to_extend(body, bytes),
             Self::GroupKeyAck(body) => postcard::to_extend(body, bytes),
             Self::TreeUsed(body) => postcard::to_extend(body, bytes),
+            Self::EspAsk(body) => postcard::to_extend(body, bytes),
+            Self::EspOffer(body) => postcard::to_extend(body, bytes),
+            Self::EspRefuse(body) => postcard::to_extend(body, bytes),
         };
         // Writing plain data into a growing vector can't fail; an empty message would be refused by its reader.
         encoded.unwrap_or_default()
@@ -231,6 +280,9 @@ impl Message {
             GROUP_KEY => read(body).map(Self::GroupKey),
             GROUP_KEY_ACK => read(body).map(Self::GroupKeyAck),
             TREE_USED => read(body).map(Self::TreeUsed),
+            ESP_ASK => read(body).map(Self::EspAsk),
+            ESP_OFFER => read(body).map(Self::EspOffer),
+            ESP_REFUSE => read(body).map(Self::EspRefuse),
             _ => None,
         }
     }
@@ -279,6 +331,18 @@ mod tests {
                 secret: GroupSecret([9; 32]),
             }),
             Message::GroupKeyAck(GroupKeyAck { vni: 1 << 24, id: 0 }),
+            Message::EspAsk(EspAsk {
+                number: 10,
+                here: seen.ip(),
+                there: "192.0.2.1".parse().unwrap(),
+            }),
+            Message::EspOffer(EspOffer {
+                number: u64::MAX,
+                spi: u32::MAX,
+                nonce: [11; NONCE],
+                session: 12,
+            }),
+            Message::EspRefuse(EspRefuse { number: 13, why: 255 }),
         ]
     }
 
@@ -304,7 +368,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_parsed_or_refused(kind in 0u8..14, mut bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+        fn any_bytes_are_parsed_or_refused(kind in 0u8..18, mut bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
             bytes.insert(0, kind);
             if let Some(Message::Candidates(body)) = Message::decode(&bytes) {
                 prop_assert!(body.addresses.len() <= MAX_CANDIDATES);

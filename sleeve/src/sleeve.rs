@@ -1,6 +1,7 @@
 //! The control half: makes sessions and direct paths, and keeps them.
 
 use crate::context::Context;
+use crate::esp::Esp;
 use crate::groups::Groups;
 use crate::message::{GroupKey, GroupKeyAck, Message, TreeUsed};
 use crate::paths::Paths;
@@ -18,6 +19,7 @@ use zeroize::Zeroizing;
 struct Remote {
     sessions: Sessions,
     paths: Paths,
+    esp: Esp,
     /// The session that the paths were last told of.
     index: Option<u32>,
     /// When it is to be looked at.
@@ -92,10 +94,16 @@ impl Sleeve {
                 self.with_all(now, |remote, cx| {
                     remote.sessions.clear(cx);
                     remote.paths.reset(cx, now, "this router's epoch changed");
+                    remote.esp.reset(cx);
                     remote.sessions.tick(cx, now);
                 });
             }
             Input::Ping { id, peer, hops } => self.ping(now, id, &peer, hops),
+            Input::Esp { peer, ends } => self.with(now, peer, |remote, cx| remote.esp.set_ends(cx, ends)),
+            Input::EspAsk { peer } => self.with(now, peer, |remote, cx| remote.esp.ask(cx, now)),
+            Input::EspTaken { peer, number } => {
+                self.with(now, peer, |remote, cx| remote.esp.taken(cx, now, number));
+            }
             Input::Shutdown => self.shutdown(),
             Input::Tick => self.tick(now),
         }
@@ -156,6 +164,7 @@ impl Sleeve {
             restarted = remote.sessions.set_record(cx, now, info.data_key, info.epoch);
             if restarted {
                 remote.paths.reset(cx, now, "the other router was restarted");
+                remote.esp.reset(cx);
             }
         });
         if restarted {
@@ -228,6 +237,9 @@ impl Sleeve {
             Message::Handshake1(message) => remote.sessions.handshake1(cx, now, Some(via), &message),
             Message::Handshake2(message) => remote.sessions.handshake2(cx, now, &message),
             Message::Candidates(told) => remote.paths.told(cx, now, Some(via), told),
+            Message::EspAsk(ask) => remote.esp.asked(cx, now, via, ask),
+            Message::EspOffer(offer) => remote.esp.offered(cx, &offer),
+            Message::EspRefuse(refuse) => remote.esp.declined(cx, refuse),
             Message::Pong(_) | Message::GroupKey(_) | Message::GroupKeyAck(_) | Message::TreeUsed(_) => {}
         });
     }
@@ -313,6 +325,7 @@ impl Sleeve {
                 remote.deadline = None;
                 remote.sessions.tick(cx, now);
                 remote.paths.tick(cx, now);
+                remote.esp.tick(cx, now);
             });
         }
         if self.groups.deadline().is_some_and(|at| at <= now) {
@@ -333,6 +346,7 @@ impl Sleeve {
         let remote = self.remotes.entry(peer).or_insert_with(|| Remote {
             sessions: Sessions::new(peer, now),
             paths: Paths::new(peer),
+            esp: Esp::new(peer),
             index: None,
             deadline: None,
         });
@@ -350,6 +364,7 @@ impl Sleeve {
         let deadlines = [
             remote.sessions.deadline(&self.cx, now),
             remote.paths.deadline(&self.cx, now),
+            remote.esp.deadline(),
         ];
         // Never twice in one microsecond: whatever is due, time goes on between two ticks.
         let deadline = deadlines

@@ -423,6 +423,7 @@ impl Router {
     /// `weft reset`: the router removes its interfaces itself, as it is in their namespace.
     pub(crate) fn reset(&mut self, answer: Answer) {
         // Nothing is made any more; the thread ends after this last order.
+        self.esp_let_go();
         let ports = std::mem::replace(
             &mut self.containers.ports,
             Err("this router is being reset".into()),

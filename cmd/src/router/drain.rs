@@ -121,6 +121,9 @@ impl Router {
                 self.path_changed(peer);
             }
             sleeve::Output::UseTree { vni, source } => self.feed(Input::UseTree { vni, source }),
+            sleeve::Output::EspInbound { .. }
+            | sleeve::Output::EspOutbound { .. }
+            | sleeve::Output::EspRefused { .. } => self.esp_agreed(output),
             sleeve::Output::Pong { id, rtt, path, .. } => {
                 let path = path.iter().map(|hop| self.name(hop)).collect();
                 self.pings.finish(id, Ok(Echo { rtt, path }));

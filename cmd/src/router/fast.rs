@@ -1,16 +1,18 @@
 //! The kernel's fast path: news of the control plane to [`Overlay`], its decisions into the kernel's tables.
 //!
-//! It is there when the operator allows it (`--overlay`), frames may travel in clear to somebody (`--trusted-subnets`;
-//! this version has no ESP), and the kernel takes the programs. Otherwise [`FastPath::why`] says what is missing.
+//! It is there when the operator allows it (`--overlay`), frames may travel in clear to somebody (`--trusted-subnets`) or
+//! the kernel can encrypt them ([`esp`](super::esp)), and the kernel takes the programs. Otherwise [`FastPath::why`] says what is missing.
 
 use super::Router;
 use super::desk::{Desk, Notes};
+use super::esp::{self, Esp};
 use crate::cli::{Launch, OverlayChoice};
 use fastpath::Fast;
+use fastpath::esp::{NoEsp, Watch};
 use fastpath::kernel::Report;
-use fastpath::overlay::{CHANGE, Config, Direct, Input, MAX_HOPS, Output, Overlay, UNUSED};
+use fastpath::overlay::{CHANGE, Config, Direct, Input, MAX_HOPS, Output, Overlay, UNUSED, Why};
 use fastpath::plan::{PORT_STEP, Plain};
-use fastpath::vxlan::{Came, Hop, Local, PATIENCE, ProbeSocket, Switch, Tables};
+use fastpath::vxlan::{Came, Hop, Local, PATIENCE, ProbeError, ProbeSocket, Switch, Tables};
 use mesh::{FdbChange, Instant, Mac, PeerId, PeerLabel, Vni};
 use rand_core::{OsRng, RngCore};
 use sleeve::PathState;
@@ -19,6 +21,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 /// How often direct paths are looked at, whatever sleeve says of them.
@@ -34,18 +37,26 @@ const ANSWERS: usize = 4096;
 
 /// The fast path, or why there is none.
 pub(crate) struct FastPath {
-    laid: Result<Laid, String>,
+    pub(super) laid: Result<Laid, String>,
     answers: mpsc::Sender<Came>,
+    /// The bridge of which an earlier run may have left associations, where none are wanted.
+    left: Option<String>,
 }
 
 /// A router's hold on the programs' tables.
-struct Laid {
+pub(super) struct Laid {
     tables: Desk,
-    overlay: Overlay,
+    pub(super) overlay: Overlay,
+    /// What encrypts where it is to be, or why nothing can.
+    pub(super) esp: Result<Esp, String>,
+    /// What routers say they can.
+    pub(super) capabilities: BTreeMap<PeerId, u32>,
+    fast_relay: bool,
     fast: Fast,
     fast_only: bool,
-    /// The hatch, once there is one.
+    /// The hatch, once there is one, and what reads from it.
     probes: Option<Arc<ProbeSocket>>,
+    reader: Option<JoinHandle<()>>,
     /// Why others can't be told of it, as it was last found.
     trouble: Option<String>,
     own: PeerLabel,
@@ -78,32 +89,40 @@ pub(crate) fn prepare(
     options: &Launch,
     mtu: u16,
     now: Instant,
-) -> (FastPath, Option<Switch>, mpsc::Receiver<Came>) {
+) -> (FastPath, Option<Switch>, mpsc::Receiver<Came>, Option<Watch>) {
     let (answers, inbox) = mpsc::channel(ANSWERS);
-    let wanted = match options.overlay {
-        OverlayChoice::Sleeve => Err("sleeve was asked for with --overlay sleeve".to_owned()),
-        _ if options.trusted_subnets.is_empty() => Err(
-            "encryption is on, and this version has no ESP: the fast path needs both hosts in each other's \
-             --trusted-subnets"
-                .to_owned(),
-        ),
-        _ => Ok(Fast::of_bridge(&options.bridge, Vni::DEFAULT, options.vxlan_port)),
+    let mut watch = None;
+    let wanted = if options.overlay == OverlayChoice::Sleeve {
+        Err("sleeve was asked for with --overlay sleeve".to_owned())
+    } else {
+        let esp = esp::prepare(options, now).map(|(esp, news)| {
+            watch = Some(news);
+            esp
+        });
+        match esp {
+            Err(why) if options.trusted_subnets.is_empty() => Err(no_esp(&why)),
+            esp => Ok((
+                Fast::of_bridge(&options.bridge, Vni::DEFAULT, options.vxlan_port),
+                esp,
+            )),
+        }
     };
-    let loaded = wanted.and_then(|fast| match load(options) {
-        Ok((switch, tables)) => Ok((fast, Some(switch), Desk::Programs(Box::new(tables)))),
-        Err(error) => without_programs(options, fast, &error).map(|(fast, notes)| (fast, None, notes)),
+    let loaded = wanted.and_then(|(fast, esp)| match load(options) {
+        Ok((switch, tables)) => Ok((fast, esp, Some(switch), Desk::Programs(Box::new(tables)))),
+        Err(error) => {
+            watch = None;
+            let why = "the fast path without eBPF has no encryption".to_owned();
+            if options.trusted_subnets.is_empty() {
+                return Err(no_esp(&why));
+            }
+            without_programs(options, fast, &error).map(|(fast, notes)| (fast, Err(why), None, notes))
+        }
     });
     let (laid, switch) = match loaded {
-        Ok((fast, switch, tables)) => {
+        Ok((fast, esp, switch, tables)) => {
             let mut tables = tables;
-            forget_untrusted(&mut tables, options);
-            let fast_only = options.overlay == OverlayChoice::Fast;
-            let laid = Laid::new(
-                (fast, tables),
-                (fast_only, Duration::from_secs(options.grace.into())),
-                mtu,
-                now,
-            );
+            forget_untrusted(&mut tables, options, esp.as_ref().ok());
+            let laid = Laid::new(options, (fast, tables), esp, mtu, now);
             (Ok(laid), switch)
         }
         Err(why) => {
@@ -113,7 +132,16 @@ pub(crate) fn prepare(
             (Err(why), None)
         }
     };
-    (FastPath { laid, answers }, switch, inbox)
+    let left = laid.is_err().then(|| options.bridge.clone());
+    let fast = FastPath { laid, answers, left };
+    (fast, switch, inbox, watch)
+}
+
+/// What it takes where the kernel can't encrypt.
+fn no_esp(why: &str) -> String {
+    format!(
+        "encryption is on, and {why}; without, the fast path needs both hosts in each other's --trusted-subnets"
+    )
 }
 
 fn load(options: &Launch) -> Result<(Switch, Tables), String> {
@@ -137,15 +165,16 @@ fn without_programs(options: &Launch, fast: Fast, error: &str) -> Result<(Fast, 
     Ok((Fast { port, ..fast }, Desk::Plain(Notes::default())))
 }
 
-/// What an earlier run left for addresses outside the subnets that this one trusts goes before anything else: no frame
-/// leaves in the clear that is to be encrypted now.
-fn forget_untrusted(tables: &mut Desk, options: &Launch) {
+/// What an earlier run left for addresses outside the subnets that this one trusts goes before anything else, unless the
+/// kernel encrypts it: no frame leaves in the clear that is to be encrypted now.
+fn forget_untrusted(tables: &mut Desk, options: &Launch, esp: Option<&Esp>) {
     let subnets: Vec<_> = options
         .trusted_subnets
         .iter()
         .map(|cidr| (cidr.address, cidr.prefix))
         .collect();
-    let is_outside = |address| !sleeve::trusts(&subnets, address);
+    let is_outside =
+        |address| !sleeve::trusts(&subnets, address) && !esp.is_some_and(|esp| esp.protects(address));
     for (label, hop) in tables.hops() {
         if is_outside(hop.address) {
             complain(tables.set_hop(label, None, Duration::ZERO));
@@ -160,26 +189,26 @@ fn forget_untrusted(tables: &mut Desk, options: &Launch) {
 
 impl Laid {
     fn new(
+        options: &Launch,
         (fast, tables): (Fast, Desk),
-        (fast_only, grace): (bool, Duration),
+        esp: Result<Esp, String>,
         mtu: u16,
         now: Instant,
     ) -> Self {
         let config = Config {
             port: fast.port,
             mtu,
-            grace,
+            grace: Duration::from_secs(options.grace.into()),
             hops: match &tables {
                 Desk::Programs(_) => MAX_HOPS,
                 Desk::Plain(_) => 1,
             },
             first: OsRng.next_u64(),
         };
-        let overlay = Overlay::new(config, now, tables.hops(), tables.senders()).with_groups(
-            now,
-            tables.groups(),
-            tables.trees(),
-        );
+        let grace = config.grace;
+        let overlay = Overlay::new(config, now, tables.hops(), tables.senders())
+            .with_groups(now, tables.groups(), tables.trees())
+            .with_relays(options.fast_relay);
         let left: BTreeSet<_> = tables.macs().into_iter().collect();
         let macs = Macs {
             left_until: Some(now + grace).filter(|_| !left.is_empty()),
@@ -189,9 +218,13 @@ impl Laid {
         Self {
             tables,
             overlay,
+            esp,
+            capabilities: BTreeMap::new(),
+            fast_relay: options.fast_relay,
             fast,
-            fast_only,
+            fast_only: options.overlay == OverlayChoice::Fast,
             probes: None,
+            reader: None,
             trouble: None,
             own: PeerLabel::NONE,
             former: (PeerLabel::NONE, now),
@@ -216,6 +249,31 @@ impl Laid {
             patience: PATIENCE,
         };
         complain(self.tables.set_local(&local));
+    }
+
+    /// True if answers to probes reach nobody: there was no hatch yet, or it went down for a moment.
+    fn is_deaf(&self) -> bool {
+        self.probes.is_none() || self.reader.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Opens the hatch, and has what comes by it read.
+    fn listen(&mut self, answers: &mpsc::Sender<Came>) -> Result<(), ProbeError> {
+        let probes = Arc::new(ProbeSocket::open(&self.fast.hatch)?);
+        self.probes = Some(probes.clone());
+        let answers = answers.clone();
+        let reader = tokio::spawn(async move {
+            // Ends with the hatch, or with the router.
+            while let Ok(came) = probes.next().await {
+                if let Err(mpsc::error::TrySendError::Closed(_)) = answers.try_send(came) {
+                    return;
+                }
+            }
+        });
+        // Every socket gets every answer: one reader is enough.
+        if let Some(before) = self.reader.replace(reader) {
+            before.abort();
+        }
+        Ok(())
     }
 
     /// Writes what the programs shall know of a MAC address, if it is not what they know.
@@ -306,6 +364,22 @@ impl FastPath {
         self.laid.as_ref().map_or(0, |laid| laid.fast.port)
     }
 
+    /// What others are told that it can.
+    pub(crate) fn capabilities(&self) -> u32 {
+        let Ok(laid) = &self.laid else { return 0 };
+        let esp = if laid.esp.is_ok() {
+            mesh::capability::ESP
+        } else {
+            0
+        };
+        let relay = if laid.fast_relay {
+            mesh::capability::FAST_RELAY
+        } else {
+            0
+        };
+        esp | relay
+    }
+
     /// True if frames to a router take the fast path.
     pub(crate) fn is_fast(&self, peer: &PeerId) -> bool {
         self.laid.as_ref().is_ok_and(|laid| laid.overlay.is_fast(peer))
@@ -318,7 +392,11 @@ impl FastPath {
             Err(why) => return Some(why.clone()),
         };
         let trouble = || laid.trouble.clone();
-        trouble().or_else(|| laid.overlay.why(peer).map(|why| why.to_string()))
+        let words = |why: Why| match (why, &laid.esp) {
+            (Why::NoEsp(NoEsp::Here), Err(why)) => no_esp(why),
+            (why, _) => why.to_string(),
+        };
+        trouble().or_else(|| laid.overlay.why(peer).map(words))
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
@@ -328,6 +406,7 @@ impl FastPath {
             .into_iter()
             .chain(laid.overlay.poll_timeout())
             .chain(laid.macs.left_until)
+            .chain(laid.esp.as_ref().ok().map(Esp::next_timeout))
             .chain(laid.tables.has_news().then_some(laid.last_plan + PLAN))
             .min()
     }
@@ -495,12 +574,17 @@ impl Router {
         }
         if laid.next_look <= now {
             laid.next_look = now + LOOK;
+            // The hatch went down for a moment, and came up again.
+            if laid.reader.is_some() && laid.is_deaf() {
+                let _ = laid.listen(&self.fast.answers);
+            }
             let paths = self.sleeve.paths(now);
             for path in paths {
                 self.direct_path(path.peer, Some(&path));
             }
             self.look_at_trees();
         }
+        self.esp_timers(now);
         self.feed_fast(Input::Tick);
     }
 
@@ -514,12 +598,17 @@ impl Router {
 
     fn direct_path(&mut self, peer: PeerId, path: Option<&sleeve::PathView>) {
         let path = path.filter(|path| path.state != PathState::Probing);
-        let path = path.and_then(|path| {
-            Some(Direct {
-                address: path.address?.ip().to_canonical(),
-                encrypted: path.encrypted,
-            })
-        });
+        let found = path.and_then(|path| Some((path.address?.ip().to_canonical(), path.encrypted)));
+        let path = match found {
+            Some((address, encrypted)) => {
+                let cover = self.cover(peer, address, encrypted);
+                Some(Direct { address, cover })
+            }
+            None => {
+                self.uncover(peer);
+                None
+            }
+        };
         self.feed_fast(Input::Direct { peer, path });
     }
 
@@ -552,13 +641,20 @@ impl Router {
     pub(super) fn fast_forget(&mut self, peer: PeerId) {
         if let Ok(laid) = &mut self.fast.laid {
             laid.macs.labels.remove(&peer);
+            laid.capabilities.remove(&peer);
         }
+        self.uncover(peer);
         self.feed_fast(Input::PeerGone(peer));
     }
 
     /// A router's record.
     pub(super) fn fast_peer(&mut self, info: &mesh::PeerInfo) {
-        if self.fast.laid.is_ok() {
+        if let Ok(laid) = &mut self.fast.laid {
+            laid.capabilities.insert(info.peer, info.capabilities);
+            self.feed_fast(Input::Relay {
+                peer: info.peer,
+                allowed: info.capabilities & mesh::capability::FAST_RELAY != 0,
+            });
             let addresses = info.addresses.iter().map(|address| address.ip().to_canonical());
             self.feed_fast(Input::Peer {
                 peer: info.peer,
@@ -570,30 +666,24 @@ impl Router {
 
     /// The kernel was worked on: is the fast path there? Others hear of it, or that it is not.
     pub(super) fn look_at_fast(&mut self, report: &Report) {
-        let Ok(laid) = &mut self.fast.laid else { return };
+        let Ok(laid) = &mut self.fast.laid else {
+            // The devices are gone by now, and nothing goes past what is removed.
+            if let Some(bridge) = self.fast.left.take_if(|_| report.is_reached()) {
+                esp::remove_left(&bridge);
+            }
+            return;
+        };
         let devices = [&laid.fast.vxlan, &laid.fast.stub, &laid.fast.hatch];
         let failed = report
             .failed
             .iter()
             .find(|(op, _)| devices.iter().any(|device| *device == op.subject()));
         let mut trouble = failed.map(|(_, error)| format!("this host's kernel has no fast path: {error}"));
-        if trouble.is_none() && laid.probes.is_none() {
-            match ProbeSocket::open(&laid.fast.hatch) {
-                Ok(probes) => {
-                    let probes = Arc::new(probes);
-                    laid.probes = Some(probes.clone());
-                    let answers = self.fast.answers.clone();
-                    tokio::spawn(async move {
-                        // Ends with the hatch, or with the router.
-                        while let Ok(came) = probes.next().await {
-                            if let Err(mpsc::error::TrySendError::Closed(_)) = answers.try_send(came) {
-                                return;
-                            }
-                        }
-                    });
-                }
-                Err(error) => trouble = Some(format!("this host has no fast path: {error}")),
-            }
+        if trouble.is_none() && laid.is_deaf() {
+            let listening = laid.listen(&self.fast.answers);
+            trouble = listening
+                .err()
+                .map(|error| format!("this host has no fast path: {error}"));
         }
         let is_news = trouble.is_some() != laid.trouble.is_some();
         laid.trouble = trouble;

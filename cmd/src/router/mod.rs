@@ -15,6 +15,7 @@ mod addresses;
 mod containers;
 mod desk;
 mod drain;
+mod esp;
 mod fast;
 mod keeper;
 mod names;

@@ -4,6 +4,7 @@ use super::{Kept, PortOutcome, Router};
 use crate::control::Command;
 use crate::link::{CloseCode, LinkHandle};
 use crate::{data, link};
+use fastpath::esp;
 use fastpath::vxlan::Came;
 use fastpath::watch::Watcher;
 use fastpath::{Tap, names, underlay};
@@ -36,6 +37,8 @@ pub(crate) struct Inbox {
     pub(crate) kept: UnboundedReceiver<Kept>,
     /// Probes of the fast path that came back.
     pub(crate) answers: Receiver<Came>,
+    /// `None` where the kernel has no ESP for the fast path.
+    pub(crate) esp: Option<esp::Watch>,
     pub(crate) watcher: Option<Watcher>,
 }
 
@@ -49,6 +52,7 @@ enum News {
     Command(Command),
     Probe(Came),
     Kernel,
+    Esp,
 }
 
 impl Inbox {
@@ -62,6 +66,7 @@ impl Inbox {
             Some(command) = self.commands.recv() => News::Command(command),
             Some(answer) = self.answers.recv() => News::Probe(answer),
             () = changed(&mut self.watcher) => News::Kernel,
+            () = esp_changed(&mut self.esp) => News::Esp,
         }
     }
 }
@@ -106,6 +111,7 @@ impl Router {
             News::Command(command) => self.command(command),
             News::Probe(came) => self.probe_came(came),
             News::Kernel => self.kernel_changed(),
+            News::Esp => self.esp_changed(),
         }
         // Queued news come before timers, but not for ever.
         self.in_a_row += 1;
@@ -365,6 +371,18 @@ async fn changed(watcher: &mut Option<Watcher>) {
         Some(listening) => {
             if listening.changed().await.is_err() {
                 *watcher = None;
+            }
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until associations or policies of the kernel's change.
+async fn esp_changed(watch: &mut Option<esp::Watch>) {
+    match watch {
+        Some(listening) => {
+            if listening.changed().await.is_err() {
+                *watch = None;
             }
         }
         None => std::future::pending().await,

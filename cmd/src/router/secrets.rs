@@ -26,6 +26,7 @@ impl Router {
         *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = keyring.clone();
         self.feed(Input::SecretsChanged);
         self.feed_sleeve(sleeve::Input::Keyring(keyring));
+        self.esp_renew();
     }
 
     /// `weft secret add`.

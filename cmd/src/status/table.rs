@@ -119,6 +119,7 @@ pub(crate) fn connections(connections: &[Connection]) -> String {
             let data = match (c.overlay, c.encrypted) {
                 (None, _) => "-",
                 (Some(Overlay::Sleeve), Some(false)) => "plain",
+                (Some(Overlay::Fast), Some(true)) => "fast esp",
                 (Some(overlay), _) => overlay_name(overlay),
             };
             let mtu = c.mtu.map_or_else(|| "-".to_owned(), |mtu| mtu.to_string());
@@ -137,7 +138,7 @@ pub(crate) fn connections(connections: &[Connection]) -> String {
     table(
         &["address", "name", "data", "mtu", "rtt", "state"],
         &rows,
-        &[24, 14, 6, 5, 8, 11],
+        &[24, 14, 8, 5, 8, 11],
     )
 }
 
@@ -538,8 +539,7 @@ mod tests {
             overlay: up.then_some(Overlay::Sleeve),
             overlay_reason: up.then(|| {
                 let blocked = "nothing comes back from UDP port 6784 at 10.0.0.4 (is it blocked?)";
-                let encrypted = "encryption is on, and this version has no ESP: the fast path needs both hosts in \
-                                 each other's --trusted-subnets";
+                let encrypted = "encryption is on, and that router has no ESP";
                 if i == 4 { blocked.into() } else { encrypted.into() }
             }),
             encrypted: up.then_some(i % 6 != 5),

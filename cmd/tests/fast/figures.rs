@@ -6,7 +6,7 @@
 use crate::common::traffic::Pings;
 use crate::common::{Container, Host, Lab, Network, Router, run_in, wire};
 use crate::{Line, SOON, TRUST, wait_for_overlay};
-use fastpath::overlay::{CHANGE, Config, Direct, GRACE, Input, MAX_HOPS, Output, Overlay};
+use fastpath::overlay::{CHANGE, Config, Cover, Direct, GRACE, Input, MAX_HOPS, Output, Overlay};
 use fastpath::vxlan::{Switch, Tables};
 use fastpath::wire::{self as raw, End};
 use mesh::{Instant as Time, Mac, PeerId, PeerLabel, Vni};
@@ -417,8 +417,8 @@ fn route_change(pair: &[Container; 2], host: &Host) {
         desk.route(n, if n == 2 { 2 } else { 1 });
     }
     for n in 1..=2 {
-        let (address, encrypted) = (address(n), false);
-        let path = Some(Direct { address, encrypted });
+        let (address, cover) = (address(n), Cover::Plain);
+        let path = Some(Direct { address, cover });
         desk.feed(Input::Direct { peer: id(n), path });
     }
     for n in 0..10 * ROUTERS {

@@ -1,7 +1,8 @@
 //! What a finished handshake yields: for each direction, and for each lane in it, one key for packets and one for relay
-//! tags. Those of a lane are derived when it is first used.
+//! tags, derived when a lane is first used; and for each direction one for ESP.
 
 use super::SessionError;
+use crate::EspSecret;
 use crate::aead::Cipher;
 use crate::derive::Kdf;
 use crate::noise::Handshake;
@@ -85,6 +86,13 @@ impl DirectionKeys {
             data: key(b"data"),
             relay: key(b"relay"),
         }
+    }
+
+    /// The secret that keys of [`esp`](crate::esp) are derived from.
+    #[must_use]
+    pub fn esp(&self) -> EspSecret {
+        let kdf = Kdf::new(&self.transcript, &self.key);
+        EspSecret::new(*kdf.key(&[b"weft session 1 ", b"esp", &[self.cipher, 0]]))
     }
 }
 

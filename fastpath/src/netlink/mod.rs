@@ -54,6 +54,15 @@ impl NetlinkError {
         }
     }
 
+    /// What the kernel answered: an error number, and the whole of an error message's body, with the words in it.
+    pub(crate) fn refused(doing: &str, code: i32, body: &[u8]) -> Self {
+        Self {
+            doing: doing.to_owned(),
+            source: io::Error::from_raw_os_error(code),
+            words: body.get(4 + HEADER..).and_then(words),
+        }
+    }
+
     /// True when the kernel answered with this error number.
     #[must_use]
     pub fn is(&self, errno: rustix::io::Errno) -> bool {
@@ -235,11 +244,7 @@ fn answer(doing: &str, header: &NetlinkHeader, body: &[u8]) -> Result<Answer, Ne
         ERROR | DONE => match body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code)) {
             0 => Ok(Answer::End),
             code if code > 0 => Ok(Answer::End),
-            code => Err(NetlinkError {
-                doing: doing.to_owned(),
-                source: io::Error::from_raw_os_error(code.saturating_neg()),
-                words: body.get(4 + HEADER..).and_then(words),
-            }),
+            code => Err(NetlinkError::refused(doing, code.saturating_neg(), body)),
         },
         // What this version can't read is left out: newer kernels say more than we know.
         _ => Ok(RouteNetlinkMessage::deserialize(header, body)

@@ -212,7 +212,11 @@ impl Overlay {
             return;
         };
         let tree = self.groups.others.get(&(vni, source));
-        let place = tree.and_then(|tree| {
+        let may = |tree: &&Tree| {
+            let hops = tree.children.iter().chain(&tree.parent);
+            tree.children.is_empty() || self.may_branch(hops, Some(&source))
+        };
+        let place = tree.filter(may).and_then(|tree| {
             let parent = self.label_of(tree.parent.as_ref()?)?;
             let children = self.labels_of(&tree.children)?;
             Some(Place {
@@ -222,6 +226,14 @@ impl Overlay {
             })
         });
         self.tell_place(vni, label, place);
+    }
+
+    /// True if frames that are passed on over these hops may be seen by who passes them on: where the kernel encrypts,
+    /// it does so only from hop to hop.
+    fn may_branch<'a>(&self, mut hops: impl Iterator<Item = &'a PeerId>, source: Option<&PeerId>) -> bool {
+        let allows = |peer: &PeerId| self.pairs.get(peer).is_some_and(|pair| pair.relay);
+        let from = self.relay && source.is_none_or(allows);
+        hops.all(|hop| !self.is_covered(hop) || from && allows(hop))
     }
 
     fn labels_of(&self, peers: &[PeerId]) -> Option<Vec<PeerLabel>> {
@@ -256,11 +268,12 @@ impl Overlay {
                     .iter()
                     .all(|peer| root.reached.contains(peer) && self.is_fast(peer));
             let is_proven = own.used.is_some() && own.proof.is_proven() && !own.proof.is_held(now);
+            let may = root.depth <= 1 || self.may_branch(own.tree.children.iter(), None);
             Some(Place {
                 parent: PeerLabel::NONE,
                 children: self.labels_of(&own.tree.children)?,
                 depth: Some(root.depth).filter(|depth| *depth <= MAX_HOPS)?,
-                ready: is_whole && is_proven,
+                ready: is_whole && is_proven && may,
             })
         });
         let is_kept = self.groups.own_until.is_some() && self.groups.left.contains(&(vni, PeerLabel::NONE));

@@ -23,6 +23,7 @@ mod why;
 pub use group::UNUSED;
 pub use why::Why;
 
+use crate::esp::NoEsp;
 use crate::vxlan::{Hop, Place};
 use group::Groups;
 use mesh::{Instant, PeerId, PeerLabel, Tree, Vni};
@@ -61,8 +62,29 @@ pub struct Config {
 pub struct Direct {
     /// Where.
     pub address: IpAddr,
-    /// Frames to it are to be encrypted: one of the two does not trust the other's address.
-    pub encrypted: bool,
+    /// What keeps others from reading frames on it.
+    pub cover: Cover,
+}
+
+/// What keeps others from reading frames on a direct path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cover {
+    /// Nothing need be: both trust each other's address.
+    Plain,
+    /// The kernel encrypts: nothing passes there unencrypted ([`esp`](crate::esp)).
+    Esp,
+    /// Frames are to be encrypted, and the kernel can't do it.
+    Missing(NoEsp),
+}
+
+impl Direct {
+    /// Why the fast path may not be taken there.
+    fn barred(&self) -> Option<Why> {
+        match self.cover {
+            Cover::Plain | Cover::Esp => None,
+            Cover::Missing(why) => Some(Why::NoEsp(why)),
+        }
+    }
 }
 
 /// News.
@@ -76,6 +98,13 @@ pub enum Input {
         port: u16,
         /// Its addresses.
         addresses: Vec<IpAddr>,
+    },
+    /// Whether a router lets relays see frames where hops are encrypted (`--fast-relay`). Until it is said: no.
+    Relay {
+        /// Who.
+        peer: PeerId,
+        /// It does.
+        allowed: bool,
     },
     /// A router's label.
     Label {
@@ -200,6 +229,8 @@ struct Way {
     via: PeerId,
     address: IpAddr,
     distance: u8,
+    /// The kernel encrypts what goes to that address.
+    covered: bool,
 }
 
 /// A way that is being proven while another is in use.
@@ -215,6 +246,7 @@ struct Next {
 struct Pair {
     label: PeerLabel,
     port: u16,
+    relay: bool,
     addresses: Vec<IpAddr>,
     direct: Option<Direct>,
     route: Option<Vec<PeerId>>,
@@ -239,6 +271,7 @@ impl Pair {
         Self {
             label: PeerLabel::NONE,
             port: 0,
+            relay: false,
             addresses: Vec::new(),
             direct: None,
             route: None,
@@ -262,6 +295,8 @@ impl Pair {
 #[derive(Debug)]
 pub struct Overlay {
     config: Config,
+    /// This router lets relays see frames where hops are encrypted.
+    relay: bool,
     pairs: BTreeMap<PeerId, Pair>,
     /// Who has which label.
     labels: BTreeMap<PeerLabel, PeerId>,
@@ -292,6 +327,7 @@ impl Overlay {
         let adopted_until = Some(now + config.grace).filter(|_| !hops.is_empty());
         Self {
             config,
+            relay: false,
             pairs: BTreeMap::new(),
             labels: BTreeMap::new(),
             behind: BTreeMap::new(),
@@ -306,6 +342,13 @@ impl Overlay {
             number,
             out: Vec::new(),
         }
+    }
+
+    /// Lets relays see this host's frames, and passes those of others, where hops are encrypted (`--fast-relay`).
+    #[must_use]
+    pub fn with_relays(mut self, allowed: bool) -> Self {
+        self.relay = allowed;
+        self
     }
 
     /// The same with what an earlier run left of copies and trees for groups.
@@ -332,13 +375,24 @@ impl Overlay {
                 (pair.port, pair.addresses) = (port, addresses);
                 self.renew_around(now, peer);
             }
+            Input::Relay { peer, allowed } => {
+                if std::mem::replace(&mut self.pair(now, peer).relay, allowed) != allowed {
+                    self.renew_over(now, peer);
+                    self.trees_of(now, peer);
+                }
+            }
             Input::Label { peer, label } => self.set_label(now, peer, label),
             Input::PeerGone(peer) => self.forget(now, peer),
             Input::Direct { peer, path } => {
                 let pair = self.pair(now, peer);
                 if pair.direct != path {
+                    let cover = |direct: Option<Direct>| direct.map(|direct| direct.cover);
+                    let is_other = cover(pair.direct) != cover(path);
                     pair.direct = path;
                     self.renew_around(now, peer);
+                    if is_other {
+                        self.trees_of(now, peer);
+                    }
                 }
             }
             Input::Route { peer, path } => {
@@ -414,6 +468,9 @@ impl Overlay {
                     address: way.address,
                     mtu: self.config.mtu,
                 },
+                proof::State::Silent if way.distance == 1 && self.is_covered(&way.via) => {
+                    Why::SilentEsp { address: way.address }
+                }
                 proof::State::Silent if way.distance > 1 => Why::SomeHop {
                     distance: way.distance,
                 },
@@ -434,6 +491,14 @@ impl Overlay {
         })
     }
 
+    /// Whether probes come back from a neighbour, straight; `None` if none are sent.
+    #[must_use]
+    pub fn answers(&self, peer: &PeerId) -> Option<bool> {
+        let pair = self.pairs.get(peer)?;
+        let way = pair.way.as_ref().ok().filter(|way| way.distance == 1)?;
+        Some(way.via == *peer && pair.proof.is_proven())
+    }
+
     /// Who has this label.
     #[must_use]
     pub fn who(&self, label: PeerLabel) -> Option<PeerId> {
@@ -446,6 +511,12 @@ impl Overlay {
 
     fn is_proven(&self, peer: &PeerId) -> bool {
         self.pairs.get(peer).is_some_and(|pair| pair.proof.is_proven())
+    }
+
+    /// True if the kernel encrypts what goes to this neighbour.
+    fn is_covered(&self, peer: &PeerId) -> bool {
+        let direct = self.pairs.get(peer).and_then(|pair| pair.direct);
+        direct.is_some_and(|direct| direct.cover == Cover::Esp)
     }
 
     /// True if an earlier run proved the first hop to it, and this one has not looked yet.

@@ -3,6 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 
+mod covered;
 mod groups;
 
 const MTU: u16 = 1390;
@@ -18,6 +19,14 @@ fn label(n: u8) -> PeerLabel {
 
 fn address(n: u8) -> IpAddr {
     IpAddr::from([10, 0, 0, n])
+}
+
+fn cover(encrypted: bool) -> Cover {
+    if encrypted {
+        Cover::Missing(NoEsp::Here)
+    } else {
+        Cover::Plain
+    }
 }
 
 fn config() -> Config {
@@ -190,7 +199,7 @@ impl World {
     fn direct(&mut self, n: u8, encrypted: Option<bool>) {
         let path = encrypted.map(|encrypted| Direct {
             address: address(n),
-            encrypted,
+            cover: cover(encrypted),
         });
         self.input(Input::Direct { peer: id(n), path });
     }
@@ -310,8 +319,8 @@ fn encryption_ends_the_fast_path_at_once() {
     world.run(secs(10));
     world.direct(1, Some(true));
     assert!(world.hops.is_empty() && world.senders.is_empty());
-    assert_eq!(world.why(1), Some(Why::Encrypted));
-    assert_eq!(world.why(2), Some(Why::Encrypted));
+    assert_eq!(world.why(1), Some(Why::NoEsp(NoEsp::Here)));
+    assert_eq!(world.why(2), Some(Why::NoEsp(NoEsp::Here)));
 }
 
 #[test]
@@ -401,7 +410,10 @@ fn a_neighbour_that_moves_is_followed_without_a_gap() {
     let mut world = World::line();
     world.run(secs(10));
     let moved = |world: &mut World, address, encrypted| {
-        let path = Some(Direct { address, encrypted });
+        let path = Some(Direct {
+            address,
+            cover: cover(encrypted),
+        });
         world.input(Input::Direct { peer: id(1), path });
     };
     moved(&mut world, address(11), false);

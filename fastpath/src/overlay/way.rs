@@ -4,7 +4,7 @@
 //! that changes and a router that is restarted cost no frame, as long as the old way works.
 
 use super::proof::{self, Proof, Step};
-use super::{Input, MAX_HOPS, Next, Output, Overlay, Pair, STABLE, Way, Why};
+use super::{Cover, Input, MAX_HOPS, Next, Output, Overlay, Pair, STABLE, Way, Why};
 use crate::vxlan::Hop;
 use mesh::{Instant, PeerId, PeerLabel};
 use std::net::IpAddr;
@@ -35,7 +35,7 @@ impl Overlay {
             return;
         };
         let (label, direct) = (pair.label, pair.direct);
-        if direct.is_some_and(|direct| direct.encrypted) {
+        if direct.is_some_and(|direct| direct.barred().is_some()) {
             return self.drop_senders(label);
         }
         let current = direct.map(|direct| direct.address);
@@ -69,8 +69,12 @@ impl Overlay {
     /// The way to a router as the control plane sees it now.
     fn resolve(&self, pair: &Pair) -> Result<Way, Why> {
         let is_direct = pair.route.as_ref().is_some_and(|path| path.len() == 1);
-        if is_direct && pair.direct.is_some_and(|direct| direct.encrypted) {
-            return Err(Why::Encrypted);
+        if let Some(why) = pair
+            .direct
+            .filter(|_| is_direct)
+            .and_then(|direct| direct.barred())
+        {
+            return Err(why);
         }
         if !pair.label.is_some() || pair.port == 0 {
             return Err(Why::NoFastPath);
@@ -87,8 +91,12 @@ impl Overlay {
         }
         let first = self.pairs.get(&via).ok_or(Why::NoDirect)?;
         let direct = first.direct.ok_or(Why::NoDirect)?;
-        if direct.encrypted {
-            return Err(Why::Encrypted);
+        if let Some(why) = direct.barred() {
+            return Err(why);
+        }
+        // Behind an encrypted hop frames are open to the relay's kernel.
+        if distance > 1 && direct.cover == Cover::Esp && !self.may_relay(path) {
+            return Err(Why::Relayed);
         }
         if first.port != self.config.port || !first.label.is_some() {
             return Err(Why::FirstHop);
@@ -97,6 +105,7 @@ impl Overlay {
             via,
             address: direct.address,
             distance,
+            covered: direct.cover == Cover::Esp,
         })
     }
 
@@ -106,7 +115,7 @@ impl Overlay {
         if let Ok(way) = &way {
             self.claim_left(now, peer, way.via);
         }
-        if way == Err(Why::Encrypted) {
+        if matches!(way, Err(Why::NoEsp(_) | Why::Relayed)) {
             self.forget_left(peer);
         }
         let Some(pair) = self.pairs.get(&peer) else { return };
@@ -134,11 +143,41 @@ impl Overlay {
         self.tell(now, peer);
     }
 
-    /// True if a way may stay as it is: its first hop is not known to want encryption now.
+    /// True if a way may stay as it is: its first hop is not known to want encryption now, or gets it.
     fn may_keep(&self, pair: &Pair) -> bool {
         let Ok(way) = &pair.way else { return false };
         let first = self.pairs.get(&way.via).and_then(|first| first.direct);
-        first.is_none_or(|direct| !direct.encrypted)
+        first.is_none_or(|direct| match direct.cover {
+            Cover::Plain => true,
+            Cover::Esp => way.covered,
+            Cover::Missing(_) => false,
+        })
+    }
+
+    /// True if this router and all on a path let relays see frames.
+    fn may_relay(&self, path: &[PeerId]) -> bool {
+        let allows = |peer| self.pairs.get(peer).is_some_and(|pair| pair.relay);
+        self.relay && path.iter().all(allows)
+    }
+
+    /// True if others' frames may go on to this router.
+    fn may_pass(&self, pair: &Pair, way: &Way) -> bool {
+        let path = pair.route.as_deref().unwrap_or_default();
+        !self.is_covered(&way.via) || self.may_relay(path)
+    }
+
+    /// A router allows relays what it did not, or the other way round: of consequence for all routes over it.
+    pub(super) fn renew_over(&mut self, now: Instant, peer: PeerId) {
+        let is_over = |pair: &Pair| pair.route.as_ref().is_some_and(|path| path.contains(&peer));
+        let over: Vec<_> = self
+            .pairs
+            .iter()
+            .filter(|(_, pair)| is_over(pair))
+            .map(|(other, _)| *other)
+            .collect();
+        for other in over {
+            self.renew(now, other);
+        }
     }
 
     /// What an earlier run left for this router is its way, until the one that was found now is proven.
@@ -150,10 +189,18 @@ impl Overlay {
         let Some(left) = self.adopted.remove(&label) else {
             return;
         };
+        // The first hop may have been another router then: whose address it is, the earlier run left as well.
+        let owner = self
+            .senders
+            .get(&left.address)
+            .and_then(|(label, _)| self.labels.get(label));
+        let via = owner.copied().unwrap_or(via);
+        let first = self.pairs.get(&via).and_then(|first| first.direct);
         let way = Way {
             via,
             address: left.address,
             distance: left.distance,
+            covered: first.is_some_and(|direct| direct.cover == Cover::Esp && direct.address == left.address),
         };
         self.set_way(now, peer, Ok(way));
         if let Some(pair) = self.pairs.get_mut(&peer) {
@@ -219,13 +266,13 @@ impl Overlay {
     pub(super) fn tell(&mut self, now: Instant, peer: PeerId) {
         let Some(pair) = self.pairs.get(&peer) else { return };
         let hop = pair.way.as_ref().ok().map(|way| {
-            let relays = self.is_proven(&way.via) || self.was_proven(&way.via);
+            let first = self.is_proven(&way.via) || self.was_proven(&way.via);
             let settled = way.distance == 1 || now >= pair.settles;
             Hop {
                 address: way.address,
                 distance: way.distance,
-                carries: relays && pair.proof.is_proven() && settled && !pair.proof.is_held(now),
-                relays,
+                carries: first && pair.proof.is_proven() && settled && !pair.proof.is_held(now),
+                relays: first && self.may_pass(pair, way),
             }
         });
         let wanted = hop.map(|hop| (pair.label, hop));

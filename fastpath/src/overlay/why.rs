@@ -1,5 +1,6 @@
 //! Why frames don't take the fast path, in words.
 
+use crate::esp::NoEsp;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -22,8 +23,10 @@ pub enum Why {
     },
     /// There is no direct data path to the first hop.
     NoDirect,
-    /// Frames on the first hop are to be encrypted.
-    Encrypted,
+    /// Frames on the first hop are to be encrypted, and the kernel can't do it.
+    NoEsp(NoEsp),
+    /// The first hop is encrypted, and not all on the way let relays see frames.
+    Relayed,
     /// The way is being proven.
     Proving,
     /// The first hop is not fast.
@@ -47,6 +50,11 @@ pub enum Why {
         /// UDP port.
         port: u16,
     },
+    /// Nothing comes back of what the kernel encrypts.
+    SilentEsp {
+        /// Where it was sent.
+        address: IpAddr,
+    },
     /// Nothing comes back, and the address is not the router's own.
     Translated {
         /// The address.
@@ -69,9 +77,9 @@ impl fmt::Display for Why {
             Self::TooFar { most: 1 } => f.write_str("without eBPF on this host the fast path leads to direct neighbours only"),
             Self::TooFar { most } => write!(f, "the fast path goes over at most {most} hops"),
             Self::NoDirect => f.write_str("there is no direct data path to the first hop"),
-            Self::Encrypted => f.write_str(
-                "encryption is on, and this version has no ESP: the fast path needs both hosts in each other's \
-                 --trusted-subnets",
+            Self::NoEsp(why) => write!(f, "encryption is on, and {why}"),
+            Self::Relayed => f.write_str(
+                "encryption is on, and relays would see frames: that takes --fast-relay at all routers on the way",
             ),
             Self::Proving => f.write_str("the fast path is being tried"),
             Self::FirstHop => f.write_str("the first hop is not fast"),
@@ -86,6 +94,10 @@ impl fmt::Display for Why {
             Self::Silent { address, port } => write!(
                 f,
                 "nothing comes back from UDP port {port} at {address} (is it blocked?)"
+            ),
+            Self::SilentEsp { address } => write!(
+                f,
+                "nothing comes back of what goes to {address} by ESP (is IP protocol 50 blocked?)"
             ),
             Self::Translated { address } => write!(
                 f,

@@ -4,6 +4,8 @@ use super::Seed;
 use crate::bytes::join;
 use crate::ethernet::{OTHER, OWN};
 use crate::world::{VNI, World, address, mac, plain_frame};
+use fastpath::esp::message::{self, Lifetime, Mark as Request};
+use fastpath::esp::{Direction, Ends, Key, Policy, Sa};
 use mesh::{LinkLabel, Mac, ShortId};
 use sleeve::message::{Candidates, Keepalive, Message, Nonce, Probe, ProbeAck};
 use sleeve::wire::inner::{PARTIAL_CHECKSUM, Prefix, half_prefix};
@@ -303,5 +305,34 @@ pub(super) fn probes() -> Vec<Seed> {
     vec![
         ("probe_answer", "question", probe(1)),
         ("probe_answer", "answer", probe(2)),
+        ("xfrm", "association", association()),
+        ("xfrm", "policy", policy()),
     ]
+}
+
+/// An association as the kernel lists it: what makes one is what tells of it.
+fn association() -> Vec<u8> {
+    let sa = Sa {
+        direction: Direction::In,
+        ends: Ends {
+            here: [10, 9, 0, 1].into(),
+            there: [10, 9, 0, 2].into(),
+        },
+        spi: 4096,
+        key: Key([7; 36]),
+    };
+    let lifetime = Lifetime {
+        seconds: 7200,
+        packets: 1 << 33,
+    };
+    message::new_sa(&sa, Request::of_bridge("weft"), 6784, lifetime)
+}
+
+fn policy() -> Vec<u8> {
+    let policy = Policy {
+        direction: Direction::Out,
+        there: [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1].into(),
+        port: 6784,
+    };
+    message::new_policy(policy, Request::of_bridge("weft"))
 }

@@ -61,12 +61,20 @@ pub struct PeerInfo {
     pub admissions: Vec<Admission>,
     /// Program version, for people.
     pub version: String,
-    /// Bits for features of later versions; unknown ones are ignored.
+    /// Bits of [`capability`]; unknown ones are ignored.
     pub capabilities: u32,
     /// UDP port at which its kernel takes VXLAN (RFC 7348). Zero: it has no fast path.
     pub vxlan_port: u16,
     /// The label it claims for the fast path; who holds it, [`Output::PeerLabel`](crate::Output::PeerLabel) tells.
     pub label: PeerLabel,
+}
+
+/// What a router says it can, in [`PeerInfo::capabilities`].
+pub mod capability {
+    /// Its kernel has IPsec ESP, and may use it.
+    pub const ESP: u32 = 1;
+    /// It lets relays see frames on the fast path, where hops are encrypted.
+    pub const FAST_RELAY: u32 = 2;
 }
 
 /// What a record is about. Kinds this version does not know are stored and forwarded all the same.

@@ -168,6 +168,14 @@ impl Peer {
         self.others().next.clone()
     }
 
+    /// The session whose packets to here bear this index.
+    pub(crate) fn with_index(&self, index: u32) -> Option<Arc<Session>> {
+        let others = self.others();
+        let current = self.current.load_full();
+        let all = [current, others.next.clone(), others.previous.clone()];
+        all.into_iter().flatten().find(|session| session.index == index)
+    }
+
     /// When the oldest of its sessions was made.
     pub(crate) fn oldest(&self) -> Option<Instant> {
         let others = self.others();

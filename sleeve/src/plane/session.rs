@@ -7,7 +7,7 @@
 
 use crate::wire::{self, DataHeader, LANES};
 use crypto::replay::ReplayWindow;
-use crypto::{Cipher, DirectionKeys, OpenKey, SealKey, Suite};
+use crypto::{Cipher, DirectionKeys, EspSecret, OpenKey, SealKey, Suite};
 use mesh::{DropReason, Instant, SecretId};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -115,6 +115,16 @@ impl Session {
     /// Young enough to be used.
     pub(crate) fn usable(&self, now: Instant) -> bool {
         now.since(self.born) < REJECT_AFTER && self.sealed() < REJECT_AFTER_PACKETS
+    }
+
+    /// For what the kernel encrypts away from here.
+    pub(crate) fn esp_send(&self) -> EspSecret {
+        self.send.esp()
+    }
+
+    /// For what the other end's kernel encrypts to here.
+    pub(crate) fn esp_receive(&self) -> EspSecret {
+        self.receive.esp()
     }
 
     /// Packets sealed so far in the lane that sealed most.

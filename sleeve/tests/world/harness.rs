@@ -268,6 +268,12 @@ impl World {
             Output::UseTree { source, .. } => {
                 self.nodes[n].used.insert(source);
             }
+            // A kernel that takes whatever it is given.
+            Output::EspInbound { peer, number, .. } => {
+                self.nodes[n].esp.push(output);
+                self.input(n, Input::EspTaken { peer, number });
+            }
+            Output::EspOutbound { .. } | Output::EspRefused { .. } => self.nodes[n].esp.push(output),
             Output::Log(event) => self.nodes[n].logs.push(event),
         }
     }

@@ -7,6 +7,7 @@ mod chaos;
 mod cost;
 mod demand;
 mod direct;
+mod esp;
 mod forest;
 mod harness;
 mod hostile;

@@ -81,6 +81,8 @@ pub struct Node {
     pub frames: Vec<Vec<u8>>,
     pub needs: usize,
     pub pongs: Vec<Output>,
+    /// Associations for its kernel, and refusals.
+    pub esp: Vec<Output>,
     pub logs: Vec<Event>,
     /// Whose trees it wants to know its place in.
     pub used: std::collections::BTreeSet<mesh::ShortId>,
@@ -134,6 +136,7 @@ impl Node {
             frames: Vec::new(),
             needs: 0,
             pongs: Vec::new(),
+            esp: Vec::new(),
             logs: Vec::new(),
             used: std::collections::BTreeSet::new(),
             direct: BTreeMap::new(),
