@@ -216,36 +216,6 @@ static __always_inline int guard_v6(struct __sk_buff *skb, __u32 at, const struc
 	return drop(ROUTER_ADVERTISEMENT);
 }
 
-// A sender may leave the checksum to whoever sends the frame on, and say where it belongs (PACKET_VNET_HDR needs no more
-// than CAP_NET_RAW). Behind the guard the kernel would write it there, be it over an address. Programs are not told, but
-// two helpers tell them apart: one that mends a checksum leaves the field alone if the checksum is still to be made, and
-// one that cuts a frame refuses to cut into the field. True if what the guard looks at would be written over.
-static __always_inline int rewritten(struct __sk_buff *skb, const struct ethhdr *frame, __be16 type, __u32 at)
-{
-	__u8 now[2], first, next;
-
-	if (bpf_l4_csum_replace(skb, 0, 0, 1, sizeof(now)) || load(skb, 0, now, sizeof(now)))
-		return 1;
-	if (now[0] != frame->h_dest[0] || now[1] != frame->h_dest[1])
-		return bpf_skb_store_bytes(skb, 0, frame->h_dest, sizeof(now), 0) != 0;
-	if (load(skb, at, &first, sizeof(first)))
-		return 1;
-	if (type == bpf_htons(ETH_P_IP)) {
-		at += (first & 15) * 4;
-	} else if (type == bpf_htons(ETH_P_IPV6)) {
-		if (load(skb, at + 6, &next, sizeof(next)))
-			return 1;
-		// No kernel leaves it open there: the guard looks further than at the next eight bytes.
-		if (next == 0 || next == 43 || next == 44 || next == 51 || next == 58 || next == 60 || next == 135)
-			return 1;
-		at += sizeof(struct ipv6);
-	} else {
-		return 1;
-	}
-	// UDP has its checksum in bytes 6 and 7, all others further back.
-	return !bpf_skb_change_tail(skb, at + 7, 0);
-}
-
 SEC("classifier")
 int guard_port(struct __sk_buff *skb)
 {
@@ -267,8 +237,6 @@ int guard_port(struct __sk_buff *skb)
 			return drop(SPOOFED_ADDRESS);
 		at += 4;
 	}
-	if (rewritten(skb, &frame, type, at))
-		return drop(SPOOFED_ADDRESS);
 	switch (type) {
 	case bpf_htons(ETH_P_ARP):
 	case bpf_htons(ETH_P_RARP):
