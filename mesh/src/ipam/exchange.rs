@@ -413,7 +413,7 @@ impl Mesh {
     }
 
     /// Tells a neighbour which records are here.
-    fn tell_book(&mut self, link: LinkId) {
+    pub(super) fn tell_book(&mut self, link: LinkId) {
         let rings = self.addresses.rings.iter();
         let mut all: Vec<_> = rings
             .flat_map(|(vni, ring)| ring.records().map(|record| BookEntry::new(*vni, record)))

@@ -46,9 +46,10 @@ impl Mesh {
             self.note_container(vni, mac, peer, Some(&addresses));
         }
         self.act_on_addresses(now, vni);
-        // Neighbours may know what this router did in it once.
+        // Neighbours may know what this router did in it once. They are asked in a way that they answer: a sum that is
+        // theirs, too, they would only take note of, and who is to divide the range would wait for the next comparison.
         let links: Vec<_> = self.links.neighbors().map(|(_, link)| link.id).collect();
-        links.into_iter().for_each(|link| self.compare_books(link));
+        links.into_iter().for_each(|link| self.tell_book(link));
     }
 
     fn containers_of(&self, vni: Vni) -> Vec<(Mac, PeerId, Vec<IpAddr>)> {
