@@ -388,6 +388,10 @@ pub(crate) enum CniVerb {
             value_name = "D"
         )]
         conf_dir: PathBuf,
+        /// Containers reach what is outside the mesh by this host, in its name, and get host ports and bandwidth limits if
+        /// the plugins `portmap` and `bandwidth` are there.
+        #[arg(long)]
+        gateway: bool,
     },
 }
 

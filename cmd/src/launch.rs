@@ -229,6 +229,7 @@ fn assemble(
         memory,
         containers,
         address_asks: Default::default(),
+        gateways: Default::default(),
         network_asks: Default::default(),
         names,
         told_names: Default::default(),

@@ -57,8 +57,13 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
             },
         ),
         Verb::Cni {
-            verb: CniVerb::Install { bin_dir, conf_dir },
-        } => cni::install(bin_dir, conf_dir, &cli.socket),
+            verb:
+                CniVerb::Install {
+                    bin_dir,
+                    conf_dir,
+                    gateway,
+                },
+        } => cni::install(bin_dir, conf_dir, &cli.socket, *gateway),
         Verb::Expose { addresses, network } => {
             let value = ask(
                 cli,

@@ -83,6 +83,9 @@ impl Router {
         }
         while !self.stopping {
             self.drain();
+            while self.look_at_gateways() {
+                self.drain();
+            }
             self.one(&mut inbox, &mut terminate, &mut interrupt).await;
         }
         self.leave(&mut inbox).await;

@@ -11,6 +11,8 @@
 mod common;
 
 mod errors;
+mod gateway;
 mod life;
 mod plugin;
 mod runtimes;
+mod stage;

@@ -4,7 +4,10 @@
 //
 //   guard_port  before the host's end of each container's pair. A frame passes when it comes from the port's own
 //               MAC address and, if it is ARP, IPv4 or IPv6, from one of the port's own IP addresses; and it is
-//               neither a DHCP server's answer nor a router advertisement or redirect.
+//               neither a DHCP server's answer nor a router advertisement or redirect. What the host forwards for
+//               containers has other IP addresses: its port may send packets, but no ARP, from any. What they send to it
+//               goes there past the bridge: were it seen by the host's netfilter on the bridge (br_netfilter), the host
+//               could not translate its addresses any more.
 //   guard_host  before the bridge's own side, where frames for the host itself arrive. Nothing passes.
 //
 // What can't be parsed does not pass: a header cut short counts as a spoofed address, a chain of headers too long,
@@ -28,7 +31,18 @@ enum reason { SPOOFED_MAC, SPOOFED_ADDRESS, DHCP_SERVER, ROUTER_ADVERTISEMENT, H
 
 struct port {
 	__u8 mac[6];
+	__u8 gate;
+	__u8 reserved;
+	__u32 network; // of the gate
+};
+
+// What of Gate in observe.rs a port is.
+enum gate { NO_GATE, THROUGH, HOST };
+
+struct gateway {
+	__u8 mac[6];
 	__u8 reserved[2];
+	__u32 ifindex; // the host's port
 };
 
 struct address {
@@ -51,6 +65,14 @@ struct {
 	__type(key, struct address);
 	__type(value, __u8);
 } addresses SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, __u32); // network
+	__type(value, struct gateway);
+} gateways SEC(".maps");
 
 struct ipv4 {
 	__u8 version_length, tos;
@@ -142,7 +164,7 @@ static __always_inline int guard_v4(struct __sk_buff *skb, __u32 at, const struc
 		return drop(SPOOFED_ADDRESS);
 	payload = at + (ip.version_length & 15) * 4;
 	later = (ip.fragment & bpf_htons(0x1fff)) != 0;
-	if (!own_v4(skb->ifindex, ip.source)) {
+	if (!(port->gate == HOST && ip.source) && !own_v4(skb->ifindex, ip.source)) {
 		// Without an address one may ask for one (RFC 2131), and say which groups one listens to (RFC 3376).
 		if (ip.source || later)
 			return drop(SPOOFED_ADDRESS);
@@ -182,7 +204,7 @@ static __always_inline int guard_v6(struct __sk_buff *skb, __u32 at, const struc
 	if (load(skb, at, &ip, sizeof(ip)) || ip.version_class >> 4 != 6)
 		return drop(SPOOFED_ADDRESS);
 	nameless = !(ip.source[0] | ip.source[1] | ip.source[2] | ip.source[3]);
-	if (!nameless && !own_v6(skb->ifindex, port, ip.source))
+	if (!nameless && port->gate != HOST && !own_v6(skb->ifindex, port, ip.source))
 		return drop(SPOOFED_ADDRESS);
 	next = ip.next;
 	at += sizeof(ip);
@@ -216,6 +238,20 @@ static __always_inline int guard_v6(struct __sk_buff *skb, __u32 at, const struc
 	return drop(ROUTER_ADVERTISEMENT);
 }
 
+// What passes goes on; to the host by the short way.
+static __always_inline int passed(const struct port *port, const __u8 *destination, int verdict)
+{
+	struct gateway *gateway;
+	__u32 network = port->network;
+
+	if (port->gate != THROUGH || verdict != PASS)
+		return verdict;
+	gateway = bpf_map_lookup_elem(&gateways, &network);
+	if (!gateway || !same_mac(destination, gateway->mac))
+		return PASS;
+	return bpf_redirect(gateway->ifindex, 0);
+}
+
 SEC("classifier")
 int guard_port(struct __sk_buff *skb)
 {
@@ -242,9 +278,9 @@ int guard_port(struct __sk_buff *skb)
 	case bpf_htons(ETH_P_RARP):
 		return guard_arp(skb, at, port);
 	case bpf_htons(ETH_P_IP):
-		return guard_v4(skb, at, port);
+		return passed(port, frame.h_dest, guard_v4(skb, at, port));
 	case bpf_htons(ETH_P_IPV6):
-		return guard_v6(skb, at, port);
+		return passed(port, frame.h_dest, guard_v6(skb, at, port));
 	case bpf_htons(ETH_P_8021Q):
 	case bpf_htons(ETH_P_8021AD):
 		return drop(SPOOFED_ADDRESS);

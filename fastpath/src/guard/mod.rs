@@ -7,7 +7,7 @@
 
 use crate::loaded::{Program, gone, map, octets, program, read_counters};
 use crate::netlink::{NetlinkError, Socket, tc};
-use crate::observe::Guarded;
+use crate::observe::{Gate, Guarded};
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
 use aya::programs::ProgramError;
 use aya::{EbpfError, EbpfLoader};
@@ -70,7 +70,9 @@ type AddressKey = [u8; 20];
 pub struct Guard {
     port: Program,
     host: Program,
-    ports: HashMap<MapData, u32, [u8; 8]>,
+    ports: HashMap<MapData, u32, [u8; 12]>,
+    /// Where the host is, in each network for whose containers it forwards.
+    gateways: HashMap<MapData, u32, [u8; 12]>,
     addresses: HashMap<MapData, AddressKey, u8>,
     counters: PerCpuArray<MapData, u64>,
     rules: BTreeMap<u32, Guarded>,
@@ -97,6 +99,7 @@ impl Guard {
             port: program(&mut ebpf, "guard_port")?,
             host: program(&mut ebpf, "guard_host")?,
             ports: HashMap::try_from(map(&mut ebpf, "ports")?)?,
+            gateways: HashMap::try_from(map(&mut ebpf, "gateways")?)?,
             addresses: HashMap::try_from(map(&mut ebpf, "addresses")?)?,
             counters: PerCpuArray::try_from(map(&mut ebpf, "counters")?)?,
             rules: BTreeMap::new(),
@@ -112,16 +115,22 @@ impl Guard {
     ) -> Result<(), GuardError> {
         let (program, name) = match rules {
             Guarded::Host => (&self.host, "guard_host"),
-            Guarded::Port { mac, addresses } => {
+            Guarded::Port { mac, addresses, gate } => {
                 for address in addresses {
                     self.addresses.insert(address_key(index, *address), 1, 0)?;
                 }
-                self.ports.insert(index, port_value(*mac), 0)?;
+                if let (Gate::Host, network) = gate {
+                    self.gateways.insert(network, gateway_value(*mac, index), 0)?;
+                }
+                self.ports.insert(index, port_value(*mac, *gate), 0)?;
                 (&self.port, "guard_port")
             }
         };
         tc::attach(socket, index, &program.fd, name)?;
         let old = self.rules.insert(index, rules.clone());
+        if gateway(old.as_ref()) != gateway(Some(rules)) {
+            self.forget_gateway(old.as_ref(), index)?;
+        }
         let kept = addresses(Some(rules));
         for address in addresses(old.as_ref()).difference(&kept) {
             gone(self.addresses.remove(&address_key(index, *address)))?;
@@ -147,15 +156,28 @@ impl Guard {
             .collect();
         for index in dead {
             let rules = self.rules.remove(&index);
+            let gateway = self.forget_gateway(rules.as_ref(), index);
             let results = addresses(rules.as_ref())
                 .into_iter()
                 .map(|address| gone(self.addresses.remove(&address_key(index, address))))
-                .chain([gone(self.ports.remove(&index))])
+                .chain([gateway, gone(self.ports.remove(&index))])
                 .collect::<Result<Vec<()>, _>>();
             if let Err(error) = results {
                 tracing::debug!(%error, index, "an entry of the guard stays behind");
             }
         }
+    }
+
+    /// The host is not behind this port any more.
+    fn forget_gateway(&mut self, rules: Option<&Guarded>, index: u32) -> Result<(), MapError> {
+        let Some(network) = gateway(rules) else {
+            return Ok(());
+        };
+        let is_here = |value: &[u8; 12]| value.ends_with(&index.to_ne_bytes());
+        if self.gateways.get(&network, 0).is_ok_and(|value| is_here(&value)) {
+            gone(self.gateways.remove(&network))?;
+        }
+        Ok(())
     }
 
     /// What was dropped since [`load`](Self::load), summed over the processors.
@@ -171,6 +193,17 @@ fn addresses(rules: Option<&Guarded>) -> BTreeSet<IpAddr> {
     }
 }
 
+/// The network for whose containers the host forwards by this port.
+fn gateway(rules: Option<&Guarded>) -> Option<u32> {
+    match rules {
+        Some(Guarded::Port {
+            gate: (Gate::Host, network),
+            ..
+        }) => Some(*network),
+        _ => None,
+    }
+}
+
 fn address_key(index: u32, address: IpAddr) -> AddressKey {
     let mut key = [0; 20];
     key[..4].copy_from_slice(&index.to_ne_bytes());
@@ -178,7 +211,20 @@ fn address_key(index: u32, address: IpAddr) -> AddressKey {
     key
 }
 
-fn port_value(mac: Mac) -> [u8; 8] {
-    let [a, b, c, d, e, f] = mac.0;
-    [a, b, c, d, e, f, 0, 0]
+fn port_value(mac: Mac, (gate, network): (Gate, u32)) -> [u8; 12] {
+    let gate = match gate {
+        Gate::No => 0,
+        Gate::Through => 1,
+        Gate::Host => 2,
+    };
+    with_mac(mac, gate, network)
+}
+
+fn gateway_value(mac: Mac, index: u32) -> [u8; 12] {
+    with_mac(mac, 0, index)
+}
+
+fn with_mac(mac: Mac, byte: u8, number: u32) -> [u8; 12] {
+    let ([a, b, c, d, e, f], [g, h, i, j]) = (mac.0, number.to_ne_bytes());
+    [a, b, c, d, e, f, byte, 0, g, h, i, j]
 }
