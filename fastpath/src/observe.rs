@@ -128,7 +128,7 @@ pub enum Gate {
     /// Nothing.
     #[default]
     No,
-    /// Its container reaches what is outside by the host: what it sends to the host's address goes there past the bridge.
+    /// Its container reaches what is outside by the host; what the two send each other goes past the bridge.
     Through,
     /// It is the host's own: IP packets of others, too, come out of it.
     Host,

@@ -211,13 +211,10 @@ impl Router {
         if let Some(why) = &self.address_asks.lost {
             return Err(why.clone());
         }
-        let is_waiting = |view: &mesh::ipam::AddressView| {
-            view.vni == Vni::DEFAULT && matches!(view.trust, Trust::Waiting(_))
-        };
-        if self.mesh.addresses_view().iter().any(is_waiting) {
-            return Err(Refusal::Unsettled.to_string());
+        match self.mesh.addresses_unready(Vni::DEFAULT) {
+            Some(refusal) => Err(self.refusal(&refusal)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// A refusal in words, with the names of routers.

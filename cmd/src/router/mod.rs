@@ -13,6 +13,7 @@
 
 mod addresses;
 mod attach;
+mod conflist;
 mod containers;
 mod desk;
 mod drain;
@@ -32,6 +33,7 @@ mod settled;
 mod status;
 
 pub(crate) use addresses::AddressAsks;
+pub(crate) use conflist::Conflist;
 pub(crate) use containers::Containers;
 pub(crate) use fast::{FastPath, prepare as prepare_fast};
 pub(crate) use gateway::Gateways;
@@ -82,6 +84,8 @@ pub(crate) struct Router {
     pub(crate) memory: Memory,
     pub(crate) containers: Containers,
     pub(crate) gateways: Gateways,
+    /// `None`: no `--cni-conf`.
+    pub(crate) conflist: Option<Conflist>,
     pub(crate) address_asks: AddressAsks,
     pub(crate) network_asks: NetworkAsks,
     /// What names stand for, as the name server answers.

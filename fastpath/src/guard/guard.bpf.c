@@ -5,9 +5,9 @@
 //   guard_port  before the host's end of each container's pair. A frame passes when it comes from the port's own
 //               MAC address and, if it is ARP, IPv4 or IPv6, from one of the port's own IP addresses; and it is
 //               neither a DHCP server's answer nor a router advertisement or redirect. What the host forwards for
-//               containers has other IP addresses: its port may send packets, but no ARP, from any. What they send to it
-//               goes there past the bridge: were it seen by the host's netfilter on the bridge (br_netfilter), the host
-//               could not translate its addresses any more.
+//               containers has other IP addresses: its port may send packets, but no ARP, from any. What they send each
+//               other goes past the bridge: were it seen by the host's netfilter on the bridge (br_netfilter), the host
+//               could not translate its addresses.
 //   guard_host  before the bridge's own side, where frames for the host itself arrive. Nothing passes.
 //
 // What can't be parsed does not pass: a header cut short counts as a spoofed address, a chain of headers too long,
@@ -39,10 +39,15 @@ struct port {
 // What of Gate in observe.rs a port is.
 enum gate { NO_GATE, THROUGH, HOST };
 
-struct gateway {
+struct place {
+	__u32 network;
 	__u8 mac[6];
 	__u8 reserved[2];
-	__u32 ifindex; // the host's port
+};
+
+struct end {
+	__u32 ifindex;
+	__u32 gate;
 };
 
 struct address {
@@ -69,10 +74,10 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1024);
-	__type(key, __u32); // network
-	__type(value, struct gateway);
-} gateways SEC(".maps");
+	__uint(max_entries, 16384);
+	__type(key, struct place);
+	__type(value, struct end);
+} ends SEC(".maps"); // of ports with a gate
 
 struct ipv4 {
 	__u8 version_length, tos;
@@ -238,18 +243,17 @@ static __always_inline int guard_v6(struct __sk_buff *skb, __u32 at, const struc
 	return drop(ROUTER_ADVERTISEMENT);
 }
 
-// What passes goes on; to the host by the short way.
+// What passes goes on; between the host and those it forwards for by the short way.
 static __always_inline int passed(const struct port *port, const __u8 *destination, int verdict)
 {
-	struct gateway *gateway;
-	__u32 network = port->network;
+	struct place place = { port->network, {}, {} };
+	struct end *end;
 
-	if (port->gate != THROUGH || verdict != PASS)
+	if (port->gate == NO_GATE || verdict != PASS)
 		return verdict;
-	gateway = bpf_map_lookup_elem(&gateways, &network);
-	if (!gateway || !same_mac(destination, gateway->mac))
-		return PASS;
-	return bpf_redirect(gateway->ifindex, 0);
+	__builtin_memcpy(place.mac, destination, sizeof(place.mac));
+	end = bpf_map_lookup_elem(&ends, &place);
+	return end && end->gate != port->gate ? bpf_redirect(end->ifindex, 0) : PASS;
 }
 
 SEC("classifier")

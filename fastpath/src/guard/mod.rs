@@ -71,8 +71,8 @@ pub struct Guard {
     port: Program,
     host: Program,
     ports: HashMap<MapData, u32, [u8; 12]>,
-    /// Where the host is, in each network for whose containers it forwards.
-    gateways: HashMap<MapData, u32, [u8; 12]>,
+    /// Where the host is, and where those are for whom it forwards: network and address, interface and what it is.
+    ends: HashMap<MapData, [u8; 12], [u8; 8]>,
     addresses: HashMap<MapData, AddressKey, u8>,
     counters: PerCpuArray<MapData, u64>,
     rules: BTreeMap<u32, Guarded>,
@@ -99,7 +99,7 @@ impl Guard {
             port: program(&mut ebpf, "guard_port")?,
             host: program(&mut ebpf, "guard_host")?,
             ports: HashMap::try_from(map(&mut ebpf, "ports")?)?,
-            gateways: HashMap::try_from(map(&mut ebpf, "gateways")?)?,
+            ends: HashMap::try_from(map(&mut ebpf, "ends")?)?,
             addresses: HashMap::try_from(map(&mut ebpf, "addresses")?)?,
             counters: PerCpuArray::try_from(map(&mut ebpf, "counters")?)?,
             rules: BTreeMap::new(),
@@ -119,8 +119,8 @@ impl Guard {
                 for address in addresses {
                     self.addresses.insert(address_key(index, *address), 1, 0)?;
                 }
-                if let (Gate::Host, network) = gate {
-                    self.gateways.insert(network, gateway_value(*mac, index), 0)?;
+                if let Some(place) = place(Some(rules)) {
+                    self.ends.insert(place, end_value(index, gate.0), 0)?;
                 }
                 self.ports.insert(index, port_value(*mac, *gate), 0)?;
                 (&self.port, "guard_port")
@@ -128,8 +128,8 @@ impl Guard {
         };
         tc::attach(socket, index, &program.fd, name)?;
         let old = self.rules.insert(index, rules.clone());
-        if gateway(old.as_ref()) != gateway(Some(rules)) {
-            self.forget_gateway(old.as_ref(), index)?;
+        if place(old.as_ref()) != place(Some(rules)) {
+            self.forget_end(old.as_ref(), index)?;
         }
         let kept = addresses(Some(rules));
         for address in addresses(old.as_ref()).difference(&kept) {
@@ -156,11 +156,11 @@ impl Guard {
             .collect();
         for index in dead {
             let rules = self.rules.remove(&index);
-            let gateway = self.forget_gateway(rules.as_ref(), index);
+            let end = self.forget_end(rules.as_ref(), index);
             let results = addresses(rules.as_ref())
                 .into_iter()
                 .map(|address| gone(self.addresses.remove(&address_key(index, address))))
-                .chain([gateway, gone(self.ports.remove(&index))])
+                .chain([end, gone(self.ports.remove(&index))])
                 .collect::<Result<Vec<()>, _>>();
             if let Err(error) = results {
                 tracing::debug!(%error, index, "an entry of the guard stays behind");
@@ -168,14 +168,14 @@ impl Guard {
         }
     }
 
-    /// The host is not behind this port any more.
-    fn forget_gateway(&mut self, rules: Option<&Guarded>, index: u32) -> Result<(), MapError> {
-        let Some(network) = gateway(rules) else {
+    /// What the rules name is not behind this port any more; it may be behind another by now.
+    fn forget_end(&mut self, rules: Option<&Guarded>, index: u32) -> Result<(), MapError> {
+        let Some(place) = place(rules) else {
             return Ok(());
         };
-        let is_here = |value: &[u8; 12]| value.ends_with(&index.to_ne_bytes());
-        if self.gateways.get(&network, 0).is_ok_and(|value| is_here(&value)) {
-            gone(self.gateways.remove(&network))?;
+        let is_here = |value: [u8; 8]| value.starts_with(&index.to_ne_bytes());
+        if self.ends.get(&place, 0).is_ok_and(is_here) {
+            gone(self.ends.remove(&place))?;
         }
         Ok(())
     }
@@ -193,13 +193,17 @@ fn addresses(rules: Option<&Guarded>) -> BTreeSet<IpAddr> {
     }
 }
 
-/// The network for whose containers the host forwards by this port.
-fn gateway(rules: Option<&Guarded>) -> Option<u32> {
+/// Under what a port with a gate is found.
+fn place(rules: Option<&Guarded>) -> Option<[u8; 12]> {
     match rules {
         Some(Guarded::Port {
-            gate: (Gate::Host, network),
+            mac,
+            gate: (Gate::Through | Gate::Host, network),
             ..
-        }) => Some(*network),
+        }) => {
+            let ([a, b, c, d], [e, f, g, h, i, j]) = (network.to_ne_bytes(), mac.0);
+            Some([a, b, c, d, e, f, g, h, i, j, 0, 0])
+        }
         _ => None,
     }
 }
@@ -212,19 +216,20 @@ fn address_key(index: u32, address: IpAddr) -> AddressKey {
 }
 
 fn port_value(mac: Mac, (gate, network): (Gate, u32)) -> [u8; 12] {
-    let gate = match gate {
+    let ([a, b, c, d, e, f], [g, h, i, j]) = (mac.0, network.to_ne_bytes());
+    [a, b, c, d, e, f, gate_value(gate), 0, g, h, i, j]
+}
+
+fn end_value(index: u32, gate: Gate) -> [u8; 8] {
+    let ([a, b, c, d], [e, f, g, h]) = (index.to_ne_bytes(), u32::from(gate_value(gate)).to_ne_bytes());
+    [a, b, c, d, e, f, g, h]
+}
+
+/// As `enum gate` of `guard.bpf.c`.
+fn gate_value(gate: Gate) -> u8 {
+    match gate {
         Gate::No => 0,
         Gate::Through => 1,
         Gate::Host => 2,
-    };
-    with_mac(mac, gate, network)
-}
-
-fn gateway_value(mac: Mac, index: u32) -> [u8; 12] {
-    with_mac(mac, 0, index)
-}
-
-fn with_mac(mac: Mac, byte: u8, number: u32) -> [u8; 12] {
-    let ([a, b, c, d, e, f], [g, h, i, j]) = (mac.0, number.to_ne_bytes());
-    [a, b, c, d, e, f, byte, 0, g, h, i, j]
+    }
 }
