@@ -72,10 +72,10 @@ impl Router {
     /// Looks whether the configuration is where it should be, when that is due.
     pub(super) fn look_at_conflist(&mut self) {
         let now = self.shore.clock.now();
-        if !self
+        if self
             .conflist
             .as_ref()
-            .is_some_and(|conflist| conflist.look_at <= now)
+            .is_none_or(|conflist| conflist.look_at > now)
         {
             return;
         }
