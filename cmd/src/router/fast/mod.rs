@@ -71,6 +71,35 @@ pub(super) struct Laid {
 }
 
 impl Laid {
+    fn why(&self, peer: &PeerId, name: &dyn Fn(&PeerId) -> String) -> Option<String> {
+        let why = self.overlay.why(peer)?;
+        let first = |via: &PeerId, because: String| {
+            format!("the first hop, to {}, is not fast: {because}", name(via))
+        };
+        let words = match &why {
+            Why::NoEsp(NoEsp::Here) if let Err(why) = &self.esp => no_esp(why),
+            Why::FirstHop { via } if let Some(because) = self.why(via, name) => {
+                return Some(first(via, because));
+            }
+            Why::SomeHop { from, to } => {
+                let (from, to) = (name(from), name(to));
+                format!(
+                    "the hop from {from} to {to} is not fast; `weft status connections` on {from} says why"
+                )
+            }
+            Why::Relayed { without } => {
+                let who = without.as_ref().map_or_else(|| "this router".to_owned(), name);
+                format!("encryption is on, and relays would see frames: {who} lacks --fast-relay")
+            }
+            why => why.to_string(),
+        };
+        let via = self.overlay.first_hop(peer);
+        Some(match (why, via) {
+            (Why::NoEsp(_) | Why::NoDirect, Some(via)) => first(&via, words),
+            _ => words,
+        })
+    }
+
     fn set_local(&mut self, now: Instant) {
         self.next_heartbeat = now + HEARTBEAT;
         if !self.own.is_some() {
@@ -177,18 +206,18 @@ impl FastPath {
         self.laid.as_ref().is_ok_and(|laid| laid.overlay.is_fast(peer))
     }
 
-    /// Why frames to a router take sleeve, or what else is to be said; nothing when all is well.
-    pub(crate) fn why(&self, peer: &PeerId) -> Option<String> {
-        let laid = match &self.laid {
-            Ok(laid) => laid,
-            Err(why) => return Some(why.clone()),
-        };
-        let trouble = || laid.trouble.clone();
-        let words = |why: Why| match (why, &laid.esp) {
-            (Why::NoEsp(NoEsp::Here), Err(why)) => no_esp(why),
-            (why, _) => why.to_string(),
-        };
-        trouble().or_else(|| laid.overlay.why(peer).map(words))
+    /// True if frames to a router take the fast path although the control plane lost it (`--grace`).
+    pub(crate) fn is_stale(&self, peer: &PeerId) -> bool {
+        self.laid.as_ref().is_ok_and(|laid| laid.overlay.is_stale(peer))
+    }
+
+    /// Why frames to a router take sleeve, or what else is to be said; nothing when all is well. `name` is what people call
+    /// routers.
+    pub(crate) fn why(&self, peer: &PeerId, name: &dyn Fn(&PeerId) -> String) -> Option<String> {
+        match &self.laid {
+            Ok(laid) => laid.trouble.clone().or_else(|| laid.why(peer, name)),
+            Err(why) => Some(why.clone()),
+        }
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {

@@ -114,7 +114,7 @@ impl Router {
                 if fast {
                     info!(peer = name, "frames take the fast path");
                 } else {
-                    let why = self.fast.why(&peer).unwrap_or_default();
+                    let why = self.fast.why(&peer, &|peer| self.name(peer)).unwrap_or_default();
                     info!(peer = name, "frames take sleeve: {why}");
                 }
             }
