@@ -65,7 +65,7 @@ impl Linux {
 
     /// Takes the programs of the fast path into use; the next plan that wants one lays it.
     pub fn set_switch(&mut self, switch: Switch) {
-        self.unencrypted = self.host.run(esp::dropped).ok().flatten();
+        self.unencrypted = self.host.visit(esp::dropped).ok().flatten();
         self.switch = Some(switch);
     }
 
@@ -82,7 +82,7 @@ impl Linux {
 impl Kernel for Linux {
     fn observe(&mut self, desired: &Desired) -> Result<Observed, KernelError> {
         let (guard, switch) = (self.guard.as_ref(), self.switch.as_ref());
-        let (host, alive) = self.host.run(|| read::host(desired, guard, switch))??;
+        let (host, alive) = self.host.visit(|| read::host(desired, guard, switch))??;
         if let Some(guard) = &mut self.guard {
             guard.retain(&alive);
         }
@@ -96,9 +96,7 @@ impl Kernel for Linux {
 
     fn apply(&mut self, op: &Op) -> Result<(), KernelError> {
         match op {
-            Op::Inside {
-                netns, ifname, step, ..
-            } => inside(netns, ifname, step),
+            Op::Inside { .. } => all_inside(&[op]).pop().unwrap_or(Ok(())),
             Op::Guard { name, rules } => self.guard(name, rules),
             Op::Hook { name, hook } => self.hook(name, hook),
             Op::Filter { name, rule } => self.install_filter(name, rule),
@@ -107,33 +105,40 @@ impl Kernel for Linux {
                 bridge,
                 gateway,
             } => {
-                self.host.run(|| gateway::install(name, bridge, gateway))??;
+                self.host.visit(|| gateway::install(name, bridge, gateway))??;
                 self.gateways.insert(name.clone(), gateway.clone());
                 Ok(())
             }
-            _ => self.host.run(|| on_host(op))?,
+            _ => self.host.visit(|| on_host(op))?,
+        }
+    }
+
+    fn apply_together(&mut self, ops: &[&Op]) -> Vec<Result<(), KernelError>> {
+        match ops {
+            [Op::Inside { .. }, ..] => all_inside(ops),
+            _ => ops.iter().map(|op| self.apply(op)).collect(),
         }
     }
 
     fn remove(&mut self, bridge: &str) -> Result<(), KernelError> {
-        self.host.run(|| remove(bridge))?
+        self.host.visit(|| remove(bridge))?
     }
 
     fn networks(&mut self, bridge: &str) -> Result<Vec<String>, KernelError> {
-        self.host.run(|| networks(bridge))?
+        self.host.visit(|| networks(bridge))?
     }
 
     fn read_counters(&mut self) -> Result<Vec<(DropReason, u64)>, KernelError> {
         let guard = self.guard.as_ref().map(Guard::read_counters).transpose()?;
         let switch = self.switch.as_ref().map(Switch::read_counters).transpose()?;
         let rules = match &self.filtered {
-            Some((table, _)) => self.host.run(|| nft::read(table))?.unwrap_or_default(),
+            Some((table, _)) => self.host.visit(|| nft::read(table))?.unwrap_or_default(),
             None => Vec::new(),
         };
         let reasons = [DropReason::VxlanWrongInterface, DropReason::VxlanUnknownSource];
         let dropped = rules.iter().map(|rule| rule.dropped);
         let filter = Some(reasons.into_iter().zip(dropped).collect::<Vec<_>>());
-        let now = self.host.run(esp::dropped)?;
+        let now = self.host.visit(esp::dropped)?;
         let plain = now.zip(self.unencrypted).map(|(now, before)| {
             let count = now.saturating_sub(before);
             (DropReason::VxlanPlain, count)
@@ -149,7 +154,7 @@ impl Linux {
         let (filter, gateway) = (names::filter(bridge), names::gateway(bridge));
         let made = self.gateways.get(&gateway);
         let read = || (nft::read(&filter), gateway::observe(&gateway, made));
-        let (rules, gateway) = self.host.run(read)?;
+        let (rules, gateway) = self.host.visit(read)?;
         let filter = match rules {
             _ if self.no_filter => Filter::Unavailable,
             Err(_) => Filter::Unavailable,
@@ -171,7 +176,7 @@ impl Linux {
         let Filter::At { port, only } = rule else {
             return Ok(());
         };
-        match self.host.run(|| nft::install(table, *port, only.as_ref()))? {
+        match self.host.visit(|| nft::install(table, *port, only.as_ref()))? {
             Ok(()) => self.filtered = Some((table.to_owned(), only.clone())),
             Err(error) => {
                 tracing::warn!("VXLAN is taken by any interface: {error}");
@@ -186,7 +191,7 @@ impl Linux {
             .switch
             .as_mut()
             .ok_or_else(|| KernelError::Refused("the fast path's programs are not loaded".to_owned()))?;
-        self.host.run(|| {
+        self.host.visit(|| {
             let mut socket = Socket::open()?;
             let index = link::index(&mut socket, name)?;
             let other = match hook.other() {
@@ -202,7 +207,7 @@ impl Linux {
             .guard
             .as_mut()
             .ok_or_else(|| KernelError::Refused("no guard is loaded".to_owned()))?;
-        self.host.run(|| {
+        self.host.visit(|| {
             let mut socket = Socket::open()?;
             let index = link::index(&mut socket, name)?;
             Ok(guard.protect(&mut socket, index, rules)?)
@@ -287,9 +292,7 @@ fn set_port(
     mtu: u16,
 ) -> Result<(), KernelError> {
     let bridge = link::index(socket, bridge)?;
-    let joined = link::list(socket)?
-        .iter()
-        .any(|link| link.name == name && link.master == Some(bridge));
+    let joined = link::find(socket, name)?.master == Some(bridge);
     if !joined {
         // A new port forwards with the kernel's defaults until it is set up: not while it is down.
         link::lower(socket, name)?;
@@ -312,10 +315,7 @@ fn set_port(
 }
 
 fn set_aside(socket: &mut Socket, name: &str, mtu: u16) -> Result<(), KernelError> {
-    let joined = link::list(socket)?
-        .iter()
-        .any(|link| link.name == name && link.master.is_some());
-    if joined {
+    if link::find(socket, name)?.master.is_some() {
         link::release(socket, name)?;
     }
     silence(socket, name)?;
@@ -353,29 +353,58 @@ fn forwarding(
     Ok(change(socket, index, mac)?)
 }
 
-fn inside(netns: &NetNsRef, ifname: &str, step: &InsideStep) -> Result<(), KernelError> {
-    netns.open()?.run(|| {
-        let mut socket = Socket::open()?;
-        match step {
-            InsideStep::Mac(mac) => Ok(link::set_mac(&mut socket, ifname, *mac)?),
-            InsideStep::Mtu(mtu) => Ok(link::set_mtu(&mut socket, ifname, (*mtu).into())?),
-            InsideStep::Settle { ipv6 } => {
-                settle(&mut socket, ifname, *ipv6);
-                Ok(())
-            }
-            InsideStep::Lower => Ok(link::lower(&mut socket, ifname)?),
-            InsideStep::Address(address, prefix) => {
-                let index = link::index(&mut socket, ifname)?;
-                Ok(address::add(&mut socket, index, *address, *prefix)?)
-            }
-            InsideStep::Reveal(name) => Ok(link::reveal(&mut socket, ifname, name)?),
-            InsideStep::Await => await_usable(&mut socket, ifname),
-            InsideStep::MulticastRoute => {
-                let index = link::index(&mut socket, ifname)?;
-                Ok(route::add_multicast(&mut socket, index)?)
-            }
+/// Does steps inside one namespace on one thread: what became of each.
+fn all_inside(ops: &[&Op]) -> Vec<Result<(), KernelError>> {
+    let Some(Op::Inside { netns, .. }) = ops.first() else {
+        return Vec::new();
+    };
+    let work = || {
+        let mut socket = match Socket::open() {
+            Ok(socket) => socket,
+            Err(error) => return vec![Err(error.into())],
+        };
+        ops.iter().map(|op| inside(&mut socket, netns, op)).collect()
+    };
+    let mut results = match netns.open().and_then(|netns| netns.run(work)) {
+        Ok(results) => results,
+        Err(error) => vec![Err(error.into())],
+    };
+    // Of what was not begun nothing more is known than of what was.
+    results.extend((results.len()..ops.len()).map(|_| Err(KernelError::Refused("not begun".to_owned()))));
+    results
+}
+
+fn inside(socket: &mut Socket, place: &NetNsRef, op: &Op) -> Result<(), KernelError> {
+    let Op::Inside {
+        netns, ifname, step, ..
+    } = op
+    else {
+        return Err(KernelError::Refused("this step belongs elsewhere".to_owned()));
+    };
+    if netns != place {
+        return Err(KernelError::Refused(
+            "this step belongs into another namespace".to_owned(),
+        ));
+    }
+    match step {
+        InsideStep::Mac(mac) => Ok(link::set_mac(socket, ifname, *mac)?),
+        InsideStep::Mtu(mtu) => Ok(link::set_mtu(socket, ifname, (*mtu).into())?),
+        InsideStep::Settle { ipv6 } => {
+            settle(socket, ifname, *ipv6);
+            Ok(())
         }
-    })?
+        InsideStep::Lower => Ok(link::lower(socket, ifname)?),
+        InsideStep::Address(address, prefix) => {
+            let index = link::index(socket, ifname)?;
+            Ok(address::add(socket, index, *address, *prefix)?)
+        }
+        InsideStep::Reveal(name) => Ok(link::reveal(socket, ifname, name)?),
+        InsideStep::Await => await_usable(socket, ifname),
+        InsideStep::MulticastRoute => {
+            let index = link::index(socket, ifname)?;
+            Ok(route::add_multicast(socket, index)?)
+        }
+    }
 }
 
 fn await_running(socket: &mut Socket, name: &str) -> Result<(), KernelError> {

@@ -243,6 +243,14 @@ impl Op {
         }
     }
 
+    /// The namespace inside which it is done, if that is not the host's.
+    pub(crate) fn place(&self) -> Option<&NetNsRef> {
+        match self {
+            Self::Inside { netns, .. } => Some(netns),
+            _ => None,
+        }
+    }
+
     /// True when nothing more can be done about the subject once this step has failed.
     pub(crate) fn is_vital(&self) -> bool {
         matches!(

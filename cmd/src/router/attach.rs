@@ -114,6 +114,7 @@ impl Router {
                 key: None,
                 is_allocated: false,
                 names: Vec::new(),
+                boot: self.containers.boot.clone(),
                 gateway: false,
                 masqueraded: false,
                 for_gateway: container.for_gateway,

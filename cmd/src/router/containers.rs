@@ -7,7 +7,7 @@ use super::keeper::Then;
 use super::place::is_in_force;
 use super::ports::{Ports, Ticket};
 use super::{Router, status};
-use crate::state::Attachment;
+use crate::state::{self, Attachment};
 use fastpath::kernel::Report;
 use fastpath::observe::Gate;
 use fastpath::plan::{Desired, Plain};
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use tokio::sync::oneshot;
+use tracing::info;
 
 /// Where an answer goes.
 pub(crate) type Answer = oneshot::Sender<Result<Value, String>>;
@@ -29,6 +30,8 @@ pub(crate) struct Containers {
     pub(crate) bridge_mac: Mac,
     pub(crate) mtu: u16,
     pub(crate) attached: Vec<Attachment>,
+    /// When this host was booted, as the kernel names it.
+    pub(super) boot: Option<String>,
     /// Host ends that work, with what was published of them.
     pub(super) live: BTreeMap<String, (Vni, Mac, Vec<IpAddr>)>,
     pub(super) asked: BTreeMap<Ticket, Asked>,
@@ -59,14 +62,21 @@ pub(super) enum Asked {
 }
 
 impl Containers {
-    /// Nothing is programmed before the first [`Router::converge`].
+    /// Nothing is programmed before the first [`Router::converge`]. Containers of another boot are left out.
     pub(crate) fn new(
         ports: Result<Ports, String>,
         bridge: String,
         bridge_mac: Mac,
         mtu: u16,
-        attached: Vec<Attachment>,
+        mut attached: Vec<Attachment>,
     ) -> Self {
+        let boot = state::boot();
+        for gone in attached.extract_if(.., |one| one.is_of_another_boot(boot.as_deref())) {
+            info!(
+                "{} went with this host's last boot: detached",
+                gone.port.netns.path.display()
+            );
+        }
         let (live, asked) = (BTreeMap::new(), BTreeMap::new());
         Self {
             ports,
@@ -74,6 +84,7 @@ impl Containers {
             bridge_mac,
             mtu,
             attached,
+            boot,
             live,
             asked,
             trouble: Vec::new(),

@@ -15,11 +15,20 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
 /// Interfaces of the host's that are being made.
-#[derive(Default)]
 pub(crate) struct Gateways {
     opening: BTreeMap<Vni, Opening>,
     /// Containers went, so it may be over with some.
     pub(super) is_look_due: bool,
+}
+
+impl Default for Gateways {
+    fn default() -> Self {
+        Self {
+            opening: BTreeMap::new(),
+            // Containers may have gone while no router ran.
+            is_look_due: true,
+        }
+    }
 }
 
 /// One of them.

@@ -12,6 +12,7 @@ mod common;
 
 mod containerd;
 mod cri;
+mod ends;
 mod errors;
 mod gateway;
 mod life;

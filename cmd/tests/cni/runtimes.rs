@@ -3,6 +3,8 @@
 use crate::common::{Outcome, run_in, until};
 use crate::containerd::Containerd;
 use crate::place::Place;
+use fastpath::NetNs;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,6 +40,46 @@ fn containerd_runs_containers_that_reach_each_other_and_leaves_nothing_behind() 
     assert_eq!(place.free(), (1 << 20) - 2);
     let links = run_in(&place.host.netns, "ip", &["-o", "link"]).ok();
     assert!(!links.contains("wv"), "{links}");
+}
+
+#[test]
+fn gc_takes_what_ctr_task_rm_leaves() {
+    let Some(place) = Place::new("ctr-gc", &["containerd", "ctr", "runc", "busybox"]) else {
+        return;
+    };
+    let containerd = Containerd::start(&place);
+    containerd.ctr(&["images", "import", &place.archive()]).ok();
+    ["a", "b"].iter().for_each(|name| containerd.run(name));
+    let list = place.conf.join("10-weft.conflist");
+    let list: Value = serde_json::from_str(&std::fs::read_to_string(list).unwrap()).unwrap();
+    let mut conf = list["plugins"][0].clone();
+    conf["cniVersion"] = json!("1.1.0");
+    conf["name"] = list["name"].clone();
+    conf["cni.dev/valid-attachments"] = json!([{ "containerID": "default-b", "ifname": "eth0" }]);
+    let interfaces = || {
+        let links = run_in(&place.host.netns, "ip", &["-o", "link"]).ok();
+        links.matches(": wv").count()
+    };
+    assert_eq!((interfaces(), place.free()), (2, (1 << 20) - 4));
+    // Its namespace outlives it, so that the router sees nothing of its end; and no DEL comes.
+    let ps: Value = serde_json::from_str(&place.host.weft(&["ps", "--json"]).ok()).unwrap();
+    let a = ps
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["name"] == "default-a");
+    let netns = NetNs::open(a.unwrap()["netns"].as_str().unwrap()).unwrap();
+    containerd.end("a");
+    crate::plugin::call(
+        &[("CNI_COMMAND", "GC"), ("CNI_PATH", "/nowhere")],
+        &conf.to_string(),
+    )
+    .ok();
+    assert_eq!((interfaces(), place.free()), (1, (1 << 20) - 3), "at once");
+    assert_eq!(fastpath::wire::interfaces(&netns).unwrap(), ["lo"]);
+    let left = place.ps();
+    assert!(left.len() == 1 && left[0].0 == "default-b", "{left:?}");
+    containerd.end("b");
 }
 
 /// Podman's containers of one test, and its image; both go with it.
