@@ -233,6 +233,7 @@ fn assemble(
         names,
         told_names: Default::default(),
         fast,
+        forward: Default::default(),
         pings: Default::default(),
         advertised: Vec::new(),
         addresses: Vec::new(),
@@ -244,6 +245,8 @@ fn assemble(
     router
         .dialer
         .resolve_advertised(router.settings.advertise.clone());
+    let forward = router.forward.clone();
+    tokio::spawn(async move { forward.keep().await });
     router.feed(Input::KnownNetworks(router.memory.networks.clone()));
     router.learn_addresses();
     router.tell_names();

@@ -374,7 +374,11 @@ impl Router {
             .iter()
             .map(|(at, prefix)| format!("{at}/{prefix}"))
             .collect();
+        let domain = self
+            .names
+            .read(|zone| zone.domain().trim_end_matches('.').to_owned());
         Ok(json!({
+            "dns": { "nameservers": self.names.servers(found.vni), "domain": domain },
             "host_ifname": port.host_ifname,
             "ifname": port.ifname,
             "mac": port.mac.to_string(),
@@ -571,6 +575,9 @@ impl Router {
             exposed.flat_map(|one| one.port.addresses.iter().map(|(address, _)| (*address, one.vni)));
         self.names.expose(exposed.collect());
         self.tell_names();
+        let networks = self.containers.attached.iter().map(|one| one.vni);
+        self.forward
+            .allow(networks.map(|vni| self.bridge_of(vni)).collect());
     }
 
     /// What was given out for an attachment that did not come to be is free.
