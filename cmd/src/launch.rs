@@ -238,6 +238,7 @@ fn assemble(
         names,
         told_names: Default::default(),
         fast,
+        forward: Default::default(),
         pings: Default::default(),
         advertised: Vec::new(),
         addresses: Vec::new(),
@@ -249,6 +250,8 @@ fn assemble(
     router
         .dialer
         .resolve_advertised(router.settings.advertise.clone());
+    let forward = router.forward.clone();
+    tokio::spawn(async move { forward.keep().await });
     router.feed(Input::KnownNetworks(router.memory.networks.clone()));
     router.learn_addresses();
     router.tell_names();

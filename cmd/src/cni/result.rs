@@ -65,11 +65,12 @@ pub(super) fn of(
     }
     result.insert("routes".into(), Value::Array(told));
     let is_set = |dns: &&Value| dns.as_object().is_some_and(|dns| !dns.is_empty());
-    let dns = given.map(|given| &given.dns).filter(is_set).unwrap_or(&conf.dns);
-    if is_set(&dns) {
-        result.insert("dns".into(), dns.clone());
-    } else {
-        result.entry("dns").or_insert_with(|| json!({}));
+    let told = given.map(|given| &given.dns).filter(is_set);
+    let told = told.or_else(|| Some(&conf.dns).filter(is_set)).cloned();
+    let told = told.or_else(|| own_dns(&attached["dns"]));
+    match told {
+        Some(dns) => drop(result.insert("dns".into(), dns)),
+        None => drop(result.entry("dns").or_insert_with(|| json!({}))),
     }
     Ok(Value::Object(result))
 }
@@ -78,6 +79,15 @@ pub(super) fn of(
 pub(super) fn gateways_of(attached: &Value) -> Vec<IpAddr> {
     let list = attached["gateways"].as_array().into_iter().flatten();
     list.filter_map(|one| one.as_str()?.parse().ok()).collect()
+}
+
+/// Where the router answers names in the container's network, if it does.
+fn own_dns(shown: &Value) -> Option<Value> {
+    let servers = shown["nameservers"]
+        .as_array()
+        .filter(|servers| !servers.is_empty())?;
+    let domain = &shown["domain"];
+    Some(json!({ "nameservers": servers, "domain": domain, "search": [domain] }))
 }
 
 /// Takes out the list under a key; empty if there is none.

@@ -213,7 +213,11 @@ impl Router {
         let exposed = self.containers.exposed(found.vni).filter(|_| found.gateway);
         let gateways = exposed.map_or(&[][..], |one| &one.port.addresses);
         let gateways: Vec<_> = gateways.iter().map(|(address, _)| address).collect();
+        let domain = self
+            .names
+            .read(|zone| zone.domain().trim_end_matches('.').to_owned());
         Ok(json!({
+            "dns": { "nameservers": self.names.servers(found.vni), "domain": domain },
             "host_ifname": port.host_ifname,
             "ifname": port.ifname,
             "mac": port.mac.to_string(),

@@ -19,6 +19,7 @@ mod desk;
 mod drain;
 mod esp;
 mod fast;
+mod forward;
 mod gateway;
 mod keeper;
 mod names;
@@ -36,6 +37,7 @@ pub(crate) use addresses::AddressAsks;
 pub(crate) use conflist::Conflist;
 pub(crate) use containers::Containers;
 pub(crate) use fast::{FastPath, prepare as prepare_fast};
+pub(crate) use forward::Forward;
 pub(crate) use gateway::Gateways;
 pub(crate) use keeper::{Keeper, Kept};
 pub(crate) use naming::NameTable;
@@ -93,6 +95,8 @@ pub(crate) struct Router {
     /// The names of this host, as the core was told.
     pub(crate) told_names: NameTable,
     pub(crate) fast: FastPath,
+    /// What lets bridged frames pass Docker's firewall.
+    pub(crate) forward: Arc<Forward>,
     pub(crate) pings: Pings,
     /// What `--advertise` names, resolved.
     pub(crate) advertised: Vec<SocketAddr>,

@@ -189,6 +189,9 @@ impl Router {
             exposed.flat_map(|one| one.port.addresses.iter().map(|(address, _)| (*address, one.vni)));
         self.names.expose(exposed.collect());
         self.tell_names();
+        let networks = self.containers.attached.iter().map(|one| one.vni);
+        self.forward
+            .allow(networks.map(|vni| self.bridge_of(vni)).collect());
     }
 }
 
