@@ -339,6 +339,10 @@ pub(crate) struct Launch {
     /// Carry one frame at a time, without segmentation and checksum offload: the slow and simple way.
     #[arg(long, env = "WEFT_NO_OFFLOAD")]
     pub(crate) no_offload: bool,
+    /// A CNI configuration that is to be there only while containers can be attached; else it is called FILE.off. For runtimes
+    /// that do not ask the plugin for its status, such as containerd before 2.0.
+    #[arg(long, env = "WEFT_CNI_CONF", value_name = "FILE")]
+    pub(crate) cni_conf: Option<PathBuf>,
     /// Serve /status and /healthz over HTTP here.
     #[arg(long, env = "WEFT_HTTP", value_name = "ADDR", value_parser = parse_http)]
     pub(crate) http: Option<SocketAddr>,
@@ -385,6 +389,10 @@ pub(crate) enum CniVerb {
             value_name = "D"
         )]
         conf_dir: PathBuf,
+        /// Containers reach what is outside the mesh by this host, in its name, and get host ports and bandwidth limits if
+        /// the plugins `portmap` and `bandwidth` are there.
+        #[arg(long)]
+        gateway: bool,
     },
 }
 

@@ -8,7 +8,7 @@ use crate::membership::{Membership, join};
 use crate::nameserver;
 use crate::net::{Cidr, normal_target, parse_port};
 use crate::recording::Recording;
-use crate::router::{self, Containers, Inbox, Keeper, Ports, Router, Settings};
+use crate::router::{self, Conflist, Containers, Inbox, Keeper, Ports, Router, Settings};
 use crate::state::{Memory, StateDir};
 use anyhow::{Context, Result, anyhow, bail};
 use crypto::aead::Cipher;
@@ -229,6 +229,11 @@ fn assemble(
         memory,
         containers,
         address_asks: Default::default(),
+        gateways: Default::default(),
+        conflist: options
+            .cni_conf
+            .as_deref()
+            .map(|path| Conflist::new(path.to_owned(), clock.now())),
         network_asks: Default::default(),
         names,
         told_names: Default::default(),

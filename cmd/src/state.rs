@@ -87,6 +87,15 @@ pub(crate) struct Attachment {
     /// What it is called.
     #[serde(default)]
     pub(crate) names: Vec<mesh::Name>,
+    /// It reaches what is outside by this host.
+    #[serde(default)]
+    pub(crate) gateway: bool,
+    /// In the host's name.
+    #[serde(default)]
+    pub(crate) masqueraded: bool,
+    /// The host's own interface, made for such containers: it goes with the last of them.
+    #[serde(default)]
+    pub(crate) for_gateway: bool,
 }
 
 fn default_network() -> mesh::Vni {

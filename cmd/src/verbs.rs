@@ -71,8 +71,13 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
             },
         ),
         Verb::Cni {
-            verb: CniVerb::Install { bin_dir, conf_dir },
-        } => cni::install(bin_dir, conf_dir, &cli.socket),
+            verb:
+                CniVerb::Install {
+                    bin_dir,
+                    conf_dir,
+                    gateway,
+                },
+        } => cni::install(bin_dir, conf_dir, &cli.socket, *gateway),
         Verb::Expose { addresses, network } => {
             let value = ask(
                 cli,
@@ -267,20 +272,24 @@ fn show_status(cli: &Cli, listing: Option<Listing>) -> Result<()> {
         None => table::summary(&status),
         Some(Listing::Peers) => table::peers(&status.peers),
         Some(Listing::Connections) => {
-            let (rows, why) = (
-                table::connections(&status.connections),
-                table::reasons(&status.connections),
-            );
-            if why.is_empty() {
-                rows
-            } else {
-                format!("{rows}\n{why}")
-            }
+            let rows = table::connections(&status.connections);
+            with_reasons(rows, &table::reasons(&status.connections))
         }
-        Some(Listing::Routes) => table::routes(&status.routes),
+        Some(Listing::Routes) => {
+            let rows = table::routes(&status.routes);
+            with_reasons(rows, &table::route_reasons(&status.routes))
+        }
         Some(Listing::Targets) => table::targets(&status.targets),
         Some(Listing::Attachments) => table::attachments(&status.attachments),
     })
+}
+
+fn with_reasons(rows: String, why: &str) -> String {
+    if why.is_empty() {
+        rows
+    } else {
+        format!("{rows}\n{why}")
+    }
 }
 
 fn ping(cli: &Cli, peer: &str, control: bool, count: u32) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The real kernel: does the steps of a plan by netlink.
 
 use crate::esp::{self, Xfrm};
+use crate::gateway::{self, Gateway};
 use crate::guard::{Guard, GuardError};
 use crate::kernel::{Kernel, KernelError};
 use crate::names;
@@ -14,7 +15,7 @@ use crate::{groups, read, sysctl};
 use mesh::{DropReason, Mac};
 use netlink_packet_route::link::In6AddrGenMode;
 use rustix::io::Errno;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// The kernel this process runs on, seen from one namespace: the host's.
@@ -29,6 +30,8 @@ pub struct Linux {
     filtered: Option<(String, Option<BTreeSet<IpAddr>>)>,
     /// This kernel takes no such rule.
     no_filter: bool,
+    /// The tables of gateways that this run has made.
+    gateways: BTreeMap<String, Gateway>,
 }
 
 impl Linux {
@@ -50,6 +53,7 @@ impl Linux {
             unencrypted: None,
             filtered: None,
             no_filter: false,
+            gateways: BTreeMap::new(),
         }
     }
 
@@ -86,7 +90,7 @@ impl Kernel for Linux {
             switch.retain(&alive);
         }
         let mut observed = read::all(desired, host, self.guard.is_some(), self.switch.is_some());
-        observed.filter = self.filter(&desired.bridge)?;
+        (observed.filter, observed.gateway) = self.tables(&desired.bridge)?;
         Ok(observed)
     }
 
@@ -98,6 +102,15 @@ impl Kernel for Linux {
             Op::Guard { name, rules } => self.guard(name, rules),
             Op::Hook { name, hook } => self.hook(name, hook),
             Op::Filter { name, rule } => self.install_filter(name, rule),
+            Op::Gateway {
+                name,
+                bridge,
+                gateway,
+            } => {
+                self.host.run(|| gateway::install(name, bridge, gateway))??;
+                self.gateways.insert(name.clone(), gateway.clone());
+                Ok(())
+            }
             _ => self.host.run(|| on_host(op))?,
         }
     }
@@ -131,10 +144,13 @@ impl Kernel for Linux {
 }
 
 impl Linux {
-    fn filter(&self, bridge: &str) -> Result<Filter, KernelError> {
-        let table = names::filter(bridge);
-        let rules = self.host.run(|| nft::read(&table))?;
-        Ok(match rules {
+    /// The tables of nftables that belong to a network.
+    fn tables(&self, bridge: &str) -> Result<(Filter, Option<Gateway>), KernelError> {
+        let (filter, gateway) = (names::filter(bridge), names::gateway(bridge));
+        let made = self.gateways.get(&gateway);
+        let read = || (nft::read(&filter), gateway::observe(&gateway, made));
+        let (rules, gateway) = self.host.run(read)?;
+        let filter = match rules {
             _ if self.no_filter => Filter::Unavailable,
             Err(_) => Filter::Unavailable,
             Ok(rules) => match (rules.first(), &self.filtered) {
@@ -146,7 +162,8 @@ impl Linux {
                 // Another run's, which takes packets from who knows whom: it is replaced or removed.
                 (Some(_), None) => Filter::At { port: 0, only: None },
             },
-        })
+        };
+        Ok((filter, gateway))
     }
 
     /// A kernel without is served nevertheless: reverse path filtering is the host's business then.
@@ -227,7 +244,7 @@ fn on_host(op: &Op) -> Result<(), KernelError> {
         Op::Raise { name } => Ok(link::raise(&mut socket, name)?),
         Op::Await { name } => await_running(&mut socket, name),
         Op::Delete { name } => Ok(link::delete(&mut socket, name)?),
-        Op::Unfilter { name } => Ok(nft::remove(name)?),
+        Op::Unfilter { name } | Op::NoGateway { name } => Ok(nft::remove(name)?),
         Op::CreatePlain { name, vni, port, mtu } => {
             link::create_plain(&mut socket, name, *vni, *port, (*mtu).into())?;
             silence(&mut socket, name)
@@ -240,7 +257,7 @@ fn on_host(op: &Op) -> Result<(), KernelError> {
             let index = link::index(&mut socket, name)?;
             Ok(neighbour::delete_remote(&mut socket, index, *mac, *host)?)
         }
-        Op::Guard { .. } | Op::Hook { .. } | Op::Filter { .. } | Op::Inside { .. } => {
+        Op::Guard { .. } | Op::Hook { .. } | Op::Filter { .. } | Op::Gateway { .. } | Op::Inside { .. } => {
             Err(KernelError::Refused("this step belongs elsewhere".to_owned()))
         }
     }
@@ -415,9 +432,11 @@ fn remove(bridge: &str) -> Result<(), KernelError> {
     });
     let mut results: Vec<_> = ours.map(|found| link::delete(&mut socket, &found.name)).collect();
     // Where there is no nftables there is nothing to remove.
-    let table = names::filter(bridge);
-    let is_filtered = nft::read(&table).is_ok_and(|rules| !rules.is_empty());
-    results.extend(is_filtered.then(|| nft::remove(&table)));
+    let tables = [names::filter(bridge), names::gateway(bridge)];
+    let there = tables
+        .iter()
+        .filter(|table| nft::is_there(table).unwrap_or(false));
+    results.extend(there.map(|table| nft::remove(table)));
     // Once nothing uses it. A kernel without it has none of ours.
     if let Ok(mut xfrm) = Xfrm::open(bridge, 0, esp::ROLL) {
         results.push(xfrm.remove_all());

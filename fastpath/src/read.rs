@@ -200,5 +200,6 @@ pub(crate) fn all(
         guard,
         switch,
         filter: Filter::default(),
+        gateway: None,
     }
 }

@@ -15,6 +15,8 @@ use tokio::io::unix::AsyncFd;
 /// What a queue of a TAP device is asked for, as in `linux/if_tun.h`.
 pub(crate) type TunFlags = libc::c_int;
 
+/// As in `linux/if_packet.h`.
+const PACKET_VNET_HDR: libc::c_int = 15;
 /// The longest interface name with its closing zero, IFNAMSIZ.
 const NAME_SIZE: usize = libc::IFNAMSIZ;
 
@@ -167,6 +169,30 @@ pub(crate) fn steer(socket: &impl AsFd, program: &mut [libc::sock_filter]) -> io
         Err(io::Error::last_os_error())
     } else {
         Ok(())
+    }
+}
+
+/// Lets a packet socket send frames whose checksum or segments are left to the kernel: each begins with a
+/// `virtio_net_hdr` then (packet(7), PACKET_VNET_HDR).
+///
+/// # Errors
+/// What the kernel said.
+pub(crate) fn leave_work(socket: &impl AsFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the pointer and the length describe `on`, which outlives the call; the kernel copies it.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_PACKET,
+            PACKET_VNET_HDR,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
     }
 }
 

@@ -282,6 +282,15 @@ impl PacketSocket {
         Ok(length)
     }
 
+    /// From now on every frame that is sent begins with a `virtio_net_hdr` of ten bytes, which says what of it is left
+    /// to the kernel.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn leave_work(&self) -> io::Result<()> {
+        crate::sys::leave_work(&self.0)
+    }
+
     /// Sends a frame as it is.
     ///
     /// # Errors

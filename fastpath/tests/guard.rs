@@ -9,7 +9,8 @@ use common::{BRIDGE_MAC, Host, ip, raw, reaches, skipped, udp};
 use fastpath::NetNs;
 use fastpath::wire::{self, End, PacketSocket};
 use mesh::{DropReason, Mac};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::sync::mpsc::{TryRecvError, channel};
 use std::time::{Duration, Instant};
 
@@ -208,6 +209,132 @@ fn foreign_addresses_are_dropped_and_counted() {
         spoofed,
         &ethernet(right_mac, mac, 0x8100, &tagged),
     );
+}
+
+/// A frame whose checksum is left to the kernel: made from byte `start` on, written `offset` bytes further.
+fn unfinished(start: u16, offset: u16, frame: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![1, 0, 0, 0, 0, 0];
+    bytes.extend(start.to_ne_bytes());
+    bytes.extend(offset.to_ne_bytes());
+    bytes.extend(frame);
+    bytes
+}
+
+#[test]
+fn a_checksum_that_would_be_written_over_an_address_is_dropped_and_counted() {
+    if skipped() {
+        return;
+    }
+    let mut bench = Bench::new(true);
+    let out = raw(&bench.left, "eth0");
+    out.leave_work().unwrap();
+    let v4 = bench.v4(&udp4((OWN, 5), (OTHER, 6), b"left to the kernel"));
+    let v6 = bench.v6(&ipv6(
+        OWN6,
+        OTHER6,
+        &[],
+        17,
+        &[0, 5, 0, 6, 0, 12, 0, 0, 1, 2, 3, 4],
+    ));
+    let question = arp(bench.mac, (bench.mac, OWN), OTHER, 1);
+    let icmp6 = bench.v6(&ipv6(OWN6, OTHER6, &[], 58, &[128, 0, 0, 0, 0, 0, 0, 0]));
+    // Ethernet, then where each address and the ports are.
+    let tries: [(&str, u16, u16, &[u8]); 9] = [
+        ("destination's MAC", 0, 0, &v4),
+        ("own MAC", 0, 8, &v4),
+        ("type", 12, 0, &v4),
+        ("IPv4 source", 26, 0, &v4),
+        ("the end of IPv4's source, from the UDP header", 14, 14, &v4),
+        ("UDP's ports", 34, 0, &v4),
+        ("IPv6 source", 22, 4, &v6),
+        ("ARP's sender", 28, 0, &question),
+        ("ICMPv6's type", 54, 0, &icmp6),
+    ];
+    let mut dropped = 0;
+    let listener = raw(&bench.right, "eth0");
+    // Each frame is told then with what is still open of it.
+    listener.leave_work().unwrap();
+    listener.set_timeout(BRIEF).unwrap();
+    for (what, start, offset, frame) in tries {
+        let before = bench.host.counter(DropReason::SpoofedAddress);
+        match out.send(&unfinished(start, offset, frame)) {
+            // Newer kernels take no checksum before the network header.
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+                println!("{what}: the kernel itself refuses it");
+                continue;
+            }
+            sent => sent.unwrap(),
+        }
+        let mut arrived = None;
+        let mut buffer = [0; 2048];
+        while let Ok(length) = listener.receive(&mut buffer) {
+            if buffer[16..24] == frame[6..14] {
+                arrived = Some(buffer[..length].to_vec());
+            }
+        }
+        let count = bench.host.counter(DropReason::SpoofedAddress) - before;
+        if let Some(arrived) = arrived {
+            // Older kernels forget a checksum that starts before the network header, at the other end of the pair.
+            println!("{what}: passes, as the kernel will not write it");
+            assert!(
+                start < 14 && arrived[0] == 0 && &arrived[10..] == frame,
+                "{what}: {arrived:?}"
+            );
+        } else {
+            assert_eq!(count, 1, "{what}");
+            dropped += 1;
+        }
+    }
+    assert!(dropped >= 4, "{dropped}");
+    // Where it belongs it may be left, and nowhere it need be.
+    let eth0 = raw(&bench.right, "eth0");
+    for (what, whole) in [
+        ("IPv4", unfinished(34, 6, &v4)),
+        ("IPv6", unfinished(54, 6, &v6)),
+        ("made", [&[0; 10], &v4[..]].concat()),
+    ] {
+        out.send(&whole).unwrap();
+        let (mut buffer, mut came) = ([0; 2048], false);
+        while let Ok(length) = eth0.receive(&mut buffer) {
+            // All but the checksum is as it was sent.
+            came |= buffer.get(..38) == whole.get(10..48) && length == whole.len() - 10;
+        }
+        assert!(came, "{what}");
+    }
+}
+
+/// The kernel of a container leaves checksums and segments to whoever comes next, too.
+#[test]
+fn what_a_kernel_leaves_open_passes() {
+    if skipped() {
+        return;
+    }
+    let mut bench = Bench::new(true);
+    for (from, to) in [("10.1.0.1", "10.1.0.2"), ("fd00:1::1", "fd00:1::2")] {
+        let before = bench.host.counter(DropReason::SpoofedAddress);
+        let listener = bench
+            .right
+            .run(|| TcpListener::bind((ip(to), 0)))
+            .unwrap()
+            .unwrap();
+        let address = listener.local_addr().unwrap();
+        let sent: Vec<u8> = (0..1_000_000u32).map(|each| (each % 251) as u8).collect();
+        let expected = sent.clone();
+        let left = bench
+            .left
+            .run(|| TcpStream::connect_timeout(&address, Duration::from_secs(2)));
+        let mut stream = left.unwrap().unwrap();
+        let writer = std::thread::spawn(move || stream.write_all(&sent));
+        let (mut stream, source) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).unwrap();
+        writer.join().unwrap().unwrap();
+        assert!(received == expected, "{} bytes", received.len());
+        assert_eq!(source.ip(), ip(from));
+        assert!(reaches((&bench.left, ip(from)), (&bench.right, ip(to))));
+        assert_eq!(bench.host.counter(DropReason::SpoofedAddress), before);
+    }
 }
 
 #[test]

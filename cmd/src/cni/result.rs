@@ -40,14 +40,20 @@ pub(super) fn of(
     for address in attached["addresses"].as_array().into_iter().flatten() {
         let mut ip = json!({ "address": address, "interface": host + 1 });
         let text = address.as_str().unwrap_or_default();
+        let is_v4 = !text.contains(':');
         if !conf.is_since("1.0.0") {
-            ip["version"] = json!(if text.contains(':') { "6" } else { "4" });
+            ip["version"] = json!(if is_v4 { "4" } else { "6" });
         }
         let known = given.map_or(&[][..], |given| &given.addresses).iter();
         let gateway = known
             .filter(|(cidr, _)| cidr.to_string() == text)
             .find_map(|(_, gateway)| *gateway);
-        if let Some(gateway) = gateway {
+        let own = || {
+            gateways_of(attached)
+                .into_iter()
+                .find(|gateway| gateway.is_ipv4() == is_v4)
+        };
+        if let Some(gateway) = gateway.or_else(own) {
             ip["gateway"] = json!(gateway);
         }
         ips.push(ip);
@@ -76,6 +82,12 @@ fn own_dns(shown: &Value) -> Option<Value> {
         .filter(|servers| !servers.is_empty())?;
     let domain = &shown["domain"];
     Some(json!({ "nameservers": servers, "domain": domain, "search": [domain] }))
+}
+
+/// The host's own addresses in the network, if the container reaches what is outside by them.
+pub(super) fn gateways_of(attached: &Value) -> Vec<IpAddr> {
+    let list = attached["gateways"].as_array().into_iter().flatten();
+    list.filter_map(|one| one.as_str()?.parse().ok()).collect()
 }
 
 /// Takes out the list under a key; empty if there is none.

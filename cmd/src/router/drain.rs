@@ -3,7 +3,7 @@
 use super::Router;
 use crate::control::{Echo, PingPath};
 use crate::link::CloseCode;
-use mesh::{FdbChange, Input, Output, PeerId, PeerInfo};
+use mesh::{Input, Output, PeerId, PeerInfo};
 use std::net::SocketAddr;
 use tracing::{debug, info, warn};
 
@@ -86,11 +86,7 @@ impl Router {
             Output::Label { label, neighbor } => self.shore.plane.set_label(label, neighbor),
             Output::Fdb(change) => {
                 self.shore.plane.apply_fdb(&change);
-                self.fast.apply_fdb(change.vni, &change.change);
-                if let FdbChange::Members(members) = change.change {
-                    let vni = change.vni;
-                    self.feed_fast(fastpath::overlay::Input::Members { vni, members });
-                }
+                self.fast_fdb(change.vni, &change.change);
             }
             Output::Name(change) => self.names.apply(change),
             Output::NameRefused { vni, name } => self.name_refused(vni, &name),

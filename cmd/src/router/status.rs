@@ -48,6 +48,7 @@ impl Router {
             name: self.name(&peer.id),
             own: peer.id == self.settings.id,
             reachable: peer.reachable,
+            sessions: self.sleeve.sessions_made(&peer.id),
             links: peer
                 .links
                 .iter()
@@ -115,6 +116,7 @@ impl Router {
             direction,
             overlay: None,
             overlay_reason: None,
+            stale: None,
             encrypted: None,
             mtu: None,
             rtt_us: None,
@@ -128,7 +130,8 @@ impl Router {
             return;
         };
         row.overlay = Some(self.overlay(&path.peer));
-        row.overlay_reason = self.fast.why(&path.peer);
+        row.overlay_reason = self.overlay_reason(&path.peer);
+        row.stale = Some(self.fast.is_stale(&path.peer));
         row.encrypted = Some(path.encrypted);
         row.mtu = Some(path.mtu);
     }
@@ -141,11 +144,17 @@ impl Router {
             hops: route.path.len(),
             cost_us: route.cost_us,
             overlay: self.overlay(&peer),
+            overlay_reason: self.overlay_reason(&peer),
+            stale: self.fast.is_stale(&peer),
             direct: route.path.len() == 1,
         };
         let mut routes: Vec<_> = self.mesh.routes().into_iter().map(route).collect();
         routes.sort_by_key(|route| (route.name.clone(), route.peer_id.clone()));
         routes
+    }
+
+    fn overlay_reason(&self, peer: &PeerId) -> Option<String> {
+        self.fast.why(peer, &|peer| self.name(peer))
     }
 
     fn overlay(&self, peer: &PeerId) -> Overlay {

@@ -31,6 +31,8 @@ pub(crate) struct Peer {
     #[serde(rename = "self")]
     pub(crate) own: bool,
     pub(crate) reachable: bool,
+    /// Sessions made with it since it was heard of: the first, and one more each time its keys were renewed.
+    pub(crate) sessions: u64,
     pub(crate) links: Vec<PeerLink>,
 }
 
@@ -72,6 +74,8 @@ pub(crate) struct Connection {
     pub(crate) overlay: Option<Overlay>,
     /// Why it is not fast.
     pub(crate) overlay_reason: Option<String>,
+    /// The fast path is kept although the control plane lost that router.
+    pub(crate) stale: Option<bool>,
     pub(crate) encrypted: Option<bool>,
     /// Largest IP packet, in bytes, proven to pass.
     pub(crate) mtu: Option<u16>,
@@ -89,6 +93,10 @@ pub(crate) struct Route {
     pub(crate) hops: usize,
     pub(crate) cost_us: u64,
     pub(crate) overlay: Overlay,
+    /// Why it is not fast.
+    pub(crate) overlay_reason: Option<String>,
+    /// The fast path is kept although the control plane lost that router.
+    pub(crate) stale: bool,
     pub(crate) direct: bool,
 }
 

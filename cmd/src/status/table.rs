@@ -144,13 +144,23 @@ pub(crate) fn connections(connections: &[Connection]) -> String {
 
 /// Under the connections: why data takes sleeve, or what else is to be said of its way. One line for each reason.
 pub(crate) fn reasons(connections: &[Connection]) -> String {
+    said(connections.iter().filter_map(|connection| {
+        let name = connection.name.as_deref().unwrap_or(&connection.address);
+        Some((name, connection.overlay_reason.as_deref()?))
+    }))
+}
+
+/// The same under the routes, where the way is over relays: what is direct stands with the connections.
+pub(crate) fn route_reasons(routes: &[Route]) -> String {
+    let relayed = routes.iter().filter(|route| !route.direct);
+    said(relayed.filter_map(|route| Some((route.name.as_str(), route.overlay_reason.as_deref()?))))
+}
+
+fn said<'a>(of_each: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     const NAMED: usize = 3;
     let mut of: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for connection in connections {
-        if let Some(reason) = &connection.overlay_reason {
-            let name = connection.name.as_deref().unwrap_or(&connection.address);
-            of.entry(reason).or_default().push(name);
-        }
+    for (name, reason) in of_each {
+        of.entry(reason).or_default().push(name);
     }
     let all = of.values().map(Vec::len).sum::<usize>();
     let line = |(reason, names): (&&str, &Vec<&str>)| {
@@ -465,6 +475,7 @@ mod tests {
                     name: name(i),
                     own: i == 0,
                     reachable: i % 11 != 10,
+                    sessions: 1,
                     links: vec![
                         PeerLink {
                             peer_id: id(0),
@@ -495,6 +506,11 @@ mod tests {
                         hops,
                         cost_us,
                         overlay: Overlay::Sleeve,
+                        overlay_reason: (!direct).then(|| {
+                            let slow = "the hop from host-01 to host-03 is not fast; `weft status connections` on host-01 says why";
+                            if i == 3 { slow.into() } else { "encryption is on, and relays would see frames: host-06 lacks --fast-relay".into() }
+                        }),
+                        stale: false,
                         direct,
                     }
                 })
@@ -542,6 +558,7 @@ mod tests {
                 let encrypted = "encryption is on, and that router has no ESP";
                 if i == 4 { blocked.into() } else { encrypted.into() }
             }),
+            stale: up.then_some(false),
             encrypted: up.then_some(i % 6 != 5),
             mtu: up.then_some(1500),
             rtt_us: up.then_some(300 * i as u64),
@@ -585,6 +602,7 @@ mod tests {
         golden("reasons-50.txt", &reasons(&status.connections));
         golden("peers-50.txt", &peers(&status.peers));
         golden("routes-50.txt", &routes(&status.routes));
+        golden("route-reasons-50.txt", &route_reasons(&status.routes));
         golden("targets-50.txt", &targets(&status.targets));
         golden("attachments.txt", &attachments(&status.attachments));
     }

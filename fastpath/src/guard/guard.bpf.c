@@ -1,10 +1,15 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+//
+// The kernel lets programs under the GPL read its own structures, so this one may be had under that as well.
 //
 // The port guard. Two programs at the clsact ingress hook:
 //
 //   guard_port  before the host's end of each container's pair. A frame passes when it comes from the port's own
 //               MAC address and, if it is ARP, IPv4 or IPv6, from one of the port's own IP addresses; and it is
-//               neither a DHCP server's answer nor a router advertisement or redirect.
+//               neither a DHCP server's answer nor a router advertisement or redirect. What the host forwards for
+//               containers has other IP addresses: its port may send packets, but no ARP, from any. What they send each
+//               other goes past the bridge: were it seen by the host's netfilter on the bridge (br_netfilter), the host
+//               could not translate its addresses.
 //   guard_host  before the bridge's own side, where frames for the host itself arrive. Nothing passes.
 //
 // What can't be parsed does not pass: a header cut short counts as a spoofed address, a chain of headers too long,
@@ -16,10 +21,14 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>
+#include <bpf/bpf_core_read.h>
 
 #define PASS TC_ACT_UNSPEC // whoever hangs behind us may decide
 #define MAX_EXTENSIONS 8
 #define MAX_TAGS 2
+#define CHECKSUM_PARTIAL 3 // as in linux/skbuff.h
+#define NOWHERE 0x7fffffff
+#define PORTS 6 // no protocol has its checksum before, and the guard looks at no more behind the addresses
 
 // The order is that of REASONS in mod.rs.
 enum reason { SPOOFED_MAC, SPOOFED_ADDRESS, DHCP_SERVER, ROUTER_ADVERTISEMENT, HOST_BOUND, REASONS };
@@ -28,7 +37,23 @@ enum reason { SPOOFED_MAC, SPOOFED_ADDRESS, DHCP_SERVER, ROUTER_ADVERTISEMENT, H
 
 struct port {
 	__u8 mac[6];
+	__u8 gate;
+	__u8 reserved;
+	__u32 network; // of the gate
+};
+
+// What of Gate in observe.rs a port is.
+enum gate { NO_GATE, THROUGH, HOST };
+
+struct place {
+	__u32 network;
+	__u8 mac[6];
 	__u8 reserved[2];
+};
+
+struct end {
+	__u32 ifindex;
+	__u32 gate;
 };
 
 struct address {
@@ -51,6 +76,14 @@ struct {
 	__type(key, struct address);
 	__type(value, __u8);
 } addresses SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct place);
+	__type(value, struct end);
+} ends SEC(".maps"); // of ports with a gate
 
 struct ipv4 {
 	__u8 version_length, tos;
@@ -79,6 +112,32 @@ static __always_inline int load(struct __sk_buff *skb, __u32 offset, void *to, _
 	return bpf_skb_load_bytes(skb, offset, to, size);
 }
 
+// Parts of the kernel's structure; where they are there, the loader finds out.
+struct sk_buff {
+	__u32 csum; // start and offset, if the checksum is left open
+	__u16 mac_header;
+	__u8 ip_summed : 2;
+} __attribute__((preserve_access_index));
+
+// Set by the loader if the kernel tells.
+volatile const __u8 sees_open = 0;
+
+// A sender may leave the checksum to whoever sends the frame on, and say where it belongs (PACKET_VNET_HDR needs no more
+// than CAP_NET_RAW). Behind the guard the kernel writes it there, be it over an address. The place, from the frame's start.
+static __always_inline int open_checksum(struct __sk_buff *skb)
+{
+	struct sk_buff *kernels = (void *)skb;
+	__u16 frame = 0;
+	__u32 open = 0;
+
+	if (!sees_open || BPF_CORE_READ_BITFIELD_PROBED(kernels, ip_summed) != CHECKSUM_PARTIAL)
+		return NOWHERE;
+	// What can't be read is taken for the worst.
+	if (bpf_core_read(&open, sizeof(open), &kernels->csum) || bpf_core_read(&frame, sizeof(frame), &kernels->mac_header))
+		return 0;
+	return (int)(open & 0xffff) + (int)(open >> 16) - frame;
+}
+
 static __always_inline int same_mac(const __u8 *a, const __u8 *b)
 {
 	return !((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]) | (a[5] ^ b[5]));
@@ -104,12 +163,12 @@ static __always_inline int own_v6(__u32 ifindex, const struct port *port, const 
 	return bpf_map_lookup_elem(&addresses, &key) != 0;
 }
 
-static __always_inline int guard_arp(struct __sk_buff *skb, __u32 at, const struct port *port)
+static __always_inline int guard_arp(struct __sk_buff *skb, __u32 at, const struct port *port, int open)
 {
 	struct arp arp;
 	__be32 sender;
 
-	if (load(skb, at, &arp, sizeof(arp)) || arp.hardware_length != 6 || arp.protocol_length != 4)
+	if (open != NOWHERE || load(skb, at, &arp, sizeof(arp)) || arp.hardware_length != 6 || arp.protocol_length != 4)
 		return drop(SPOOFED_ADDRESS);
 	if (!same_mac(arp.sender_mac, port->mac))
 		return drop(SPOOFED_MAC);
@@ -131,7 +190,7 @@ static __always_inline int guard_udp(struct __sk_buff *skb, __u32 at, __u16 serv
 	return ends[0] == bpf_htons(server) || ends[1] == bpf_htons(client) ? drop(DHCP_SERVER) : PASS;
 }
 
-static __always_inline int guard_v4(struct __sk_buff *skb, __u32 at, const struct port *port)
+static __always_inline int guard_v4(struct __sk_buff *skb, __u32 at, const struct port *port, int open)
 {
 	struct ipv4 ip;
 	__be16 ends[2];
@@ -141,8 +200,10 @@ static __always_inline int guard_v4(struct __sk_buff *skb, __u32 at, const struc
 	if (load(skb, at, &ip, sizeof(ip)) || ip.version_length >> 4 != 4 || (ip.version_length & 15) < 5)
 		return drop(SPOOFED_ADDRESS);
 	payload = at + (ip.version_length & 15) * 4;
+	if (open < (int)payload + PORTS)
+		return drop(SPOOFED_ADDRESS);
 	later = (ip.fragment & bpf_htons(0x1fff)) != 0;
-	if (!own_v4(skb->ifindex, ip.source)) {
+	if (!(port->gate == HOST && ip.source) && !own_v4(skb->ifindex, ip.source)) {
 		// Without an address one may ask for one (RFC 2131), and say which groups one listens to (RFC 3376).
 		if (ip.source || later)
 			return drop(SPOOFED_ADDRESS);
@@ -173,7 +234,7 @@ static __always_inline int guard_icmp6(struct __sk_buff *skb, __u32 at, const st
 	return own_v6(skb->ifindex, port, target) ? PASS : drop(SPOOFED_ADDRESS);
 }
 
-static __always_inline int guard_v6(struct __sk_buff *skb, __u32 at, const struct port *port)
+static __always_inline int guard_v6(struct __sk_buff *skb, __u32 at, const struct port *port, int open)
 {
 	struct ipv6 ip;
 	int nameless;
@@ -182,7 +243,7 @@ static __always_inline int guard_v6(struct __sk_buff *skb, __u32 at, const struc
 	if (load(skb, at, &ip, sizeof(ip)) || ip.version_class >> 4 != 6)
 		return drop(SPOOFED_ADDRESS);
 	nameless = !(ip.source[0] | ip.source[1] | ip.source[2] | ip.source[3]);
-	if (!nameless && !own_v6(skb->ifindex, port, ip.source))
+	if (!nameless && port->gate != HOST && !own_v6(skb->ifindex, port, ip.source))
 		return drop(SPOOFED_ADDRESS);
 	next = ip.next;
 	at += sizeof(ip);
@@ -190,6 +251,9 @@ static __always_inline int guard_v6(struct __sk_buff *skb, __u32 at, const struc
 	for (int i = 0; i < MAX_EXTENSIONS; i++) {
 		__u8 header[4];
 
+		// No kernel leaves it open in ICMPv6, of which the guard looks at more.
+		if (open < (int)at + PORTS || (open != NOWHERE && next == 58))
+			return drop(SPOOFED_ADDRESS);
 		if (next == 58)
 			return guard_icmp6(skb, at, port, nameless);
 		// Without an address one can only look for one, and that is ICMP.
@@ -216,11 +280,25 @@ static __always_inline int guard_v6(struct __sk_buff *skb, __u32 at, const struc
 	return drop(ROUTER_ADVERTISEMENT);
 }
 
+// What passes goes on; between the host and those it forwards for by the short way.
+static __always_inline int passed(const struct port *port, const __u8 *destination, int verdict)
+{
+	struct place place = { port->network, {}, {} };
+	struct end *end;
+
+	if (port->gate == NO_GATE || verdict != PASS)
+		return verdict;
+	__builtin_memcpy(place.mac, destination, sizeof(place.mac));
+	end = bpf_map_lookup_elem(&ends, &place);
+	return end && end->gate != port->gate ? bpf_redirect(end->ifindex, 0) : PASS;
+}
+
 SEC("classifier")
 int guard_port(struct __sk_buff *skb)
 {
 	__u32 ifindex = skb->ifindex;
 	struct port *port = bpf_map_lookup_elem(&ports, &ifindex);
+	int open = open_checksum(skb);
 	__u32 at = ETH_HLEN;
 	struct ethhdr frame;
 	__be16 type;
@@ -240,16 +318,16 @@ int guard_port(struct __sk_buff *skb)
 	switch (type) {
 	case bpf_htons(ETH_P_ARP):
 	case bpf_htons(ETH_P_RARP):
-		return guard_arp(skb, at, port);
+		return guard_arp(skb, at, port, open);
 	case bpf_htons(ETH_P_IP):
-		return guard_v4(skb, at, port);
+		return passed(port, frame.h_dest, guard_v4(skb, at, port, open));
 	case bpf_htons(ETH_P_IPV6):
-		return guard_v6(skb, at, port);
+		return passed(port, frame.h_dest, guard_v6(skb, at, port, open));
 	case bpf_htons(ETH_P_8021Q):
 	case bpf_htons(ETH_P_8021AD):
 		return drop(SPOOFED_ADDRESS);
 	default:
-		return PASS;
+		return open < (int)at ? drop(SPOOFED_ADDRESS) : PASS;
 	}
 }
 
@@ -264,4 +342,4 @@ int guard_host(struct __sk_buff *skb)
 	return drop(HOST_BOUND);
 }
 
-char _license[] SEC("license") = "Apache-2.0";
+char _license[] SEC("license") = "GPL";

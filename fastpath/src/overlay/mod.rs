@@ -463,7 +463,7 @@ impl Overlay {
             let known = way.distance > 1 || pair.addresses.contains(&way.address);
             return Some(match pair.proof.state() {
                 proof::State::Asking => Why::Proving,
-                _ if way.distance > 1 && !self.is_proven(&way.via) => Why::FirstHop,
+                _ if way.distance > 1 && !self.is_proven(&way.via) => Why::FirstHop { via: way.via },
                 proof::State::Narrow => Why::Narrow {
                     address: way.address,
                     mtu: self.config.mtu,
@@ -471,9 +471,10 @@ impl Overlay {
                 proof::State::Silent if way.distance == 1 && self.is_covered(&way.via) => {
                     Why::SilentEsp { address: way.address }
                 }
-                proof::State::Silent if way.distance > 1 => Why::SomeHop {
-                    distance: way.distance,
-                },
+                proof::State::Silent if way.distance > 1 => {
+                    let (from, to) = self.slow_hop(pair).unwrap_or((way.via, *peer));
+                    Why::SomeHop { from, to }
+                }
                 proof::State::Silent if !known => Why::Translated { address: way.address },
                 proof::State::Silent => Why::Silent {
                     address: way.address,
@@ -482,13 +483,36 @@ impl Overlay {
             });
         }
         if way.distance > 1 && !self.is_proven(&way.via) {
-            return Some(Why::FirstHop);
+            return Some(Why::FirstHop { via: way.via });
         }
         Some(if pair.proof.held_until().is_some() {
             Why::Flapping
         } else {
             Why::Settling
         })
+    }
+
+    /// To whom the first hop of a route with relays leads.
+    #[must_use]
+    pub fn first_hop(&self, peer: &PeerId) -> Option<PeerId> {
+        let path = self.pairs.get(peer)?.route.as_ref()?;
+        path.first().copied().filter(|first| first != peer)
+    }
+
+    /// True if frames to this router take the fast path although the control plane lost it.
+    #[must_use]
+    pub fn is_stale(&self, peer: &PeerId) -> bool {
+        let pair = self.pairs.get(peer);
+        pair.is_some_and(|pair| pair.carries() && pair.stale.is_some())
+    }
+
+    /// The first hop of a router's route behind which probes of this router come back from nobody.
+    fn slow_hop(&self, pair: &Pair) -> Option<(PeerId, PeerId)> {
+        let path = pair.route.as_ref()?;
+        let hops = || path.iter().copied().zip(path.iter().copied().skip(1));
+        hops()
+            .find(|(_, to)| !self.is_proven(to))
+            .or_else(|| hops().next_back())
     }
 
     /// Whether probes come back from a neighbour, straight; `None` if none are sent.

@@ -271,7 +271,14 @@ fn a_blocked_port_is_left_within_three_seconds_and_used_again_within_five() {
             address: address(1),
             port: PORT,
         };
-        assert_eq!(why, if n == 1 { first } else { Why::FirstHop });
+        assert_eq!(
+            why,
+            if n == 1 {
+                first
+            } else {
+                Why::FirstHop { via: id(1) }
+            }
+        );
         world.answers.extend([(label(1), 9000), (label(2), 9000)]);
         world.until(secs(5), |world| world.is_fast(n));
     }
@@ -285,7 +292,13 @@ fn a_way_whose_middle_fails_is_left_although_the_first_hop_is_fast() {
     world.until(secs(3), |world| !world.is_fast(2));
     world.run(secs(1));
     assert!(world.is_fast(1));
-    assert_eq!(world.why(2), Some(Why::SomeHop { distance: 2 }));
+    assert_eq!(
+        world.why(2),
+        Some(Why::SomeHop {
+            from: id(1),
+            to: id(2)
+        })
+    );
 }
 
 #[test]
@@ -309,7 +322,7 @@ fn words_say_why_not() {
         addresses: Vec::new(),
     });
     assert_eq!(world.why(1), Some(Why::OtherPort { port: 4789 }));
-    assert_eq!(world.why(2), Some(Why::FirstHop));
+    assert_eq!(world.why(2), Some(Why::FirstHop { via: id(1) }));
     assert_eq!(world.why(9), Some(Why::NoFastPath));
 }
 
@@ -334,6 +347,7 @@ fn what_the_control_plane_lost_carries_on_while_probes_come_back() {
     world.run(secs(5));
     assert!(world.is_fast(1) && world.is_fast(2));
     assert_eq!(world.why(2), Some(Why::Stale));
+    assert!(world.overlay.is_stale(&id(2)) && !world.overlay.is_stale(&id(9)));
     world.direct(1, Some(false));
     world.route(1, Some(&[1]));
     world.route(2, Some(&[1, 2]));

@@ -96,10 +96,12 @@ impl Overlay {
         }
         // Behind an encrypted hop frames are open to the relay's kernel.
         if distance > 1 && direct.cover == Cover::Esp && !self.may_relay(path) {
-            return Err(Why::Relayed);
+            let without = self.relay.then(|| path.iter().find(|peer| !self.allows(peer)));
+            let without = without.flatten().copied();
+            return Err(Why::Relayed { without });
         }
         if first.port != self.config.port || !first.label.is_some() {
-            return Err(Why::FirstHop);
+            return Err(Why::FirstHop { via });
         }
         Ok(Way {
             via,
@@ -115,7 +117,7 @@ impl Overlay {
         if let Ok(way) = &way {
             self.claim_left(now, peer, way.via);
         }
-        if matches!(way, Err(Why::NoEsp(_) | Why::Relayed)) {
+        if matches!(way, Err(Why::NoEsp(_) | Why::Relayed { .. })) {
             self.forget_left(peer);
         }
         let Some(pair) = self.pairs.get(&peer) else { return };
@@ -156,8 +158,11 @@ impl Overlay {
 
     /// True if this router and all on a path let relays see frames.
     fn may_relay(&self, path: &[PeerId]) -> bool {
-        let allows = |peer| self.pairs.get(peer).is_some_and(|pair| pair.relay);
-        self.relay && path.iter().all(allows)
+        self.relay && path.iter().all(|peer| self.allows(peer))
+    }
+
+    fn allows(&self, peer: &PeerId) -> bool {
+        self.pairs.get(peer).is_some_and(|pair| pair.relay)
     }
 
     /// True if others' frames may go on to this router.

@@ -1,6 +1,7 @@
 //! Why frames don't take the fast path, in words.
 
 use crate::esp::NoEsp;
+use mesh::PeerId;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -26,15 +27,23 @@ pub enum Why {
     /// Frames on the first hop are to be encrypted, and the kernel can't do it.
     NoEsp(NoEsp),
     /// The first hop is encrypted, and not all on the way let relays see frames.
-    Relayed,
+    Relayed {
+        /// The first who does not; `None`: this router.
+        without: Option<PeerId>,
+    },
     /// The way is being proven.
     Proving,
     /// The first hop is not fast.
-    FirstHop,
+    FirstHop {
+        /// To whom it leads.
+        via: PeerId,
+    },
     /// The first hop is fast, but one behind it is not.
     SomeHop {
-        /// Hops of the way.
-        distance: u8,
+        /// Where that begins, as far as this router can tell.
+        from: PeerId,
+        /// To whom it leads.
+        to: PeerId,
     },
     /// Small packets come back, large ones do not.
     Narrow {
@@ -74,18 +83,27 @@ impl fmt::Display for Why {
             Self::NoFastPath => f.write_str("that router offers no fast path"),
             Self::OtherPort { port } => write!(f, "that router uses UDP port {port} for VXLAN"),
             Self::NoRoute => f.write_str("there is no route"),
-            Self::TooFar { most: 1 } => f.write_str("without eBPF on this host the fast path leads to direct neighbours only"),
+            Self::TooFar { most: 1 } => {
+                f.write_str("without eBPF on this host the fast path leads to direct neighbours only")
+            }
             Self::TooFar { most } => write!(f, "the fast path goes over at most {most} hops"),
             Self::NoDirect => f.write_str("there is no direct data path to the first hop"),
             Self::NoEsp(why) => write!(f, "encryption is on, and {why}"),
-            Self::Relayed => f.write_str(
-                "encryption is on, and relays would see frames: that takes --fast-relay at all routers on the way",
-            ),
+            Self::Relayed { without } => {
+                let who = without.map_or_else(|| "here".to_owned(), |peer| format!("at {}", peer.brief()));
+                write!(
+                    f,
+                    "encryption is on, and relays would see frames: that takes --fast-relay at all routers on the way, \
+                     and it lacks {who}"
+                )
+            }
             Self::Proving => f.write_str("the fast path is being tried"),
-            Self::FirstHop => f.write_str("the first hop is not fast"),
-            Self::SomeHop { distance } => write!(
+            Self::FirstHop { via } => write!(f, "the first hop, to {}, is not fast", via.brief()),
+            Self::SomeHop { from, to } => write!(
                 f,
-                "probes over {distance} hops are not answered: a hop behind the first is not fast"
+                "no probe comes back over the hop from {} to {}",
+                from.brief(),
+                to.brief()
             ),
             Self::Narrow { address, mtu } => write!(
                 f,

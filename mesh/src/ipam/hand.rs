@@ -133,6 +133,12 @@ impl Ring {
         }
     }
 
+    /// Why nothing could be given out if somebody asked now, as far as that is known without trying.
+    pub(super) fn obstacle(&self, around: &dyn Around) -> Option<Refusal> {
+        let known = |refusal: &Refusal| matches!(refusal, Refusal::Unsettled | Refusal::TooFew { .. });
+        Some(self.unready(around)).filter(known)
+    }
+
     /// Why nothing can be given out now.
     pub(super) fn unready(&self, around: &dyn Around) -> Refusal {
         let seen = around.count() + 1;

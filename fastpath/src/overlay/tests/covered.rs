@@ -55,7 +55,9 @@ fn over_an_encrypted_hop_relays_see_frames_only_if_all_on_the_way_let_them() {
         world.allow(2, lacks != 2);
         world.run(secs(10));
         assert!(world.is_fast(1) && !world.is_fast(2), "{lacks}");
-        assert_eq!(world.why(2), Some(Why::Relayed));
+        let without = (lacks != 0).then(|| id(lacks));
+        assert_eq!(world.why(2), Some(Why::Relayed { without }));
+        assert_eq!(world.overlay.first_hop(&id(2)), Some(id(1)));
         assert!(
             !world.hops.contains_key(&label(2)),
             "nor do others' frames go there"
