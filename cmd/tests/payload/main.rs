@@ -93,12 +93,7 @@ impl Ends {
     }
 
     /// So much in streams, over both IP versions and back, and so many datagrams of up to `largest` bytes.
-    fn check_up_to(&self, largest: usize, mebibytes: usize, count: u32) {
-        let (mebibytes, count) = if in_full() {
-            (10_240, 1_000_000)
-        } else {
-            (mebibytes, count)
-        };
+    fn check_with(&self, largest: usize, mebibytes: usize, count: u32) {
         for to in [self.right.v4, self.right.v6] {
             stream(&self.left, &self.right, to, mebibytes * 2 / 5 * MEBIBYTE);
             datagrams(&self.left, &self.right, to, count / 2, largest);
@@ -107,15 +102,19 @@ impl Ends {
         self.nothing_was_odd();
     }
 
+    /// So much, or at full length 10 GiB and a million datagrams.
     fn check(&self, mebibytes: usize, count: u32) {
-        self.check_up_to(sent::USUAL, mebibytes, count);
+        self.check_with(sent::USUAL, full_or(10_240, mebibytes), full_or(1_000_000, count));
     }
 
-    /// As [`Self::check`], and eight streams at the same time, so that all lanes have work.
-    fn check_lanes(&self, mebibytes: usize, count: u32) {
-        let each = if in_full() { 200 } else { 20 };
-        at_once(&self.left, &self.right, 8, each * MEBIBYTE);
-        self.check(mebibytes, count);
+    /// As [`Self::check`], where frames go one by one: half the bytes at full length.
+    fn check_slow(&self, mebibytes: usize, count: u32) {
+        self.check_with(sent::USUAL, full_or(5120, mebibytes), full_or(1_000_000, count));
+    }
+
+    /// Eight streams at the same time, so that all lanes have work.
+    fn check_lanes(&self) {
+        at_once(&self.left, &self.right, 8, full_or(200, 20) * MEBIBYTE);
     }
 
     /// Sessions that either end has made with the other so far: one, and one more with each renewal.
@@ -184,6 +183,11 @@ impl Ends {
     }
 }
 
+/// How much of something: the full length, or less.
+fn full_or<T>(full: T, less: T) -> T {
+    if in_full() { full } else { less }
+}
+
 fn lay(network: Network, underlay: Underlay, left: &Host, right: &Host) {
     let ifname = network.ifname();
     wire::connect(end(&ifname, left), end(&ifname, right), underlay.mtu).unwrap();
@@ -238,7 +242,11 @@ fn over_a_narrow_underlay() {
 fn over_a_wide_underlay() {
     let Some(lab) = Lab::new("wide") else { return };
     let underlay = Underlay { mtu: 9000, ..USUAL };
-    Ends::direct(&lab, underlay, [&[], &[]]).check_up_to(sent::JUMBO, 125, 10_000);
+    Ends::direct(&lab, underlay, [&[], &[]]).check_with(
+        sent::JUMBO,
+        full_or(10_240, 125),
+        full_or(1_000_000, 10_000),
+    );
 }
 
 #[test]
@@ -256,7 +264,7 @@ fn without_offloads_at_the_sender() {
     let Some(lab) = Lab::new("simplesender") else {
         return;
     };
-    Ends::direct(&lab, USUAL, [&["--no-offload"], &[]]).check(50, 10_000);
+    Ends::direct(&lab, USUAL, [&["--no-offload"], &[]]).check_slow(50, 10_000);
 }
 
 #[test]
@@ -264,7 +272,7 @@ fn without_offloads_at_the_receiver() {
     let Some(lab) = Lab::new("simplereceiver") else {
         return;
     };
-    Ends::direct(&lab, USUAL, [&[], &["--no-offload"]]).check(50, 10_000);
+    Ends::direct(&lab, USUAL, [&[], &["--no-offload"]]).check_slow(50, 10_000);
 }
 
 #[test]
@@ -285,8 +293,7 @@ fn runs_of_datagrams_from_a_container() {
     let ends = Ends::direct(&lab, USUAL, [&[], &[]]);
     for to in [ends.right.v4, ends.right.v6] {
         // Of thirty each.
-        let runs = if in_full() { 17_000 } else { 500 };
-        runs_of_datagrams(&ends.left, &ends.right, to, runs);
+        runs_of_datagrams(&ends.left, &ends.right, to, full_or(17_000, 500));
     }
     ends.nothing_was_odd();
 }
@@ -296,27 +303,35 @@ const FOUR: &[&str] = &["--lanes", "4"];
 #[test]
 fn with_four_lanes() {
     let Some(lab) = Lab::new("lanesfour") else { return };
-    Ends::direct(&lab, USUAL, [FOUR, FOUR]).check_lanes(50, 5000);
+    let ends = Ends::direct(&lab, USUAL, [FOUR, FOUR]);
+    ends.check_lanes();
+    ends.check(50, 5000);
 }
 
 /// What one end's lanes seal any number of lanes open at the other.
 #[test]
 fn from_four_lanes_to_one() {
     let Some(lab) = Lab::new("lanesone") else { return };
-    Ends::direct(&lab, USUAL, [FOUR, &["--lanes", "1"]]).check_lanes(50, 5000);
+    let ends = Ends::direct(&lab, USUAL, [FOUR, &["--lanes", "1"]]);
+    ends.check_lanes();
+    ends.check(50, 5000);
 }
 
 #[test]
 fn from_four_lanes_to_three_without_offloads() {
     let Some(lab) = Lab::new("lanesthree") else { return };
     let three = &["--lanes", "3", "--no-offload"];
-    Ends::direct(&lab, USUAL, [FOUR, three]).check_lanes(50, 5000);
+    let ends = Ends::direct(&lab, USUAL, [FOUR, three]);
+    ends.check_lanes();
+    ends.check_slow(50, 5000);
 }
 
 #[test]
 fn over_a_relay_with_four_lanes() {
     let Some(lab) = Lab::new("lanesrelay") else { return };
-    Ends::relayed_with(&lab, FOUR).check_lanes(75, 10_000);
+    let ends = Ends::relayed_with(&lab, FOUR);
+    ends.check_lanes();
+    ends.check(75, 10_000);
 }
 
 /// What takes minutes: `bench/payload`.

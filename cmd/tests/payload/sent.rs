@@ -6,7 +6,7 @@ use quinn_udp::{Transmit, UdpSocketState};
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) const MEBIBYTE: usize = 1 << 20;
@@ -28,6 +28,9 @@ pub(crate) const JUMBO: usize = 9500;
 pub(crate) fn in_full() -> bool {
     std::env::var("WEFT_PAYLOAD").is_ok_and(|value| value == "full")
 }
+
+/// How many streams there were.
+static STREAMS: AtomicU64 = AtomicU64::new(0);
 
 /// SplitMix64: bytes that nothing makes equal to others.
 fn fill(seed: u64, bytes: &mut [u8]) {
@@ -64,9 +67,10 @@ pub(crate) fn stream_while(
     let (mut far, _) = listener.accept().unwrap();
     far.set_read_timeout(Some(STALL)).unwrap();
     near.set_write_timeout(Some(STALL)).unwrap();
-    // One block of noise, numbered anew each time: making so many bytes would take longer than sending them.
+    // One block of noise, of which no other stream has the like, numbered anew each time: making so many bytes would take
+    // longer than sending them.
     let mut block = vec![0; BLOCK];
-    fill(1, &mut block);
+    fill(STREAMS.fetch_add(1, Ordering::Relaxed), &mut block);
     std::thread::scope(|scope| {
         let receiver = scope.spawn(move || {
             let (mut digest, mut buffer, mut count) = (Context::new(&SHA256), vec![0; BLOCK], 0);
