@@ -1,7 +1,7 @@
 //! The kernel's fast path: news of the control plane to [`Overlay`], its decisions into the kernel's tables.
 //!
 //! It is there when the operator allows it (`--overlay`), frames may travel in clear to somebody (`--trusted-subnets`) or
-//! the kernel can encrypt them ([`esp`]), and the kernel takes the programs. Otherwise [`FastPath::why`] says what is
+//! the kernel can encrypt them (`esp`), and the kernel takes the programs. Otherwise [`FastPath::why`] says what is
 //! missing.
 //!
 //! `prepare` finds what there is at the start, `serve` carries news and decisions, `macs` knows what is to be told of MAC
