@@ -512,7 +512,7 @@ impl Overlay {
         let hops = || path.iter().copied().zip(path.iter().copied().skip(1));
         hops()
             .find(|(_, to)| !self.is_proven(to))
-            .or_else(|| hops().last())
+            .or_else(|| hops().next_back())
     }
 
     /// Whether probes come back from a neighbour, straight; `None` if none are sent.
