@@ -36,6 +36,10 @@ figures routers="10000" *stages="all":
 fastpath:
     bench/fastpath
 
+# How long a CNI ADD takes, beside the reference plugin `bridge`; needs root and containernetworking-plugins.
+cni-latency *rounds:
+    bench/cni {{rounds}}
+
 # Sleeve beside other tunnels, and what containers send compared by checksum at full length; need root.
 sleeve:
     bench/sleeve

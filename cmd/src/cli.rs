@@ -1,5 +1,9 @@
 //! The command line: verbs, options and their environment variables.
 
+mod container;
+
+pub(crate) use container::{First, Place, Runtimes};
+
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -56,10 +60,15 @@ pub(crate) enum Verb {
         #[arg(required = true, value_name = "PEER")]
         peers: Vec<String>,
     },
-    /// Give a container an interface in the mesh; prints its addresses. Without CIDR it gets the next free ones.
+    /// Give a container an interface in the mesh; prints its addresses. Without CIDR it gets the next free ones; if there
+    /// are none yet, it waits for them for three seconds, and ten in a network that is new or after the router's start.
     Attach {
+        /// What its runtime calls it, or its id there, or the start of it; `docker:`, `podman:` or `containerd:` in front says
+        /// which runtime is meant. Without, --netns or --pid names it.
+        #[arg(value_name = "CONTAINER", value_parser = container::parse_first)]
+        first: Option<First>,
         #[command(flatten)]
-        container: Container,
+        place: Place,
         /// A name for it, without the domain; more than one may be given.
         #[arg(long = "name", env = "WEFT_CONTAINER_NAME", action = ArgAction::Append, value_delimiter = ',', num_args = 1, value_name = "NAME")]
         names: Vec<mesh::Name>,
@@ -81,7 +90,13 @@ pub(crate) enum Verb {
         verb: DockerVerb,
     },
     /// List this host's containers in the mesh, with their addresses.
-    Ps,
+    Ps {
+        /// Only this one: what its runtime calls it, as for `weft attach`.
+        #[arg(value_parser = container::parse_container)]
+        container: Option<String>,
+        #[command(flatten)]
+        runtimes: Runtimes,
+    },
     /// Give this host itself an interface in the mesh, so that it and its containers reach each other.
     Expose {
         /// Addresses with prefix length [default: the next free ones].
@@ -115,8 +130,11 @@ pub(crate) enum Verb {
     },
     /// Take a container's interface away.
     Detach {
+        /// What its runtime calls it, as for `weft attach`.
+        #[arg(value_parser = container::parse_container, required_unless_present_any = ["netns", "pid"], conflicts_with_all = ["netns", "pid"])]
+        container: Option<String>,
         #[command(flatten)]
-        container: Container,
+        place: Place,
     },
     /// Show the router's view of the mesh.
     Status {
@@ -321,6 +339,10 @@ pub(crate) struct Launch {
     /// Carry one frame at a time, without segmentation and checksum offload: the slow and simple way.
     #[arg(long, env = "WEFT_NO_OFFLOAD")]
     pub(crate) no_offload: bool,
+    /// A CNI configuration that is to be there only while containers can be attached; else it is called FILE.off. For runtimes
+    /// that do not ask the plugin for its status, such as containerd before 2.0.
+    #[arg(long, env = "WEFT_CNI_CONF", value_name = "FILE")]
+    pub(crate) cni_conf: Option<PathBuf>,
     /// Serve /status and /healthz over HTTP here.
     #[arg(long, env = "WEFT_HTTP", value_name = "ADDR", value_parser = parse_http)]
     pub(crate) http: Option<SocketAddr>,
@@ -336,27 +358,6 @@ pub(crate) struct Launch {
     /// Where routers to join listen, or an invite (`-` reads one from standard input).
     #[arg(value_name = "PEER[:PORT]")]
     pub(crate) peers: Vec<String>,
-}
-
-/// A container's network namespace and interface.
-#[derive(Debug, Clone, Args)]
-#[group(skip)]
-pub(crate) struct Container {
-    /// Its network namespace: a name under /run/netns, or a path.
-    #[arg(
-        long,
-        env = "WEFT_NETNS",
-        value_name = "NAME|PATH",
-        conflicts_with = "pid",
-        required_unless_present = "pid"
-    )]
-    pub(crate) netns: Option<String>,
-    /// A process in its network namespace.
-    #[arg(long, env = "WEFT_PID")]
-    pub(crate) pid: Option<u32>,
-    /// The interface's name inside.
-    #[arg(long, env = "WEFT_IFNAME", default_value = "eth0", value_parser = parse_ifname)]
-    pub(crate) ifname: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -388,6 +389,10 @@ pub(crate) enum CniVerb {
             value_name = "D"
         )]
         conf_dir: PathBuf,
+        /// Containers reach what is outside the mesh by this host, in its name, and get host ports and bandwidth limits if
+        /// the plugins `portmap` and `bandwidth` are there.
+        #[arg(long)]
+        gateway: bool,
     },
 }
 
@@ -519,7 +524,13 @@ fn parse_http(text: &str) -> Result<SocketAddr, String> {
 
 /// Parses the process's arguments. Options may stand before the verb they belong to.
 pub(crate) fn parse() -> Cli {
-    Cli::parse_from(verb_first(std::env::args_os().collect()))
+    try_parse(std::env::args_os().collect()).unwrap_or_else(|error| error.exit())
+}
+
+fn try_parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let cli = Cli::try_parse_from(verb_first(args))?;
+    container::check(&cli)?;
+    Ok(cli)
 }
 
 /// Moves the verb in front of the options that precede it, so that clap sees them as the verb's own.
@@ -567,7 +578,7 @@ mod tests {
     use clap::CommandFactory;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(verb_first(line.split(' ').map(OsString::from).collect()))
+        try_parse(line.split(' ').map(OsString::from).collect())
     }
 
     fn launch(line: &str) -> Launch {
@@ -617,6 +628,29 @@ mod tests {
     }
 
     #[test]
+    fn a_container_is_named_by_its_runtime_or_placed() {
+        let address: Cidr = "10.0.0.1/24".parse().unwrap();
+        for (line, container, count) in [
+            ("weft attach web", Some("web"), 0),
+            (
+                "weft attach docker:web 10.0.0.1/24 fd00::1/64",
+                Some("docker:web"),
+                2,
+            ),
+            ("weft attach --netns a", None, 0),
+            ("weft attach --netns a 10.0.0.1/24 fd00::1/64", None, 1),
+            ("weft attach 10.0.0.1/24 --pid 7", None, 0),
+        ] {
+            let Verb::Attach { first, addresses, .. } = parse(line).unwrap().verb else {
+                panic!("{line}");
+            };
+            let expected = container.map(|name| First::Container(name.to_owned()));
+            let expected = expected.or_else(|| line.contains("10.0.0.1").then_some(First::Address(address)));
+            assert_eq!((first, addresses.len()), (expected, count), "{line}");
+        }
+    }
+
+    #[test]
     fn wrong_values_are_usage_errors() {
         for line in [
             "weft launch --listen nowhere",
@@ -624,6 +658,13 @@ mod tests {
             "weft launch --trusted-subnets 10.0.0.0/33",
             "weft attach",
             "weft attach 10.0.0.1/24",
+            "weft attach 10.0.0.1",
+            "weft attach web web",
+            "weft attach --netns a web",
+            "weft attach --pid 1 web 10.0.0.1/24",
+            "weft detach",
+            "weft detach --pid 1 web",
+            "weft detach a/b",
             "weft attach --netns a --pid 1 10.0.0.1/24",
             "weft attach --netns a 10.0.0.1",
             "weft attach --netns a --ifname sixteen-letters- 10.0.0.1/24",

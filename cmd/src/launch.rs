@@ -8,7 +8,7 @@ use crate::membership::{Membership, join};
 use crate::nameserver;
 use crate::net::{Cidr, normal_target, parse_port};
 use crate::recording::Recording;
-use crate::router::{self, Containers, Inbox, Keeper, Ports, Router, Settings};
+use crate::router::{self, Conflist, Containers, Inbox, Keeper, Ports, Router, Settings};
 use crate::state::{Memory, StateDir};
 use anyhow::{Context, Result, anyhow, bail};
 use crypto::aead::Cipher;
@@ -229,10 +229,16 @@ fn assemble(
         memory,
         containers,
         address_asks: Default::default(),
+        gateways: Default::default(),
+        conflist: options
+            .cni_conf
+            .as_deref()
+            .map(|path| Conflist::new(path.to_owned(), clock.now())),
         network_asks: Default::default(),
         names,
         told_names: Default::default(),
         fast,
+        forward: Default::default(),
         pings: Default::default(),
         advertised: Vec::new(),
         addresses: Vec::new(),
@@ -244,6 +250,8 @@ fn assemble(
     router
         .dialer
         .resolve_advertised(router.settings.advertise.clone());
+    let forward = router.forward.clone();
+    tokio::spawn(async move { forward.keep().await });
     router.feed(Input::KnownNetworks(router.memory.networks.clone()));
     router.learn_addresses();
     router.tell_names();

@@ -27,6 +27,7 @@ mod nameserver;
 mod net;
 mod recording;
 mod router;
+mod runtimes;
 mod simulate;
 mod state;
 mod status;

@@ -87,6 +87,37 @@ pub(crate) struct Attachment {
     /// What it is called.
     #[serde(default)]
     pub(crate) names: Vec<mesh::Name>,
+    /// When the host was booted that it was made on, as the kernel names it: paths and numbers of namespaces mean others after
+    /// the next boot.
+    #[serde(default)]
+    pub(crate) boot: Option<String>,
+    /// It reaches what is outside by this host.
+    #[serde(default)]
+    pub(crate) gateway: bool,
+    /// In the host's name.
+    #[serde(default)]
+    pub(crate) masqueraded: bool,
+    /// The host's own interface, made for such containers: it goes with the last of them.
+    #[serde(default)]
+    pub(crate) for_gateway: bool,
+}
+
+impl Attachment {
+    /// True if the container can't be there any more, as the host was booted since. The host itself is.
+    pub(crate) fn is_of_another_boot(&self, boot: Option<&str>) -> bool {
+        let differ = self
+            .boot
+            .as_deref()
+            .zip(boot)
+            .is_some_and(|(own, now)| own != now);
+        differ && !self.port.is_host
+    }
+}
+
+/// What the kernel calls the time since it was booted; `None` where it does not say.
+pub(crate) fn boot() -> Option<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 fn default_network() -> mesh::Vni {

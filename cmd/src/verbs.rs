@@ -1,13 +1,15 @@
 //! The verbs other than `launch`: ask the running router, print its answer.
 
-use crate::cli::{Cli, CniVerb, Container, DnsVerb, DockerVerb, Listing, NetworkVerb, SecretVerb, Verb};
+use crate::cli::{
+    Cli, CniVerb, DnsVerb, DockerVerb, First, Listing, NetworkVerb, Place, Runtimes, SecretVerb, Verb,
+};
 use crate::control::{
     Client, ContainerRef, DnsRequest, NetworkRequest, NotRunning, PingLine, Request, TraceLine,
 };
 use crate::net::{Cidr, normal_target};
 use crate::status::model::Status;
 use crate::status::table;
-use crate::{bench, cni, demo, docker, launch, membership, simulate, state};
+use crate::{bench, cni, demo, docker, launch, membership, runtimes, simulate, state};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::CommandFactory;
 use crypto::secret::Secret;
@@ -39,26 +41,43 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         }
         Verb::Forget { peers } => quiet(cli, &Request::Forget { peers: peers.clone() }),
         Verb::Attach {
-            container,
+            first,
+            place,
             names,
             network,
             addresses,
         } => {
+            let mut addresses = addresses.clone();
+            let named = match first {
+                Some(First::Container(name)) => Some(name.as_str()),
+                Some(First::Address(address)) => {
+                    addresses.insert(0, *address);
+                    None
+                }
+                None => None,
+            };
+            let (container, own_name) = container_ref(named, place)?;
             let container = ContainerRef {
                 network: network.clone(),
-                ..container_ref(container)?
+                names: own_name.into_iter().chain(names.iter().cloned()).collect(),
+                ..container
             };
-            attach(cli, container, names, addresses)
+            attach(cli, container, &addresses)
         }
-        Verb::Detach { container } => quiet(
+        Verb::Detach { container, place } => quiet(
             cli,
             &Request::Detach {
-                container: container_ref(container)?,
+                container: container_ref(container.as_deref(), place)?.0,
             },
         ),
         Verb::Cni {
-            verb: CniVerb::Install { bin_dir, conf_dir },
-        } => cni::install(bin_dir, conf_dir, &cli.socket),
+            verb:
+                CniVerb::Install {
+                    bin_dir,
+                    conf_dir,
+                    gateway,
+                },
+        } => cni::install(bin_dir, conf_dir, &cli.socket, *gateway),
         Verb::Expose { addresses, network } => {
             let value = ask(
                 cli,
@@ -82,7 +101,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Docker {
             verb: DockerVerb::Install { unit_dir, plugin },
         } => docker::install(unit_dir, plugin, &cli.socket, &cli.state_dir),
-        Verb::Ps => show(cli, &Request::Ps, table::containers),
+        Verb::Ps { container, runtimes } => ps(cli, container.as_deref(), runtimes),
         Verb::Ipam { network } => {
             let network = network.clone();
             show(cli, &Request::Ipam { network }, table::shares)
@@ -154,29 +173,73 @@ fn text(cli: &Cli, request: &Request) -> Result<()> {
     print(&format!("{}\n", value.as_str().unwrap_or_default()))
 }
 
-fn container_ref(container: &Container) -> Result<ContainerRef> {
-    let netns = match (&container.netns, container.pid) {
+/// Where a container is, and the name that it has with its runtime, if that can be a name here.
+fn container_ref(named: Option<&str>, place: &Place) -> Result<(ContainerRef, Option<mesh::Name>)> {
+    let found = named
+        .map(|name| runtimes::find(name, &place.runtimes))
+        .transpose()?;
+    let pid = found
+        .as_ref()
+        .map_or(Ok(place.pid), |found| found.pid().map(Some))?;
+    let netns = match (&place.netns, pid) {
         (Some(path), _) if path.contains('/') => std::path::absolute(path).context("the namespace's path")?,
         (Some(name), _) => NetNs::named_path(name)?,
         (None, Some(pid)) => PathBuf::from(format!("/proc/{pid}/ns/net")),
-        (None, None) => bail!("which container? Use --netns or --pid"),
+        (None, None) => bail!("which container? Name it, or use --netns or --pid"),
     };
-    Ok(ContainerRef {
+    if let Some(found) = &found
+        && NetNs::open(&netns)?.inode() == NetNs::current()?.inode()
+    {
+        bail!(
+            "{} has no network namespace of its own, but the host's: `weft expose` gives that an interface",
+            found.name
+        );
+    }
+    // A runtime calls its own interfaces eth0, eth1 and so on.
+    let default = if found.is_some() { "weft0" } else { "eth0" };
+    let own_name = found.as_ref().and_then(|found| found.name.parse().ok());
+    let container = ContainerRef {
         netns,
-        pid: container.pid,
-        ifname: container.ifname.clone(),
+        pid,
+        ifname: place.ifname.clone().unwrap_or_else(|| default.into()),
+        name: found.map(|found| found.name),
         ..ContainerRef::default()
-    })
+    };
+    Ok((container, own_name))
 }
 
-fn attach(cli: &Cli, container: ContainerRef, names: &[mesh::Name], addresses: &[Cidr]) -> Result<()> {
+fn attach(cli: &Cli, container: ContainerRef, addresses: &[Cidr]) -> Result<()> {
     let request = Request::Attach {
+        names: container.names.clone(),
         container: Box::new(container),
         addresses: addresses.to_vec(),
-        names: names.to_vec(),
     };
     let value = ask(cli, &request)?;
     print_addresses(cli, value)
+}
+
+/// `weft ps`, of all or of one container: what is in its network namespace, or bears its name where somebody else put the
+/// interface into it.
+fn ps(cli: &Cli, container: Option<&str>, at: &Runtimes) -> Result<()> {
+    let Some(container) = container else {
+        return show(cli, &Request::Ps, table::containers);
+    };
+    let found = runtimes::find(container, at)?;
+    let netns = NetNs::open(format!("/proc/{}/ns/net", found.pid()?))?.inode();
+    let mut value = ask(cli, &Request::Ps)?;
+    if let Some(all) = value.as_array_mut() {
+        all.retain(|one| {
+            let is_inside = one["netns"]
+                .as_str()
+                .is_some_and(|path| NetNs::open(path).is_ok_and(|other| other.inode() == netns));
+            is_inside || one["name"].as_str() == Some(found.name.as_str())
+        });
+    }
+    if cli.json {
+        print_json(&value)
+    } else {
+        print(&table::containers(&value))
+    }
 }
 
 fn print_addresses(cli: &Cli, value: Value) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The real kernel: does the steps of a plan by netlink.
 
 use crate::esp::{self, Xfrm};
+use crate::gateway::{self, Gateway};
 use crate::guard::{Guard, GuardError};
 use crate::kernel::{Kernel, KernelError};
 use crate::names;
@@ -14,7 +15,7 @@ use crate::{groups, read, sysctl};
 use mesh::{DropReason, Mac};
 use netlink_packet_route::link::In6AddrGenMode;
 use rustix::io::Errno;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The kernel this process runs on, seen from one namespace: the host's.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Linux {
     filtered: Option<(String, Filter)>,
     /// This kernel takes no such rule.
     no_filter: bool,
+    /// The tables of gateways that this run has made.
+    gateways: BTreeMap<String, Gateway>,
 }
 
 impl Linux {
@@ -49,6 +52,7 @@ impl Linux {
             unencrypted: None,
             filtered: None,
             no_filter: false,
+            gateways: BTreeMap::new(),
         }
     }
 
@@ -60,7 +64,7 @@ impl Linux {
 
     /// Takes the programs of the fast path into use; the next plan that wants one lays it.
     pub fn set_switch(&mut self, switch: Switch) {
-        self.unencrypted = self.host.run(esp::dropped).ok().flatten();
+        self.unencrypted = self.host.visit(esp::dropped).ok().flatten();
         self.switch = Some(switch);
     }
 
@@ -77,7 +81,7 @@ impl Linux {
 impl Kernel for Linux {
     fn observe(&mut self, desired: &Desired) -> Result<Observed, KernelError> {
         let (guard, switch) = (self.guard.as_ref(), self.switch.as_ref());
-        let (host, alive) = self.host.run(|| read::host(desired, guard, switch))??;
+        let (host, alive) = self.host.visit(|| read::host(desired, guard, switch))??;
         if let Some(guard) = &mut self.guard {
             guard.retain(&alive);
         }
@@ -85,35 +89,49 @@ impl Kernel for Linux {
             switch.retain(&alive);
         }
         let mut observed = read::all(desired, host, self.guard.is_some(), self.switch.is_some());
-        observed.filter = self.filter(&desired.bridge)?;
+        (observed.filter, observed.gateway) = self.tables(&desired.bridge)?;
         Ok(observed)
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), KernelError> {
         match op {
-            Op::Inside {
-                netns, ifname, step, ..
-            } => inside(netns, ifname, step),
+            Op::Inside { .. } => all_inside(&[op]).pop().unwrap_or(Ok(())),
             Op::Guard { name, rules } => self.guard(name, rules),
             Op::Hook { name, hook } => self.hook(name, hook),
             Op::Filter { name, rule } => self.install_filter(name, rule),
-            _ => self.host.run(|| on_host(op))?,
+            Op::Gateway {
+                name,
+                bridge,
+                gateway,
+            } => {
+                self.host.visit(|| gateway::install(name, bridge, gateway))??;
+                self.gateways.insert(name.clone(), gateway.clone());
+                Ok(())
+            }
+            _ => self.host.visit(|| on_host(op))?,
+        }
+    }
+
+    fn apply_together(&mut self, ops: &[&Op]) -> Vec<Result<(), KernelError>> {
+        match ops {
+            [Op::Inside { .. }, ..] => all_inside(ops),
+            _ => ops.iter().map(|op| self.apply(op)).collect(),
         }
     }
 
     fn remove(&mut self, bridge: &str) -> Result<(), KernelError> {
-        self.host.run(|| remove(bridge))?
+        self.host.visit(|| remove(bridge))?
     }
 
     fn networks(&mut self, bridge: &str) -> Result<Vec<String>, KernelError> {
-        self.host.run(|| networks(bridge))?
+        self.host.visit(|| networks(bridge))?
     }
 
     fn read_counters(&mut self) -> Result<Vec<(DropReason, u64)>, KernelError> {
         let guard = self.guard.as_ref().map(Guard::read_counters).transpose()?;
         let switch = self.switch.as_ref().map(Switch::read_counters).transpose()?;
         let rules = match &self.filtered {
-            Some((table, _)) => self.host.run(|| nft::read(table))?.unwrap_or_default(),
+            Some((table, _)) => self.host.visit(|| nft::read(table))?.unwrap_or_default(),
             None => Vec::new(),
         };
         let reasons = [DropReason::VxlanWrongInterface, DropReason::VxlanUnknownSource];
@@ -122,7 +140,7 @@ impl Kernel for Linux {
         let dropped = incoming.iter().map(|rule| rule.dropped);
         let filter = Some(reasons.into_iter().zip(dropped).collect::<Vec<_>>());
         let held: u64 = outgoing.iter().map(|rule| rule.dropped).sum();
-        let now = self.host.run(esp::dropped)?;
+        let now = self.host.visit(esp::dropped)?;
         let plain = now.zip(self.unencrypted).map(|(now, before)| {
             let count = now.saturating_sub(before).saturating_add(held);
             (DropReason::VxlanPlain, count)
@@ -133,10 +151,13 @@ impl Kernel for Linux {
 }
 
 impl Linux {
-    fn filter(&self, bridge: &str) -> Result<Filter, KernelError> {
-        let table = names::filter(bridge);
-        let rules = self.host.run(|| nft::read(&table))?;
-        Ok(match rules {
+    /// The tables of nftables that belong to a network.
+    fn tables(&self, bridge: &str) -> Result<(Filter, Option<Gateway>), KernelError> {
+        let (filter, gateway) = (names::filter(bridge), names::gateway(bridge));
+        let made = self.gateways.get(&gateway);
+        let read = || (nft::read(&filter), gateway::observe(&gateway, made));
+        let (rules, gateway) = self.host.visit(read)?;
+        let filter = match rules {
             _ if self.no_filter => Filter::Unavailable,
             Err(_) => Filter::Unavailable,
             Ok(rules) => match (rules.iter().find(|rule| !rule.sealed), &self.filtered) {
@@ -156,7 +177,8 @@ impl Linux {
                     sealed: BTreeSet::new(),
                 },
             },
-        })
+        };
+        Ok((filter, gateway))
     }
 
     /// A kernel without is served nevertheless: reverse path filtering is the host's business then.
@@ -166,7 +188,7 @@ impl Linux {
         };
         match self
             .host
-            .run(|| nft::install(table, *port, only.as_ref(), sealed))?
+            .visit(|| nft::install(table, *port, only.as_ref(), sealed))?
         {
             Ok(()) => self.filtered = Some((table.to_owned(), rule.clone())),
             Err(error) => {
@@ -182,7 +204,7 @@ impl Linux {
             .switch
             .as_mut()
             .ok_or_else(|| KernelError::Refused("the fast path's programs are not loaded".to_owned()))?;
-        self.host.run(|| {
+        self.host.visit(|| {
             let mut socket = Socket::open()?;
             let index = link::index(&mut socket, name)?;
             let other = match hook.other() {
@@ -198,7 +220,7 @@ impl Linux {
             .guard
             .as_mut()
             .ok_or_else(|| KernelError::Refused("no guard is loaded".to_owned()))?;
-        self.host.run(|| {
+        self.host.visit(|| {
             let mut socket = Socket::open()?;
             let index = link::index(&mut socket, name)?;
             Ok(guard.protect(&mut socket, index, rules)?)
@@ -240,7 +262,7 @@ fn on_host(op: &Op) -> Result<(), KernelError> {
         Op::Raise { name } => Ok(link::raise(&mut socket, name)?),
         Op::Await { name } => await_running(&mut socket, name),
         Op::Delete { name } => Ok(link::delete(&mut socket, name)?),
-        Op::Unfilter { name } => Ok(nft::remove(name)?),
+        Op::Unfilter { name } | Op::NoGateway { name } => Ok(nft::remove(name)?),
         Op::CreatePlain { name, vni, port, mtu } => {
             link::create_plain(&mut socket, name, *vni, *port, (*mtu).into())?;
             silence(&mut socket, name)
@@ -253,7 +275,7 @@ fn on_host(op: &Op) -> Result<(), KernelError> {
             let index = link::index(&mut socket, name)?;
             Ok(neighbour::delete_remote(&mut socket, index, *mac, *host)?)
         }
-        Op::Guard { .. } | Op::Hook { .. } | Op::Filter { .. } | Op::Inside { .. } => {
+        Op::Guard { .. } | Op::Hook { .. } | Op::Filter { .. } | Op::Gateway { .. } | Op::Inside { .. } => {
             Err(KernelError::Refused("this step belongs elsewhere".to_owned()))
         }
     }
@@ -283,9 +305,7 @@ fn set_port(
     mtu: u16,
 ) -> Result<(), KernelError> {
     let bridge = link::index(socket, bridge)?;
-    let joined = link::list(socket)?
-        .iter()
-        .any(|link| link.name == name && link.master == Some(bridge));
+    let joined = link::find(socket, name)?.master == Some(bridge);
     if !joined {
         // A new port forwards with the kernel's defaults until it is set up: not while it is down.
         link::lower(socket, name)?;
@@ -308,10 +328,7 @@ fn set_port(
 }
 
 fn set_aside(socket: &mut Socket, name: &str, mtu: u16) -> Result<(), KernelError> {
-    let joined = link::list(socket)?
-        .iter()
-        .any(|link| link.name == name && link.master.is_some());
-    if joined {
+    if link::find(socket, name)?.master.is_some() {
         link::release(socket, name)?;
     }
     silence(socket, name)?;
@@ -349,29 +366,58 @@ fn forwarding(
     Ok(change(socket, index, mac)?)
 }
 
-fn inside(netns: &NetNsRef, ifname: &str, step: &InsideStep) -> Result<(), KernelError> {
-    netns.open()?.run(|| {
-        let mut socket = Socket::open()?;
-        match step {
-            InsideStep::Mac(mac) => Ok(link::set_mac(&mut socket, ifname, *mac)?),
-            InsideStep::Mtu(mtu) => Ok(link::set_mtu(&mut socket, ifname, (*mtu).into())?),
-            InsideStep::Settle { ipv6 } => {
-                settle(&mut socket, ifname, *ipv6);
-                Ok(())
-            }
-            InsideStep::Lower => Ok(link::lower(&mut socket, ifname)?),
-            InsideStep::Address(address, prefix) => {
-                let index = link::index(&mut socket, ifname)?;
-                Ok(address::add(&mut socket, index, *address, *prefix)?)
-            }
-            InsideStep::Reveal(name) => Ok(link::reveal(&mut socket, ifname, name)?),
-            InsideStep::Await => await_usable(&mut socket, ifname),
-            InsideStep::MulticastRoute => {
-                let index = link::index(&mut socket, ifname)?;
-                Ok(route::add_multicast(&mut socket, index)?)
-            }
+/// Does steps inside one namespace on one thread: what became of each.
+fn all_inside(ops: &[&Op]) -> Vec<Result<(), KernelError>> {
+    let Some(Op::Inside { netns, .. }) = ops.first() else {
+        return Vec::new();
+    };
+    let work = || {
+        let mut socket = match Socket::open() {
+            Ok(socket) => socket,
+            Err(error) => return vec![Err(error.into())],
+        };
+        ops.iter().map(|op| inside(&mut socket, netns, op)).collect()
+    };
+    let mut results = match netns.open().and_then(|netns| netns.run(work)) {
+        Ok(results) => results,
+        Err(error) => vec![Err(error.into())],
+    };
+    // Of what was not begun nothing more is known than of what was.
+    results.extend((results.len()..ops.len()).map(|_| Err(KernelError::Refused("not begun".to_owned()))));
+    results
+}
+
+fn inside(socket: &mut Socket, place: &NetNsRef, op: &Op) -> Result<(), KernelError> {
+    let Op::Inside {
+        netns, ifname, step, ..
+    } = op
+    else {
+        return Err(KernelError::Refused("this step belongs elsewhere".to_owned()));
+    };
+    if netns != place {
+        return Err(KernelError::Refused(
+            "this step belongs into another namespace".to_owned(),
+        ));
+    }
+    match step {
+        InsideStep::Mac(mac) => Ok(link::set_mac(socket, ifname, *mac)?),
+        InsideStep::Mtu(mtu) => Ok(link::set_mtu(socket, ifname, (*mtu).into())?),
+        InsideStep::Settle { ipv6 } => {
+            settle(socket, ifname, *ipv6);
+            Ok(())
         }
-    })?
+        InsideStep::Lower => Ok(link::lower(socket, ifname)?),
+        InsideStep::Address(address, prefix) => {
+            let index = link::index(socket, ifname)?;
+            Ok(address::add(socket, index, *address, *prefix)?)
+        }
+        InsideStep::Reveal(name) => Ok(link::reveal(socket, ifname, name)?),
+        InsideStep::Await => await_usable(socket, ifname),
+        InsideStep::MulticastRoute => {
+            let index = link::index(socket, ifname)?;
+            Ok(route::add_multicast(socket, index)?)
+        }
+    }
 }
 
 fn await_running(socket: &mut Socket, name: &str) -> Result<(), KernelError> {
@@ -428,9 +474,11 @@ fn remove(bridge: &str) -> Result<(), KernelError> {
     });
     let mut results: Vec<_> = ours.map(|found| link::delete(&mut socket, &found.name)).collect();
     // Where there is no nftables there is nothing to remove.
-    let table = names::filter(bridge);
-    let is_filtered = nft::read(&table).is_ok_and(|rules| !rules.is_empty());
-    results.extend(is_filtered.then(|| nft::remove(&table)));
+    let tables = [names::filter(bridge), names::gateway(bridge)];
+    let there = tables
+        .iter()
+        .filter(|table| nft::is_there(table).unwrap_or(false));
+    results.extend(there.map(|table| nft::remove(table)));
     // Once nothing uses it. A kernel without it has none of ours.
     if let Ok(mut xfrm) = Xfrm::open(bridge, 0, esp::ROLL) {
         results.push(xfrm.remove_all());

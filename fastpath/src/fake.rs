@@ -1,6 +1,7 @@
 //! A kernel in memory, for tests without privileges. It obeys the same steps and forgets what Linux forgets: an
 //! interface that goes down loses routes and IPv6 addresses, a port that leaves its bridge loses its settings.
 
+use crate::gateway::Gateway;
 use crate::kernel::{Kernel, KernelError};
 use crate::names;
 use crate::observe::{BridgeSettings, Filter, Hook, HostLink, Inside, InsideLink, Kind, Observed};
@@ -21,6 +22,8 @@ pub struct FakeKernel {
     pub switch: bool,
     /// The rule against VXLAN by the wrong interface.
     pub filter: Filter,
+    /// What it does for containers that reach what is outside by it.
+    pub gateway: Option<Gateway>,
     /// What [`Kernel::read_counters`] reports.
     pub counters: Vec<(DropReason, u64)>,
     /// Every step done, in order.
@@ -214,6 +217,8 @@ impl FakeKernel {
                 link.behind_guard = matches!(hook, Hook::Port { .. });
             }
             Op::Filter { rule, .. } => self.filter = rule.clone(),
+            Op::Gateway { gateway, .. } => self.gateway = Some(gateway.clone()),
+            Op::NoGateway { .. } => self.gateway = None,
             Op::Unfilter { .. } => self.filter = Filter::Missing,
             Op::Unhook { name } => {
                 let link = self.link(name)?;
@@ -312,6 +317,7 @@ impl Kernel for FakeKernel {
             guard: self.guard,
             switch: self.switch,
             filter: self.filter.clone(),
+            gateway: self.gateway.clone(),
         })
     }
 

@@ -43,6 +43,11 @@ pub trait Kernel: Send {
     /// What the kernel said.
     fn apply(&mut self, op: &Op) -> Result<(), KernelError>;
 
+    /// Does several steps of which each stands inside the same namespace, or one step: what became of each.
+    fn apply_together(&mut self, ops: &[&Op]) -> Vec<Result<(), KernelError>> {
+        ops.iter().map(|op| self.apply(op)).collect()
+    }
+
     /// Removes all that a router with this bridge name made: bridge, pairs, guard. Nothing happens when nothing is
     /// there. (The TAP device goes with its descriptor.)
     ///
@@ -136,17 +141,20 @@ pub fn converge_some(
 fn round(kernel: &mut dyn Kernel, ops: &[Op], done: &mut usize) -> Vec<(Op, KernelError)> {
     let mut failed = Vec::new();
     let mut lost = BTreeSet::new();
-    for op in ops {
-        if lost.contains(op.subject()) {
-            continue;
-        }
-        match kernel.apply(op) {
-            Ok(()) => *done += 1,
-            Err(error) => {
-                if op.is_vital() {
-                    lost.insert(op.subject().to_owned());
+    for together in ops.chunk_by(|one, other| one.place().is_some() && one.place() == other.place()) {
+        let left: Vec<_> = together
+            .iter()
+            .filter(|op| !lost.contains(op.subject()))
+            .collect();
+        for (op, result) in left.iter().zip(kernel.apply_together(&left)) {
+            match result {
+                Ok(()) => *done += 1,
+                Err(error) => {
+                    if op.is_vital() {
+                        lost.insert(op.subject().to_owned());
+                    }
+                    failed.push(((*op).clone(), error));
                 }
-                failed.push((op.clone(), error));
             }
         }
     }

@@ -23,6 +23,7 @@ pub mod apply;
 pub mod esp;
 pub mod fake;
 mod fast;
+mod gateway;
 mod groups;
 pub mod guard;
 pub mod kernel;
@@ -48,6 +49,7 @@ pub mod watch;
 pub mod wire;
 
 pub use apply::{Linux, remove_all};
+pub use gateway::Gateway;
 pub use kernel::{Kernel, KernelError, Report, converge};
 pub use netns::{NetNs, NetNsRef};
 pub use plan::{Attachment, Desired, Fast, Handed};

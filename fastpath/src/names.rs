@@ -73,6 +73,12 @@ pub fn filter(bridge: &str) -> String {
     format!("weft-{bridge}")
 }
 
+/// The nftables table of a network whose containers reach what is outside by this host.
+#[must_use]
+pub fn gateway(bridge: &str) -> String {
+    format!("weft-gw-{bridge}")
+}
+
 /// True for the devices of the fast path of the router with this bridge.
 #[must_use]
 pub fn is_fast(bridge: &str, name: &str) -> bool {
@@ -123,6 +129,11 @@ pub fn is_host(bridge: &str, name: &str) -> bool {
 #[must_use]
 pub fn unfinished(host: &str) -> String {
     format!("w~{}", host.get(2..).unwrap_or(host))
+}
+
+/// A number for the network with this bridge, the same in all its devices' names.
+pub(crate) fn number(bridge: &str) -> u32 {
+    u32::try_from(mark(bridge)).unwrap_or(0)
 }
 
 fn mark(bridge: &str) -> u64 {

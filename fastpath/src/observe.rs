@@ -1,7 +1,9 @@
 //! What is there: the part of the kernel's state that the plan compares with what is desired.
 
+use crate::gateway::Gateway;
 use crate::names;
 use mesh::{Mac, Vni};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -20,6 +22,8 @@ pub struct Observed {
     pub switch: bool,
     /// The rule that takes VXLAN only by the interface that leads to its sender.
     pub filter: Filter,
+    /// The table of a network whose containers reach what is outside by this host, and forwarding is on.
+    pub gateway: Option<Gateway>,
 }
 
 /// That rule.
@@ -120,6 +124,18 @@ impl Hook {
     }
 }
 
+/// What a port has to do with the host's forwarding for containers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Gate {
+    /// Nothing.
+    #[default]
+    No,
+    /// Its container reaches what is outside by the host; what the two send each other goes past the bridge.
+    Through,
+    /// It is the host's own: IP packets of others, too, come out of it.
+    Host,
+}
+
 /// What the guard lets through on one interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Guarded {
@@ -131,6 +147,8 @@ pub enum Guarded {
         mac: Mac,
         /// Its IP addresses, in order.
         addresses: Vec<IpAddr>,
+        /// What it has to do with forwarding, in the network of this number.
+        gate: (Gate, u32),
     },
 }
 

@@ -1,5 +1,6 @@
 //! The steps of which a plan consists.
 
+use crate::gateway::Gateway;
 use crate::netns::NetNsRef;
 use crate::observe::{Filter, Guarded, Hook, PortFlags};
 use crate::plan::Attachment;
@@ -124,6 +125,20 @@ pub enum Op {
         /// Name of the table.
         name: String,
     },
+    /// Forward for a network's containers, and make its table, in place of one that may be there.
+    Gateway {
+        /// Name of the table.
+        name: String,
+        /// The network's bridge.
+        bridge: String,
+        /// What it says.
+        gateway: Gateway,
+    },
+    /// Remove that table.
+    NoGateway {
+        /// Its name.
+        name: String,
+    },
     /// Tell the bridge which address is behind a port.
     AddForwarding {
         /// The port.
@@ -219,10 +234,20 @@ impl Op {
             | Self::Unhook { name }
             | Self::Filter { name, .. }
             | Self::Unfilter { name }
+            | Self::Gateway { name, .. }
+            | Self::NoGateway { name }
             | Self::Guard { name, .. }
             | Self::Raise { name }
             | Self::Await { name }
             | Self::Delete { name } => name,
+        }
+    }
+
+    /// The namespace inside which it is done, if that is not the host's.
+    pub(crate) fn place(&self) -> Option<&NetNsRef> {
+        match self {
+            Self::Inside { netns, .. } => Some(netns),
+            _ => None,
         }
     }
 

@@ -6,13 +6,14 @@
 
 pub use crate::fast::Fast;
 use crate::fast::{plan_fast, plan_hook, plan_none, wanted};
+use crate::gateway::{Gateway, plan_gateway};
 use crate::names;
 use crate::netns::NetNsRef;
 pub use crate::op::{InsideStep, Op};
 use crate::plain::plan_plain;
 pub use crate::plain::{PORT_STEP, Plain, probe_mac};
 
-use crate::observe::{Filter, Guarded, Hook, HostLink, Inside, InsideLink, Kind, Observed, PortFlags};
+use crate::observe::{Filter, Gate, Guarded, Hook, HostLink, Inside, InsideLink, Kind, Observed, PortFlags};
 use mesh::Mac;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -32,6 +33,8 @@ pub struct Desired {
     pub fast: Option<Fast>,
     /// What serves instead where the kernel takes no eBPF.
     pub plain: Option<Plain>,
+    /// What this host does for containers that reach what is outside by it; `None`: there are none.
+    pub gateway: Option<Gateway>,
     /// The containers.
     pub attachments: Vec<Attachment>,
 }
@@ -53,6 +56,9 @@ pub struct Attachment {
     /// The namespace is the host's own: it has its own way for multicast.
     #[serde(default)]
     pub is_host: bool,
+    /// What it has to do with the host's forwarding.
+    #[serde(default)]
+    pub gate: Gate,
     /// Somebody else puts the container's end where it belongs, and sets it up there.
     #[serde(default)]
     pub handed: Option<Handed>,
@@ -85,17 +91,22 @@ impl Attachment {
             addresses,
             host_ifname,
             is_host: false,
+            gate: Gate::No,
             handed: None,
         }
     }
 
-    fn guard(&self) -> Guarded {
+    fn guard(&self, bridge: &str) -> Guarded {
         let mut addresses: Vec<_> = self.addresses.iter().map(|(address, _)| *address).collect();
         addresses.sort_unstable();
         addresses.dedup();
         Guarded::Port {
             mac: self.mac,
             addresses,
+            gate: match self.gate {
+                Gate::No => (Gate::No, 0),
+                gate => (gate, names::number(bridge)),
+            },
         }
     }
 }
@@ -140,6 +151,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Op> {
         return ops;
     }
     plan_bridge(desired, observed, &mut ops);
+    plan_gateway(desired, observed, &mut ops);
     // Without a TAP what there is of a fast path stays as it is, and carries on.
     if let Some(tap) = observed.link(&desired.tap, Kind::Tun) {
         if let Some(fast) = wanted(desired, observed) {
@@ -278,7 +290,7 @@ fn plan_attachment(desired: &Desired, observed: &Observed, attachment: &Attachme
     }
     let forgotten = plan_port(desired, name, whole, CONTAINER_PORT, ops);
     plan_forwarding(attachment, whole.filter(|_| !forgotten), ops);
-    plan_guard(observed, name, whole, attachment.guard(), ops);
+    plan_guard(observed, name, whole, attachment.guard(&desired.bridge), ops);
     plan_port_hook(desired, observed, attachment, whole, ops);
     plan_raise(name, whole, ops);
     plan_inside(
@@ -306,7 +318,7 @@ fn plan_handed(desired: &Desired, observed: &Observed, attachment: &Attachment, 
     }
     let forgotten = plan_port(desired, name, found, CONTAINER_PORT, ops);
     plan_forwarding(attachment, found.filter(|_| !forgotten), ops);
-    plan_guard(observed, name, found, attachment.guard(), ops);
+    plan_guard(observed, name, found, attachment.guard(&desired.bridge), ops);
     plan_port_hook(desired, observed, attachment, found, ops);
     plan_raise(name, found, ops);
 }

@@ -35,6 +35,13 @@ pub(crate) fn host(
     };
     let mut found = BTreeMap::new();
     for link in links.into_iter().filter(|link| is_relevant(&link.name, desired)) {
+        let is_wanted = |one: &Attachment| one.host_ifname == link.name;
+        if names::is_host(&desired.bridge, &link.name) && !desired.attachments.iter().any(is_wanted) {
+            // Another container's, or nobody's: of either only its name counts.
+            let seen = bare(&link, desired);
+            found.insert(link.name, (seen, None));
+            continue;
+        }
         let mut seen = host_link(&link, bridge, desired);
         seen.forwarded = entries
             .iter()
@@ -86,6 +93,15 @@ fn is_relevant(name: &str, desired: &Desired) -> bool {
 }
 
 fn host_link(link: &Link, bridge: Option<u32>, desired: &Desired) -> HostLink {
+    HostLink {
+        quiet: link.noarp && !link.link_local && sysctl::settled(&link.name, sysctl::SILENT),
+        in_bridge: bridge.is_some() && link.master == bridge,
+        ..bare(link, desired)
+    }
+}
+
+/// What the list of links tells by itself.
+fn bare(link: &Link, desired: &Desired) -> HostLink {
     let foreign = link.kind == Kind::Bridge && !is_our_bridge(link, desired);
     HostLink {
         index: link.index,
@@ -93,8 +109,8 @@ fn host_link(link: &Link, bridge: Option<u32>, desired: &Desired) -> HostLink {
         mac: link.mac,
         mtu: link.mtu,
         up: link.up,
-        quiet: link.noarp && !link.link_local && sysctl::settled(&link.name, sysctl::SILENT),
-        in_bridge: bridge.is_some() && link.master == bridge,
+        quiet: false,
+        in_bridge: false,
         port: link.port,
         bridge: link.bridge,
         forwarded: Vec::new(),
@@ -200,5 +216,6 @@ pub(crate) fn all(
         guard,
         switch,
         filter: Filter::default(),
+        gateway: None,
     }
 }

@@ -344,6 +344,7 @@ fn two_routers_share_a_namespace() {
         tap: names::tap("other"),
         fast: None,
         plain: None,
+        gateway: None,
         attachments: vec![fastpath::Attachment::new(
             "other",
             third_ref,

@@ -4,10 +4,10 @@
 
 use fastpath::fake::{FakeKernel, bare_link};
 use fastpath::observe::{
-    BridgeSettings, Filter, Guarded, Hook, HostLink, Inside, InsideLink, Kind, PortFlags,
+    BridgeSettings, Filter, Gate, Guarded, Hook, HostLink, Inside, InsideLink, Kind, PortFlags,
 };
 use fastpath::plan::{Fast, InsideStep, Obstacle, Op, Plain, local_mac, obstacles, plan};
-use fastpath::{Attachment, Desired, Kernel, NetNsRef, converge, names};
+use fastpath::{Attachment, Desired, Gateway, Kernel, NetNsRef, converge, names};
 use mesh::{Mac, Vni};
 use proptest::prelude::*;
 use std::net::IpAddr;
@@ -30,6 +30,7 @@ fn desired(attachments: Vec<Attachment>) -> Desired {
         tap: names::tap(BRIDGE),
         fast: None,
         plain: None,
+        gateway: None,
         attachments,
     }
 }
@@ -73,7 +74,11 @@ fn guarded() -> impl Strategy<Value = Guarded> {
     let addresses = prop::collection::vec(address().prop_map(|(address, _)| address), 0..3);
     prop_oneof![
         Just(Guarded::Host),
-        (mac(), addresses).prop_map(|(mac, addresses)| Guarded::Port { mac, addresses }),
+        (mac(), addresses, any::<bool>()).prop_map(|(mac, addresses, is_host)| Guarded::Port {
+            mac,
+            addresses,
+            gate: if is_host { (Gate::Host, 1) } else { (Gate::No, 0) },
+        }),
     ]
 }
 
@@ -166,6 +171,13 @@ fn inside() -> impl Strategy<Value = Inside> {
     ]
 }
 
+fn gateway() -> impl Strategy<Value = Option<Gateway>> {
+    let inside = prop::collection::btree_set(address(), 0..2);
+    let masqueraded = prop::collection::btree_set(address().prop_map(|(address, _)| address), 0..3);
+    let gateway = (inside, masqueraded).prop_map(|(inside, masqueraded)| Gateway { inside, masqueraded });
+    proptest::option::of(gateway)
+}
+
 prop_compose! {
     /// Any state: ours in disorder, leftovers of former attachments, and links of others.
     fn world()(
@@ -174,6 +186,7 @@ prop_compose! {
         insides in prop::collection::vec(proptest::option::of(inside()), 4),
         guard in any::<bool>(),
         switch in any::<bool>(),
+        gateway in gateway(),
         filter in prop_oneof![
             Just(Filter::Unavailable),
             Just(Filter::Missing),
@@ -188,7 +201,7 @@ prop_compose! {
         names.extend(hosts.iter().cloned());
         let mut kernel = FakeKernel::new();
         names.extend([names::stub(BRIDGE), names::hatch(BRIDGE), names::vxlan(BRIDGE)]);
-        (kernel.guard, kernel.switch, kernel.filter) = (guard, switch, filter);
+        (kernel.guard, kernel.switch, kernel.filter, kernel.gateway) = (guard, switch, filter, gateway);
         for (name, link) in names.into_iter().zip(links) {
             kernel.links.extend(link.map(|link| (name, link)));
         }
@@ -211,9 +224,10 @@ fn wish() -> impl Strategy<Value = Desired> {
     let macs = prop::collection::btree_map(mac(), any::<u8>(), 0..4);
     let plain = proptest::option::of((macs, prop::collection::btree_set(any::<u8>(), 0..3)));
     let host = |n| std::net::Ipv4Addr::new(10, 0, 0, n);
-    (attachments, any::<bool>(), plain).prop_map(move |(wanted, fast, plain)| {
+    (attachments, any::<bool>(), plain, gateway()).prop_map(move |(wanted, fast, plain, gateway)| {
         let attachments = wanted.into_iter().map(|(n, addresses)| attachment(n, addresses));
         Desired {
+            gateway,
             fast: fast.then(|| Fast::of_bridge(BRIDGE, Vni::DEFAULT, 6784)),
             plain: plain.map(|(macs, senders)| Plain {
                 macs: macs.into_iter().map(|(mac, n)| (mac, host(n))).collect(),

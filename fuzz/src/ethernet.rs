@@ -59,6 +59,7 @@ pub fn port_guard(input: &[u8]) {
         mac: OWN,
         addresses: &OWN_ADDRESSES,
         link_local: LinkLocal::FromMac,
+        forwards: false,
     };
     let verdict = guard::check(input, &strict);
     assert!(!(verdict.is_ok() && forbidden(input)));
@@ -67,6 +68,11 @@ pub fn port_guard(input: &[u8]) {
         ..strict
     };
     assert!(verdict.is_err() || guard::check(input, &lenient).is_ok());
+    let gateway = Port {
+        forwards: true,
+        ..strict
+    };
+    assert!(verdict.is_err() || guard::check(input, &gateway).is_ok());
     let nobody = Port { mac: OTHER, ..strict };
     assert!(verdict.is_err() || guard::check(input, &nobody).is_err());
 }

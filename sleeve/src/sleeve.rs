@@ -139,6 +139,12 @@ impl Sleeve {
         self.remotes.keys().filter_map(view).collect()
     }
 
+    /// How many sessions were made with a router since it was heard of: the first, and one more with each renewal.
+    #[must_use]
+    pub fn sessions_made(&self, peer: &PeerId) -> u64 {
+        self.remotes.get(peer).map_or(0, |remote| remote.sessions.made())
+    }
+
     /// The direct path to a router, or the search for it.
     #[must_use]
     pub fn path(&self, now: Instant, peer: &PeerId) -> Option<PathView> {

@@ -32,12 +32,24 @@ pub(super) struct Conf {
     pub(super) aliases: Vec<String>,
     /// Destination, and the gateway if one is named.
     pub(super) routes: Vec<(Cidr, Option<IpAddr>)>,
+    pub(super) host: HostKeys,
     pub(super) dns: Value,
     pub(super) previous: Option<Value>,
     /// The attachments that are to stay, for GC: container and interface.
     pub(super) valid: Option<Vec<(String, String)>>,
     /// The whole, for plugins that this one calls.
     pub(super) text: String,
+}
+
+/// What the host does for containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct HostKeys {
+    /// It has an address in the network, and forwards.
+    pub(super) gateway: bool,
+    /// All that is not in the network goes by it.
+    pub(super) is_default_gateway: bool,
+    /// In its name.
+    pub(super) masquerade: bool,
 }
 
 /// An address that was asked for: one of the router's range, or one of the caller's own with its prefix length.
@@ -138,7 +150,6 @@ impl Conf {
             Some(Value::String(name)) if is_name(name) => name.clone(),
             Some(name) => return Err(wrong(format!("invalid characters found in network name: {name}"))),
         };
-        unsupported(value)?;
         let ipam = get(value, "ipam").cloned().unwrap_or_default();
         let ipam = match (text(&ipam, "type"), ipam.is_object() || ipam.is_null()) {
             (_, false) => return Err(wrong(format!("ipam is not an object: {ipam}"))),
@@ -147,6 +158,7 @@ impl Conf {
             }
             (kind, _) => kind.filter(|kind| !["weft", "weft-net"].contains(&kind.as_str())),
         };
+        let host = host(value, ipam.as_deref())?;
         let runtime = get(value, "runtimeConfig").cloned().unwrap_or_default();
         let asked = get(value, "args")
             .and_then(|args| get(args, "cni"))
@@ -177,6 +189,7 @@ impl Conf {
             aliases,
             routes: routes(value)?,
             network: network(value)?,
+            host,
             dns: get(value, "dns").cloned().unwrap_or_default(),
             previous: get(value, "prevResult")
                 .filter(|previous| !previous.is_null())
@@ -193,21 +206,39 @@ impl Conf {
     }
 }
 
-/// Keys that mean something which this version can't do: better refused than let be.
-fn unsupported(value: &Value) -> Result<(), Failure> {
-    let is_set = |key: &&str| get(value, key).is_some_and(|value| *value == Value::Bool(true));
-    let refuse = |key: &str, value: &Value| {
-        Err(Failure::new(
-            Code::Unsupported,
-            format!("unsupported field in network configuration: {key}={value}"),
-        ))
-    };
-    for key in ["isGateway", "isDefaultGateway", "ipMasq", "hairpinMode"] {
-        if is_set(&key) {
-            return refuse(key, &Value::Bool(true));
+/// A key that is true, or false, or not there.
+fn flag(value: &Value, key: &str) -> Result<bool, Failure> {
+    match get(value, key) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(is_set)) => Ok(*is_set),
+        Some(other) => {
+            let message = format!("{key} is neither true nor false: {other}");
+            Err(Failure::new(Code::Config, message))
         }
     }
-    Ok(())
+}
+
+/// What containers get of the host. The router gives it an address for that, which another IPAM plugin knows nothing of.
+fn host(value: &Value, ipam: Option<&str>) -> Result<HostKeys, Failure> {
+    let is_default_gateway = flag(value, "isDefaultGateway")?;
+    let masquerade = flag(value, "ipMasq")?;
+    let gateway = flag(value, "isGateway")? || is_default_gateway || masquerade;
+    // The host is a port of its own in the mesh: what comes back from it needs no reflecting port.
+    flag(value, "hairpinMode")?;
+    if let Some(ipam) = ipam.filter(|_| gateway) {
+        let keys = ["isDefaultGateway", "isGateway", "ipMasq"];
+        let is_set = |key: &&&str| flag(value, key).unwrap_or_default();
+        let key = keys.iter().find(is_set).unwrap_or(&"isGateway");
+        return Err(Failure::new(
+            Code::Unsupported,
+            format!("unsupported field in network configuration: {key}=true, with addresses by {ipam}"),
+        ));
+    }
+    Ok(HostKeys {
+        gateway,
+        is_default_gateway,
+        masquerade,
+    })
 }
 
 /// Name or number of the network.

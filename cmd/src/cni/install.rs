@@ -14,16 +14,31 @@ const FILE: &str = "10-weft.conflist";
 
 /// Copies this program, and writes a configuration that names the router's socket if it is not the usual one. Both are
 /// replaced as a whole: a runtime may call the plugin at any moment.
-pub(crate) fn install(bin_dir: &Path, conf_dir: &Path, socket: &Path) -> Result<()> {
+///
+/// `gateway`: containers reach what is outside by this host, in its name, and have host ports if the plugin for that is
+/// there.
+pub(crate) fn install(bin_dir: &Path, conf_dir: &Path, socket: &Path, gateway: bool) -> Result<()> {
     let program = std::env::current_exe().context("this program's own file")?;
     let bytes = fs::read(&program).with_context(|| format!("cannot read {}", program.display()))?;
     replace(bin_dir, NAME, &bytes, 0o755)?;
     let mut plugin = json!({ "type": NAME, "capabilities": { "ips": true, "mac": true, "aliases": true } });
+    if gateway {
+        plugin["isDefaultGateway"] = json!(true);
+        plugin["ipMasq"] = json!(true);
+    }
     if socket != Path::new(super::SOCKET) {
         let socket = std::path::absolute(socket).context("the socket's path")?;
         plugin["socket"] = json!(socket);
     }
-    let list = json!({ "cniVersion": "1.0.0", "name": NETWORK, "plugins": [plugin] });
+    // Of the reference plugins those that are there: one that is missing would fail every container.
+    let others = [("portmap", "portMappings"), ("bandwidth", "bandwidth")];
+    let others = others
+        .into_iter()
+        .filter(|(name, _)| gateway && bin_dir.join(name).is_file());
+    let others =
+        others.map(|(name, capability)| json!({ "type": name, "capabilities": { capability: true } }));
+    let plugins: Vec<_> = [plugin].into_iter().chain(others).collect();
+    let list = json!({ "cniVersion": "1.0.0", "name": NETWORK, "plugins": plugins });
     let text = serde_json::to_string_pretty(&list).context("the configuration as JSON")? + "\n";
     replace(conf_dir, FILE, text.as_bytes(), 0o644)
 }

@@ -25,7 +25,7 @@ use fastpath::NetNs;
 use other::Given;
 use serde_json::{Value, json};
 use std::io::Read as _;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -215,6 +215,8 @@ impl Plugin {
             mac: self.conf.mac.clone(),
             key: Some(self.key()),
             want,
+            gateway: self.conf.host.gateway,
+            masqueraded: self.conf.host.masquerade,
             ..ContainerRef::default()
         };
         let names = self.names();
@@ -225,7 +227,7 @@ impl Plugin {
         })?;
         let finish = || {
             let attached = self.router(&Request::Attached { key: self.key() })?;
-            let routes = self.add_routes(netns, given)?;
+            let routes = self.add_routes(netns, given, &result::gateways_of(&attached))?;
             result::of(self, &attached, given, &routes)
         };
         finish().inspect_err(|_| {
@@ -253,21 +255,38 @@ impl Plugin {
         names
     }
 
-    /// Routes of the configuration, then those of the IPAM plugin. One without gateway goes to that of an address of
+    /// Routes of the configuration, then those of the IPAM plugin, then by the host. One without gateway goes to that of an address of
     /// the same kind.
-    fn add_routes(&self, netns: &NetNs, given: Option<&Given>) -> Result<Vec<(Cidr, IpAddr)>, Failure> {
-        let gateways = given.map_or(&[][..], |given| &given.addresses);
+    fn add_routes(
+        &self,
+        netns: &NetNs,
+        given: Option<&Given>,
+        own: &[IpAddr],
+    ) -> Result<Vec<(Cidr, IpAddr)>, Failure> {
+        let given_ones = given.map_or(&[][..], |given| &given.addresses).iter();
+        let gateways: Vec<_> = given_ones
+            .filter_map(|(_, gateway)| *gateway)
+            .chain(own.iter().copied())
+            .collect();
         let of_kind = |dst: &Cidr| {
-            let same = |gateway: &IpAddr| gateway.is_ipv4() == dst.address.is_ipv4();
-            gateways.iter().filter_map(|(_, gateway)| *gateway).find(same)
+            let same = |gateway: &&IpAddr| gateway.is_ipv4() == dst.address.is_ipv4();
+            gateways.iter().find(same).copied()
         };
+        let own = own.iter().filter(|_| self.conf.host.is_default_gateway);
+        let default: Vec<_> = own
+            .map(|gateway| (everything(*gateway), Some(*gateway)))
+            .collect();
         let asked = self
             .conf
             .routes
             .iter()
-            .chain(given.map_or(&[][..], |given| &given.routes));
-        let mut routes = Vec::new();
+            .chain(given.map_or(&[][..], |given| &given.routes))
+            .chain(&default);
+        let mut routes: Vec<(Cidr, IpAddr)> = Vec::new();
         for (dst, gateway) in asked {
+            if routes.iter().any(|(known, _)| known == dst) {
+                continue;
+            }
             let via = gateway.or_else(|| of_kind(dst)).ok_or_else(|| {
                 Failure::new(
                     Code::Config,
@@ -369,6 +388,15 @@ impl Plugin {
             Err(why) => Err(why.unavailable()),
         }
     }
+}
+
+/// All addresses of the same kind.
+fn everything(like: IpAddr) -> Cidr {
+    let address = match like {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    Cidr { address, prefix: 0 }
 }
 
 fn key(network: &str, container: &str, ifname: &str) -> String {

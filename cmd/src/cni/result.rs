@@ -40,14 +40,20 @@ pub(super) fn of(
     for address in attached["addresses"].as_array().into_iter().flatten() {
         let mut ip = json!({ "address": address, "interface": host + 1 });
         let text = address.as_str().unwrap_or_default();
+        let is_v4 = !text.contains(':');
         if !conf.is_since("1.0.0") {
-            ip["version"] = json!(if text.contains(':') { "6" } else { "4" });
+            ip["version"] = json!(if is_v4 { "4" } else { "6" });
         }
         let known = given.map_or(&[][..], |given| &given.addresses).iter();
         let gateway = known
             .filter(|(cidr, _)| cidr.to_string() == text)
             .find_map(|(_, gateway)| *gateway);
-        if let Some(gateway) = gateway {
+        let own = || {
+            gateways_of(attached)
+                .into_iter()
+                .find(|gateway| gateway.is_ipv4() == is_v4)
+        };
+        if let Some(gateway) = gateway.or_else(own) {
             ip["gateway"] = json!(gateway);
         }
         ips.push(ip);
@@ -59,13 +65,29 @@ pub(super) fn of(
     }
     result.insert("routes".into(), Value::Array(told));
     let is_set = |dns: &&Value| dns.as_object().is_some_and(|dns| !dns.is_empty());
-    let dns = given.map(|given| &given.dns).filter(is_set).unwrap_or(&conf.dns);
-    if is_set(&dns) {
-        result.insert("dns".into(), dns.clone());
-    } else {
-        result.entry("dns").or_insert_with(|| json!({}));
+    let told = given.map(|given| &given.dns).filter(is_set);
+    let told = told.or_else(|| Some(&conf.dns).filter(is_set)).cloned();
+    let told = told.or_else(|| own_dns(&attached["dns"]));
+    match told {
+        Some(dns) => drop(result.insert("dns".into(), dns)),
+        None => drop(result.entry("dns").or_insert_with(|| json!({}))),
     }
     Ok(Value::Object(result))
+}
+
+/// The host's own addresses in the network, if the container reaches what is outside by them.
+pub(super) fn gateways_of(attached: &Value) -> Vec<IpAddr> {
+    let list = attached["gateways"].as_array().into_iter().flatten();
+    list.filter_map(|one| one.as_str()?.parse().ok()).collect()
+}
+
+/// Where the router answers names in the container's network, if it does.
+fn own_dns(shown: &Value) -> Option<Value> {
+    let servers = shown["nameservers"]
+        .as_array()
+        .filter(|servers| !servers.is_empty())?;
+    let domain = &shown["domain"];
+    Some(json!({ "nameservers": servers, "domain": domain, "search": [domain] }))
 }
 
 /// Takes out the list under a key; empty if there is none.

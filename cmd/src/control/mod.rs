@@ -179,6 +179,15 @@ pub(crate) struct ContainerRef {
     /// Somebody else puts the container's end into its namespace: what it is called until then.
     #[serde(default)]
     pub(crate) handed: Option<String>,
+    /// It reaches what is outside by this host.
+    #[serde(default)]
+    pub(crate) gateway: bool,
+    /// In the host's name.
+    #[serde(default)]
+    pub(crate) masqueraded: bool,
+    /// The host's own interface, made for such containers.
+    #[serde(default, skip_deserializing)]
+    pub(crate) for_gateway: bool,
 }
 
 /// A line from the router.

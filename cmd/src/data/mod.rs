@@ -154,7 +154,7 @@ impl Sink for Shore {
 
     fn datagrams(&mut self, to: SocketAddr, bytes: &[u8], size: usize) {
         let all = || bytes.chunks(size.max(1));
-        if bytes.len() <= size || self.socket.most_in_run() == 1 {
+        if bytes.len() <= size || !self.socket.takes_run(to) {
             return all().for_each(|datagram| self.send(to, datagram));
         }
         let sent = self.unless_full(|| self.socket.send_run(to, bytes, size));
@@ -163,7 +163,7 @@ impl Sink for Shore {
             Err(io::ErrorKind::WouldBlock) => {
                 all().for_each(|_| self.drops.count(DropReason::SendFailed));
             }
-            // A network card that can't do it says so only now; then they go singly, and so do all later ones.
+            // A network card that can't do it says so only now; then they go singly, and so do those of the next second.
             Err(_) => all().for_each(|datagram| self.send(to, datagram)),
         }
     }

@@ -1,11 +1,11 @@
-//! Docker's own API, as far as it is needed: three GETs. A client of our own instead of a library, which would bring
+//! Docker's own API, as far as it is needed: four GETs. A client of our own instead of a library, which would bring
 //! some forty crates for them; `hyper` is there already, under `axum`.
 
 use anyhow::{Context as _, Result, bail};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -19,10 +19,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const MOST: usize = 64 << 20;
 
 /// Docker behind its socket.
-pub(super) struct Docker(pub(super) PathBuf);
+pub(crate) struct Docker(pub(crate) PathBuf);
 
 impl Docker {
-    async fn open(&self, path: &str) -> Result<Response<Incoming>> {
+    /// Whether anybody answers there.
+    pub(crate) async fn answers(&self) -> bool {
+        UnixStream::connect(&self.0).await.is_ok()
+    }
+
+    async fn ask(&self, path: &str) -> Result<Response<Incoming>> {
         let stream = UnixStream::connect(&self.0)
             .await
             .with_context(|| format!("Docker at {}", self.0.display()))?;
@@ -31,7 +36,11 @@ impl Docker {
         let request = Request::get(path)
             .header("host", "docker")
             .body(Empty::<Bytes>::new())?;
-        let response = sender.send_request(request).await?;
+        Ok(sender.send_request(request).await?)
+    }
+
+    async fn open(&self, path: &str) -> Result<Response<Incoming>> {
+        let response = self.ask(path).await?;
         if !response.status().is_success() {
             bail!("Docker answers {} to {path}", response.status());
         }
@@ -40,20 +49,20 @@ impl Docker {
 
     /// One answer.
     pub(super) async fn get(&self, path: &str) -> Result<Value> {
-        let whole = async {
-            let mut body = self.open(path).await?.into_body();
-            let mut bytes = Vec::new();
-            while let Some(frame) = body.frame().await {
-                if let Ok(data) = frame?.into_data() {
-                    bytes.extend_from_slice(&data);
-                }
-                if bytes.len() > MOST {
-                    bail!("Docker's answer to {path} is too long");
-                }
-            }
-            Ok(serde_json::from_slice(&bytes)?)
-        };
+        let whole = async { body_of(self.open(path).await?, path).await };
         timeout(PATIENCE, whole).await.context("Docker takes too long")?
+    }
+
+    /// One answer; `None`: there is no such thing.
+    pub(crate) async fn find(&self, path: &str) -> Result<Option<Value>> {
+        let response = self.ask(path).await?;
+        let status = response.status();
+        let answer = body_of(response, path).await?;
+        match status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => Ok(Some(answer)),
+            status => bail!("{}", answer["message"].as_str().unwrap_or(status.as_str())),
+        }
     }
 
     /// Events of containers joining networks, until Docker ends.
@@ -73,6 +82,20 @@ impl Docker {
     pub(super) fn exists(&self) -> bool {
         Path::new(&self.0).exists()
     }
+}
+
+async fn body_of(response: Response<Incoming>, path: &str) -> Result<Value> {
+    let mut body = response.into_body();
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+        if bytes.len() > MOST {
+            bail!("Docker's answer to {path} is too long");
+        }
+    }
+    Ok(serde_json::from_slice(&bytes)?)
 }
 
 /// A stream of events, a line of JSON each.

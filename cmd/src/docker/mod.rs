@@ -16,11 +16,9 @@
 //! | `saved` | what must outlive the process |
 //! | `weft` | the router: asked, waited for, tidied up |
 //! | `api`, `names` | Docker's API: what containers are called, and which are gone |
-//! | `forward` | the rule that lets bridged frames pass Docker's firewall |
 //! | `install` | `weft docker install` |
 
 mod api;
-mod forward;
 mod install;
 mod ipam;
 mod names;
@@ -29,10 +27,10 @@ mod saved;
 mod serve;
 mod weft;
 
+pub(crate) use api::Docker;
 pub(crate) use install::install;
 pub(crate) use serve::serve;
 
-use forward::Forward;
 use saved::Saved;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -56,7 +54,6 @@ pub(crate) struct Driver {
     born: Arc<Mutex<BTreeMap<String, Instant>>>,
     /// Calls hold it for reading; whoever removes what nobody knows, for writing.
     gate: Arc<RwLock<()>>,
-    forward: Arc<Forward>,
     /// What Docker is told of the scope of networks.
     scope: &'static str,
 }

@@ -142,10 +142,6 @@ impl Driver {
             names: Vec::new(),
         });
         attached.await?;
-        let shown = self.weft.ask(Request::Attached { key: key(&id) }).await?;
-        if let Some(bridge) = shown["bridge"].as_str() {
-            self.forward.allow(bridge).await;
-        }
         let multicast = json!({ "Destination": "224.0.0.0/4", "RouteType": 1, "NextHop": "" });
         let routes: Vec<Value> = network.multicast.then_some(multicast).into_iter().collect();
         Ok(json!({

@@ -1,7 +1,6 @@
 //! `weft docker serve`: the plugin's socket, and what comes in by it.
 
 use super::api::Docker;
-use super::forward::Forward;
 use super::saved::Saved;
 use super::weft::Weft;
 use super::{Answered, Driver};
@@ -62,15 +61,12 @@ async fn run(cli: &Cli, options: &DockerServe, saved: Saved) -> Result<()> {
         saved: Arc::new(Mutex::new(saved)),
         born: Arc::new(Mutex::new(born)),
         gate: Arc::new(RwLock::new(())),
-        forward: Arc::new(Forward::default()),
         scope: match options.scope {
             DockerScope::Local => "local",
             DockerScope::Global => "global",
         },
     };
     tokio::spawn(driver.clone().follow(Docker(options.docker.clone())));
-    let forward = driver.forward.clone();
-    tokio::spawn(async move { forward.keep().await });
     let tidier = driver.clone();
     tokio::spawn(async move {
         loop {

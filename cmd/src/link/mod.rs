@@ -15,6 +15,7 @@ mod endpoint;
 mod frame;
 mod handshake;
 mod places;
+mod refusals;
 mod session;
 mod socket;
 mod tls;

@@ -3,11 +3,13 @@
 //! Lanes own receiving. What is QUIC they put into a [`QuicQueue`], from which quinn reads; both send
 //! through the same descriptor.
 
+use super::refusals::Refusals;
 use aws_lc_rs::hmac;
 use fastpath::steer;
 use quinn::udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncUdpSocket, ConnectionId, ConnectionIdGenerator, UdpPoller};
 use rand_core::{OsRng, RngCore};
+use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_reuseport;
 use sleeve::wire;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -18,9 +20,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 /// Most QUIC datagrams that wait for the control plane; more are dropped, as by a full socket buffer.
 const QUEUE: usize = 2048;
+/// Datagrams in a run that every kernel takes that takes runs.
+const SEGMENTS: usize = 64;
 /// Socket buffers, in bytes; the kernel may grant less.
 const BUFFER: usize = 4 << 20;
 
@@ -44,6 +49,9 @@ pub(crate) struct SharedSocket {
     mapped: bool,
     /// Datagrams that the kernel takes in one run.
     segments: usize,
+    /// The kernel takes runs.
+    takes_runs: bool,
+    refusals: Refusals,
 }
 
 impl SharedSocket {
@@ -88,6 +96,8 @@ impl SharedSocket {
         }
         let mapped = socket.local_addr()?.is_ipv6();
         Ok(Self {
+            takes_runs: state.max_gso_segments() > 1,
+            refusals: Refusals::default(),
             socket,
             state,
             mapped,
@@ -115,12 +125,14 @@ impl SharedSocket {
         self.socket.send_to(datagram, self.form(to)).map(|_| ())
     }
 
-    /// The most datagrams that [`Self::send_run`] takes; 1 where the kernel can't do that, or a network card.
+    /// The most datagrams that [`Self::send_run`] takes; 1 where the kernel can't do that.
     pub(crate) fn most_in_run(&self) -> usize {
-        match self.state.max_gso_segments() {
-            1 => 1,
-            _ => self.segments,
-        }
+        if self.takes_runs { self.segments } else { 1 }
+    }
+
+    /// True if a run may be sent to `to`: none was refused lately.
+    pub(crate) fn takes_run(&self, to: SocketAddr) -> bool {
+        self.takes_runs && !self.refusals.has(Instant::now, to)
     }
 
     /// The most datagrams that this kernel takes for one, from a socket or from a TAP.
@@ -128,7 +140,8 @@ impl SharedSocket {
         self.segments
     }
 
-    /// Sends datagrams of `size` bytes each, of which the last may be shorter, in one call.
+    /// Sends datagrams of `size` bytes each, of which the last may be shorter, in one call. Where that is refused, which is
+    /// noted, they can still go one by one.
     pub(crate) fn send_run(&self, to: SocketAddr, bytes: &[u8], size: usize) -> io::Result<()> {
         let transmit = Transmit {
             destination: self.form(to),
@@ -137,7 +150,48 @@ impl SharedSocket {
             segment_size: Some(size),
             src_ip: None,
         };
-        self.state.try_send((&self.socket).into(), &transmit)
+        let sent = self.state.try_send((&self.socket).into(), &transmit);
+        if let Err(error) = &sent
+            && matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::INVAL))
+        {
+            self.refusals.note(Instant::now(), to);
+        }
+        sent
+    }
+
+    /// Sends what QUIC wants sent, without waiting; says only whether there was room. A run that can't be sent as one goes
+    /// in single datagrams.
+    fn send_quic(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let to = SocketAddr::new(
+            transmit.destination.ip().to_canonical(),
+            transmit.destination.port(),
+        );
+        let one_by_one = |size: usize| {
+            transmit.contents.chunks(size.max(1)).try_for_each(|contents| {
+                let single = Transmit {
+                    contents,
+                    segment_size: None,
+                    ..*transmit
+                };
+                self.state.send((&self.socket).into(), &single)
+            })
+        };
+        match transmit.segment_size {
+            Some(size) if size < transmit.contents.len() => {
+                if !self.takes_run(to) {
+                    return one_by_one(size);
+                }
+                match self.state.try_send((&self.socket).into(), transmit) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+                    Err(_) => {
+                        self.refusals.note(Instant::now(), to);
+                        one_by_one(size)
+                    }
+                    Ok(()) => Ok(()),
+                }
+            }
+            _ => self.state.send((&self.socket).into(), transmit),
+        }
     }
 
     /// An address as this socket wants it.
@@ -164,7 +218,6 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
 
 /// How many datagrams this kernel takes in one run: 128 since Linux 6.9, 64 before. Tried on the loopback interface.
 fn segments() -> usize {
-    const OLD: usize = 64;
     const NEW: usize = 128;
     let takes = |count: usize| -> io::Result<()> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -177,7 +230,7 @@ fn segments() -> usize {
         };
         UdpSocketState::new((&socket).into())?.try_send((&socket).into(), &transmit)
     };
-    if takes(NEW).is_ok() { NEW } else { OLD }
+    if takes(NEW).is_ok() { NEW } else { SEGMENTS }
 }
 
 /// A QUIC datagram on its way from a lane to quinn.
@@ -243,7 +296,7 @@ impl AsyncUdpSocket for QuicSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.socket.state.send((&self.socket.socket).into(), transmit)
+        self.socket.send_quic(transmit)
     }
 
     fn poll_recv(
@@ -279,7 +332,8 @@ impl AsyncUdpSocket for QuicSocket {
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.socket.state.max_gso_segments()
+        // What any kernel takes that takes runs; whether the way does, sending tells.
+        self.socket.most_in_run().min(SEGMENTS)
     }
 
     fn may_fragment(&self) -> bool {
@@ -400,6 +454,55 @@ impl ConnectionIdGenerator for ConnectionIds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_run_that_is_refused_stops_no_other() {
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let socket = SharedSocket::bind(local).unwrap();
+        let far = UdpSocket::bind(local).unwrap();
+        far.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let to = far.local_addr().unwrap();
+        let most = socket.most_in_run();
+        assert!(most > 1, "this kernel has no UDP_SEGMENT");
+        // EINVAL: there is no such port.
+        let nowhere = local;
+        assert!(socket.takes_run(nowhere));
+        assert!(socket.send_run(nowhere, &[1; 300], 100).is_err());
+        assert!(!socket.takes_run(nowhere));
+        assert_eq!((socket.most_in_run(), socket.takes_run(to)), (most, true));
+        socket.send_run(to, &[2; 300], 100).unwrap();
+        let mut buffer = [0; 1000];
+        assert_eq!(far.recv(&mut buffer).unwrap(), 100);
+        // Nor for good where it was.
+        std::thread::sleep(Duration::from_millis(1100));
+        assert!(socket.takes_run(nowhere));
+    }
+
+    #[test]
+    fn quic_goes_one_by_one_where_runs_are_refused() {
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let socket = Arc::new(SharedSocket::bind(local).unwrap());
+        let far = UdpSocket::bind(local).unwrap();
+        far.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let to = far.local_addr().unwrap();
+        socket.refusals.note(Instant::now(), to);
+        let quic = QuicSocket {
+            socket,
+            queue: Arc::default(),
+        };
+        let transmit = Transmit {
+            destination: to,
+            ecn: None,
+            contents: &[3; 250],
+            segment_size: Some(100),
+            src_ip: None,
+        };
+        quic.try_send(&transmit).unwrap();
+        let mut buffer = [0; 1000];
+        let lengths: Vec<_> = (0..3).map(|_| far.recv(&mut buffer).unwrap()).collect();
+        assert_eq!(lengths, [100, 100, 50]);
+    }
 
     #[test]
     fn only_plausible_quic_passes() {

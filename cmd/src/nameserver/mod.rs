@@ -1,6 +1,7 @@
 //! The name server that containers ask: sockets around the zone of [`dns`].
 //!
-//! One thread for each address answers datagrams, so that names are found however busy the router's task is; that
+//! It answers where the operator says, and at every address that the host itself has in a network. One thread for each
+//! address answers datagrams, so that names are found however busy the router's task is; that
 //! task serves the few questions that come over TCP, and asks elsewhere what the mesh knows nothing of.
 //!
 //! | file | subject |
@@ -15,21 +16,49 @@ use crate::cli::Launch;
 use anyhow::{Context, Result};
 use dns::Zone;
 use mesh::{NameChange, Vni};
+use server::Listener;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::mpsc;
-use upstream::Upstream;
+use tracing::warn;
+use upstream::{Question, Upstream};
 
 /// Questions that may wait to be asked elsewhere; more are lost, as datagrams are.
 const QUEUE: usize = 1024;
+
+/// The port at which names are asked for.
+const PORT: u16 = 53;
+
+/// Addresses that the host itself has in networks: who asks there is in that network.
+type Exposed = Arc<RwLock<BTreeMap<IpAddr, Vni>>>;
 
 /// The names, for whoever reads them.
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
     zone: Arc<RwLock<Zone>>,
-    /// Addresses that the host itself has in networks: who asks there is in that network.
-    exposed: Arc<RwLock<BTreeMap<IpAddr, Vni>>>,
+    exposed: Exposed,
+    served: Arc<Mutex<Served>>,
+}
+
+/// Where names are answered.
+#[derive(Debug)]
+struct Served {
+    /// Named by the operator.
+    given: Vec<SocketAddr>,
+    standing: Vec<Listener>,
+    /// The host's addresses in networks. `None`: it is not answered there, as somebody else has the port.
+    exposed: BTreeMap<IpAddr, Option<Listener>>,
+    elsewhere: mpsc::Sender<Question>,
+}
+
+impl Served {
+    fn is_given(&self, address: IpAddr) -> bool {
+        let is_meant = |given: &SocketAddr| given.ip() == address || given.ip().is_unspecified();
+        self.given
+            .iter()
+            .any(|given| given.port() == PORT && is_meant(given))
+    }
 }
 
 impl Names {
@@ -44,9 +73,31 @@ impl Names {
         exposed.get(&address).copied().unwrap_or(Vni::DEFAULT)
     }
 
-    /// The host itself has these addresses in networks.
+    /// The host itself has these addresses in networks, and names are answered there. Must be called on the runtime.
     pub(crate) fn expose(&self, exposed: BTreeMap<IpAddr, Vni>) {
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        served.exposed.retain(|address, _| exposed.contains_key(address));
+        for address in exposed.keys() {
+            if served.is_given(*address) || served.exposed.contains_key(address) {
+                continue;
+            }
+            let listener = server::listen((*address, PORT).into(), self, &served.elsewhere)
+                .inspect_err(|error| warn!("names are not served at {address}: {error}"));
+            served.exposed.insert(*address, listener.ok());
+        }
+        drop(served);
         *self.exposed.write().unwrap_or_else(PoisonError::into_inner) = exposed;
+    }
+
+    /// Where containers of a network can ask for names.
+    pub(crate) fn servers(&self, vni: Vni) -> Vec<IpAddr> {
+        let served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        let exposed = self.exposed.read().unwrap_or_else(PoisonError::into_inner);
+        let is_answered = |address: &IpAddr| {
+            served.is_given(*address) || served.exposed.get(address).is_some_and(Option::is_some)
+        };
+        let own = exposed.iter().filter(|(_, network)| **network == vni);
+        own.map(|(address, _)| *address).filter(is_answered).collect()
     }
 
     /// A name stands for something else now.
@@ -62,19 +113,25 @@ impl Names {
 pub(crate) fn serve(options: &Launch) -> Result<Names> {
     let zone =
         Zone::new(&options.dns_domain).with_context(|| format!("--dns-domain {}", options.dns_domain))?;
+    let (elsewhere, questions) = mpsc::channel(QUEUE);
+    let exposed = Exposed::default();
     let names = Names {
         zone: Arc::new(RwLock::new(zone)),
-        exposed: Arc::default(),
+        exposed: exposed.clone(),
+        served: Arc::new(Mutex::new(Served {
+            given: options.dns_listen.clone(),
+            standing: Vec::new(),
+            exposed: BTreeMap::new(),
+            elsewhere: elsewhere.clone(),
+        })),
     };
-    let (elsewhere, questions) = mpsc::channel(QUEUE);
     for address in &options.dns_listen {
-        server::listen(*address, &names, &elsewhere)
+        let listener = server::listen(*address, &names, &elsewhere)
             .with_context(|| format!("cannot serve names at {address}"))?;
+        let mut served = names.served.lock().unwrap_or_else(PoisonError::into_inner);
+        served.standing.push(listener);
     }
-    if !options.dns_listen.is_empty() {
-        let own: Vec<SocketAddr> = options.dns_listen.clone();
-        let upstream = Upstream::new(options.dns_upstream.clone(), own);
-        tokio::spawn(upstream.run(questions));
-    }
+    let upstream = Upstream::new(options.dns_upstream.clone(), options.dns_listen.clone(), exposed);
+    tokio::spawn(upstream.run(questions));
     Ok(names)
 }

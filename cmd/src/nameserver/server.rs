@@ -11,11 +11,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -27,30 +29,52 @@ const CONNECTIONS: usize = 128;
 const IDLE: Duration = Duration::from_secs(10);
 /// Pause after an error, so that one that lasts does not keep a core busy.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How often it is looked whether it is over.
+const LOOK: Duration = Duration::from_secs(1);
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 64;
 
-/// Serves names at an address, which need not be there yet.
+/// Answers at an address for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Listener {
+    is_over: Arc<AtomicBool>,
+    connections: AbortHandle,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Release);
+        self.connections.abort();
+    }
+}
+
+/// Serves names at an address, which need not be there yet. Must be called on the runtime.
 pub(super) fn listen(
     address: SocketAddr,
     names: &Names,
     elsewhere: &mpsc::Sender<Question>,
-) -> io::Result<()> {
+) -> io::Result<Listener> {
     let udp: UdpSocket = socket(address, Type::DGRAM, Protocol::UDP)?.into();
+    udp.set_read_timeout(Some(LOOK))?;
     let tcp = socket(address, Type::STREAM, Protocol::TCP)?;
     tcp.listen(BACKLOG)?;
     tcp.set_nonblocking(true)?;
     let listener = TcpListener::from_std(tcp.into())?;
     let (of_thread, to_ask) = (names.clone(), elsewhere.clone());
-    thread::Builder::new()
-        .name("names".into())
-        .spawn(move || datagrams((&Arc::new(udp), address.ip()), &of_thread, &to_ask))?;
-    tokio::spawn(connections(
+    let is_over = Arc::new(AtomicBool::new(false));
+    let over = is_over.clone();
+    thread::Builder::new().name("names".into()).spawn(move || {
+        datagrams((&Arc::new(udp), address.ip()), &of_thread, &to_ask, &over);
+    })?;
+    let connections = tokio::spawn(connections(
         (listener, address.ip()),
         names.clone(),
         elsewhere.clone(),
     ));
-    Ok(())
+    Ok(Listener {
+        is_over,
+        connections: connections.abort_handle(),
+    })
 }
 
 fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
@@ -71,16 +95,22 @@ fn seeded() -> StdRng {
     StdRng::from_seed(seed)
 }
 
-/// Answers datagrams for as long as the process lives.
-fn datagrams((socket, at): (&Arc<UdpSocket>, IpAddr), names: &Names, elsewhere: &mpsc::Sender<Question>) {
+/// Answers datagrams until it is over.
+fn datagrams(
+    (socket, at): (&Arc<UdpSocket>, IpAddr),
+    names: &Names,
+    elsewhere: &mpsc::Sender<Question>,
+    is_over: &AtomicBool,
+) {
     let mut rng = seeded();
     let mut buffer = [0; QUESTION];
-    loop {
+    while !is_over.load(Ordering::Acquire) {
         let (length, from) = match socket.recv_from(&mut buffer) {
             Ok(received) => received,
             Err(error) => {
-                // An answer that could not be delivered comes back as an error of the next call.
-                if error.kind() != io::ErrorKind::ConnectionRefused {
+                // An answer that could not be delivered comes back as an error of the next call; and it is time to look up.
+                let passes = [io::ErrorKind::ConnectionRefused, io::ErrorKind::WouldBlock];
+                if !passes.contains(&error.kind()) {
                     warn!("names: {error}");
                     thread::sleep(PAUSE);
                 }

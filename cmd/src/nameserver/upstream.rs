@@ -1,12 +1,13 @@
 //! Questions that others answer: the name servers that this host itself asks, or those that the operator named.
 
 use super::server::{read, send, write};
+use super::{Exposed, PORT};
 use dns::{ResponseCode, failure, is_answer};
 use rand_core::{OsRng, RngCore};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -26,7 +27,6 @@ const ROUNDS: usize = 2;
 const AT_A_TIME: usize = 256;
 /// Bytes of an answer over UDP.
 const ANSWER: usize = 4096;
-const PORT: u16 = 53;
 
 /// What somebody asked.
 pub(super) struct Question {
@@ -46,14 +46,16 @@ pub(super) struct Upstream {
     named: Vec<SocketAddr>,
     /// Where this router itself answers: asking there would never end.
     own: Vec<SocketAddr>,
+    exposed: Exposed,
     read: Option<(Instant, Vec<SocketAddr>)>,
 }
 
 impl Upstream {
-    pub(super) fn new(named: Vec<SocketAddr>, own: Vec<SocketAddr>) -> Self {
+    pub(super) fn new(named: Vec<SocketAddr>, own: Vec<SocketAddr>, exposed: Exposed) -> Self {
         Self {
             named,
             own,
+            exposed,
             read: None,
         }
     }
@@ -81,7 +83,12 @@ impl Upstream {
             } else {
                 self.named.clone()
             };
-            servers.retain(|server| !self.own.iter().any(|own| is_same(*own, *server)));
+            let exposed = self.exposed.read().unwrap_or_else(PoisonError::into_inner);
+            let is_exposed =
+                |server: &SocketAddr| server.port() == PORT && exposed.contains_key(&server.ip());
+            servers
+                .retain(|server| !is_exposed(server) && !self.own.iter().any(|own| is_same(*own, *server)));
+            drop(exposed);
             self.read = Some((Instant::now(), servers));
         }
         self.read

@@ -1,7 +1,8 @@
 //! Addresses for containers: asked of the core, which answers when they are stored.
 
 use super::Router;
-use super::containers::{Answer, others};
+use super::attach::others;
+use super::containers::Answer;
 use crate::control::ContainerRef;
 use crate::net::Cidr;
 use mesh::ipam::{IpamEvent, Refusal, Trust};
@@ -64,6 +65,14 @@ impl Router {
             self.release_unless_attached(vni, &host);
             let _ = answer.send(Err(Refusal::Released.to_string()));
         }
+    }
+
+    /// True if a container that reaches what is outside by this host waits for addresses.
+    pub(super) fn is_gateway_awaited(&self, network: Vni) -> bool {
+        let mut waiting = self.address_asks.waiting.values();
+        waiting.any(
+            |asked| matches!(asked, Asked::Attach { container, vni, .. } if *vni == network && container.gateway),
+        )
     }
 
     /// A container without addresses of its own wants some; it is attached with them.
@@ -165,6 +174,7 @@ impl Router {
             }
             Some(Asked::Reclaim { .. }) | None => return,
         };
+        let for_gateway = container.gateway;
         match result {
             Ok(addresses) => {
                 let cidr = |(address, prefix): &(IpAddr, u8)| Cidr {
@@ -185,6 +195,7 @@ impl Router {
             }
             Err(refusal) => drop(answer.send(Err(self.refusal(&refusal)))),
         }
+        self.gateways.is_look_due |= for_gateway;
     }
 
     /// True for addresses of the range that routers give a network's addresses from.
@@ -200,13 +211,10 @@ impl Router {
         if let Some(why) = &self.address_asks.lost {
             return Err(why.clone());
         }
-        let is_waiting = |view: &mesh::ipam::AddressView| {
-            view.vni == Vni::DEFAULT && matches!(view.trust, Trust::Waiting(_))
-        };
-        if self.mesh.addresses_view().iter().any(is_waiting) {
-            return Err(Refusal::Unsettled.to_string());
+        match self.mesh.addresses_unready(Vni::DEFAULT) {
+            Some(refusal) => Err(self.refusal(&refusal)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// A refusal in words, with the names of routers.

@@ -12,11 +12,15 @@
 //! handled before timers, so that a pause of the process does not look like the silence of all neighbours.
 
 mod addresses;
+mod attach;
+mod conflist;
 mod containers;
 mod desk;
 mod drain;
 mod esp;
 mod fast;
+mod forward;
+mod gateway;
 mod keeper;
 mod names;
 mod naming;
@@ -26,11 +30,15 @@ mod ports;
 mod requests;
 mod run;
 mod secrets;
+mod settled;
 mod status;
 
 pub(crate) use addresses::AddressAsks;
+pub(crate) use conflist::Conflist;
 pub(crate) use containers::Containers;
 pub(crate) use fast::{FastPath, prepare as prepare_fast};
+pub(crate) use forward::Forward;
+pub(crate) use gateway::Gateways;
 pub(crate) use keeper::{Keeper, Kept};
 pub(crate) use naming::NameTable;
 pub(crate) use networking::NetworkAsks;
@@ -77,6 +85,9 @@ pub(crate) struct Router {
     pub(crate) keeper: Keeper,
     pub(crate) memory: Memory,
     pub(crate) containers: Containers,
+    pub(crate) gateways: Gateways,
+    /// `None`: no `--cni-conf`.
+    pub(crate) conflist: Option<Conflist>,
     pub(crate) address_asks: AddressAsks,
     pub(crate) network_asks: NetworkAsks,
     /// What names stand for, as the name server answers.
@@ -84,6 +95,8 @@ pub(crate) struct Router {
     /// The names of this host, as the core was told.
     pub(crate) told_names: NameTable,
     pub(crate) fast: FastPath,
+    /// What lets bridged frames pass Docker's firewall.
+    pub(crate) forward: Arc<Forward>,
     pub(crate) pings: Pings,
     /// What `--advertise` names, resolved.
     pub(crate) advertised: Vec<SocketAddr>,

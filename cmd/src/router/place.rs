@@ -45,7 +45,7 @@ impl Router {
     }
 
     /// The host's own interface in a network.
-    fn host_interface(&self, network: Option<&str>) -> Result<ContainerRef, String> {
+    pub(super) fn host_interface(&self, network: Option<&str>) -> Result<ContainerRef, String> {
         let (vni, _) = self.network(network)?;
         Ok(ContainerRef {
             netns: OWN_NETNS.into(),
@@ -76,6 +76,15 @@ impl Router {
             .any(|one| one.port.ifname == own.ifname && one.port.is_host)
         {
             return drop(answer.send(Err("this host is not exposed".into())));
+        }
+        let users = self
+            .network(network)
+            .map(|(vni, _)| self.containers.by_gateway(vni));
+        let users = users.unwrap_or(0);
+        if users > 0 {
+            return drop(answer.send(Err(format!(
+                "{users} containers reach what is outside by this host: its interface goes with the last of them"
+            ))));
         }
         self.detach(&own, answer);
     }

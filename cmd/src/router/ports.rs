@@ -6,9 +6,9 @@
 //! the kernel says so.
 
 use fastpath::kernel::{Kernel, Report, converge_some};
-use fastpath::plan::{Attachment, Desired};
+use fastpath::plan::{Attachment, Desired, Obstacle};
 use mesh::DropReason;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -18,6 +18,9 @@ use tokio::sync::mpsc;
 
 /// How often the kernel is looked at unasked.
 const PATROL: Duration = Duration::from_secs(2);
+
+/// Containers that are looked at in one go: whoever attaches one waits no longer than for these.
+const AT_ONCE: usize = 8;
 
 /// How long after a report of the kernel's it is looked at: more will follow.
 const LOOK_DELAY: Duration = Duration::from_millis(200);
@@ -82,7 +85,9 @@ impl Ports {
                 outcomes,
                 desired: Vec::new(),
                 troubled: BTreeSet::new(),
+                made: BTreeSet::new(),
                 look_at: None,
+                left: VecDeque::new(),
                 looking: begun,
             };
             worker.run(&received);
@@ -136,8 +141,12 @@ struct Worker {
     desired: Vec<Desired>,
     /// Host ends of what did not work when it was last tried.
     troubled: BTreeSet<String>,
+    /// Host ends of what has worked, in this run or an earlier one.
+    made: BTreeSet<String>,
     /// When to look at everything because the kernel has reported changes.
     look_at: Option<Instant>,
+    /// What is still to be looked at of a patrol: network, and host ends.
+    left: VecDeque<(String, BTreeSet<String>)>,
     looking: Arc<AtomicBool>,
 }
 
@@ -146,9 +155,11 @@ impl Worker {
         // What was taken from the queue and is of another kind than what is being done.
         let mut next = None;
         loop {
-            let rest = self
-                .look_at
-                .map_or(PATROL, |at| at.saturating_duration_since(Instant::now()));
+            let rest = match self.look_at {
+                _ if !self.left.is_empty() => Duration::ZERO,
+                Some(at) => at.saturating_duration_since(Instant::now()),
+                None => PATROL,
+            };
             let order = next.take().map_or_else(|| orders.recv_timeout(rest), Ok);
             let outcome = match order {
                 Ok(Order::Converge(ticket, desired)) => {
@@ -185,10 +196,7 @@ impl Worker {
                     self.look_at.get_or_insert_with(|| Instant::now() + LOOK_DELAY);
                     None
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    self.look_at = None;
-                    self.patrol()
-                }
+                Err(RecvTimeoutError::Timeout) => self.patrol(),
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             if let Some(outcome) = outcome
@@ -202,6 +210,16 @@ impl Worker {
     /// Does what was asked for under all these tickets, and answers each. False if nobody listens any more.
     fn converge_for(&mut self, tickets: &[Ticket], desired: Vec<Desired>) -> bool {
         let before = std::mem::replace(&mut self.desired, desired);
+        let is_wanted = |host: &String| {
+            let mut all = self.desired.iter().flat_map(|desired| &desired.attachments);
+            all.any(|one| one.host_ifname == *host)
+        };
+        self.made.retain(is_wanted);
+        if before.is_empty() {
+            // What there is at the start was made by an earlier run.
+            let all = self.desired.iter().flat_map(|desired| &desired.attachments);
+            self.made.extend(all.map(|one| one.host_ifname.clone()));
+        }
         // Only what has changed, or did not work, is worked on: the patrol looks at everything.
         let due = |desired: &Desired| {
             let old = before.iter().find(|old| old.bridge == desired.bridge);
@@ -253,16 +271,39 @@ impl Worker {
         Ok(Report::default())
     }
 
-    /// Looks at all networks. Work that nobody asked for is reported only when there was some.
+    /// Looks at some containers, and after the last of them begins with the first of all networks again. Work that nobody
+    /// asked for is reported only when there was some.
     fn patrol(&mut self) -> Option<Outcome> {
-        if self.desired.is_empty() {
-            return None;
+        if self.left.is_empty() {
+            self.look_at = None;
+            for desired in &self.desired {
+                let mut all = desired
+                    .attachments
+                    .iter()
+                    .map(|one| one.host_ifname.clone())
+                    .peekable();
+                loop {
+                    let some = all.by_ref().take(AT_ONCE).collect();
+                    self.left.push_back((desired.bridge.clone(), some));
+                    if all.peek().is_none() {
+                        break;
+                    }
+                }
+            }
         }
+        let (bridge, due) = self.left.pop_front()?;
         let mut result = Ok(Report::default());
         for at in 0..self.desired.len() {
-            let ports = &self.desired[at].attachments;
-            let all = ports.iter().map(|one| one.host_ifname.clone()).collect();
-            result = joined(result, self.work_on(at, &all));
+            let desired = &self.desired[at];
+            let is_due = |host: &&String| {
+                self.troubled.contains(*host) || desired.bridge == bridge && due.contains(*host)
+            };
+            let hosts = desired.attachments.iter().map(|one| &one.host_ifname);
+            // What is in trouble is part of every report: it would be taken for mended.
+            let some: BTreeSet<_> = hosts.filter(is_due).cloned().collect();
+            if desired.bridge == bridge || !some.is_empty() {
+                result = joined(result, self.work_on(at, &some));
+            }
         }
         let quiet = matches!(&result, Ok(report) if report.done == 0 && report.gone.is_empty() && report.is_reached());
         let result = result.map(Arc::new);
@@ -272,7 +313,9 @@ impl Worker {
     /// Works on one network, and of its containers on these.
     fn work_on(&mut self, at: usize, some: &BTreeSet<String>) -> Result<Report, String> {
         let desired = &self.desired[at];
-        let report = converge_some(self.kernel.as_mut(), desired, some).map_err(|error| error.to_string())?;
+        let mut report =
+            converge_some(self.kernel.as_mut(), desired, some).map_err(|error| error.to_string())?;
+        self.find_replaced(&mut report);
         self.troubled.retain(|host| !some.contains(host));
         self.troubled.extend(report.gone.iter().cloned());
         let failed = report.failed.iter().map(|(op, _)| op.subject().to_owned());
@@ -281,7 +324,21 @@ impl Worker {
             // Of some it is not told whose they are.
             self.troubled.extend(some.iter().cloned());
         }
+        self.made.extend(some.difference(&self.troubled).cloned());
         Ok(report)
+    }
+
+    /// Where an interface that was ours is another's, the container is another, too: a namespace that came after ours has its
+    /// path and number.
+    fn find_replaced(&self, report: &mut Report) {
+        let replaced = report.obstacles.extract_if(
+            ..,
+            |obstacle| matches!(obstacle, Obstacle::NameTaken { host, .. } if self.made.contains(host)),
+        );
+        report.gone.extend(replaced.filter_map(|obstacle| match obstacle {
+            Obstacle::NameTaken { host, .. } => Some(host),
+            _ => None,
+        }));
     }
 
     fn remove(&mut self, ticket: Ticket) -> Option<Outcome> {

@@ -1,6 +1,6 @@
 //! The router's loop: one thing at a time, queued things before timers.
 
-use super::{Kept, PortOutcome, Router};
+use super::{Conflist, Kept, PortOutcome, Router};
 use crate::control::Command;
 use crate::link::{CloseCode, LinkHandle};
 use crate::{data, link};
@@ -83,6 +83,9 @@ impl Router {
         }
         while !self.stopping {
             self.drain();
+            while self.look_at_gateways() {
+                self.drain();
+            }
             self.one(&mut inbox, &mut terminate, &mut interrupt).await;
         }
         self.leave(&mut inbox).await;
@@ -127,6 +130,7 @@ impl Router {
             self.pings.next_deadline(),
             self.fast.next_timeout(),
             self.learn_at,
+            self.conflist.as_ref().map(Conflist::next_look),
         ];
         let earliest = [mesh, sleeve].into_iter().chain(due).flatten().min();
         let at = earliest.map(|at| self.shore.clock.at(at).into());
@@ -148,6 +152,7 @@ impl Router {
             self.learn_at = None;
             self.learn_addresses();
         }
+        self.look_at_conflist();
         self.pings.expire(now);
         self.recording.flush();
     }
@@ -340,6 +345,7 @@ impl Router {
     async fn leave(&mut self, inbox: &mut Inbox) {
         info!("stopping");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        self.set_conflist_aside();
         self.feed(Input::Shutdown);
         self.drain();
         self.feed_sleeve(sleeve::Input::Shutdown);

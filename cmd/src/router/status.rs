@@ -48,6 +48,7 @@ impl Router {
             name: self.name(&peer.id),
             own: peer.id == self.settings.id,
             reachable: peer.reachable,
+            sessions: self.sleeve.sessions_made(&peer.id),
             links: peer
                 .links
                 .iter()

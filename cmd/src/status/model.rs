@@ -31,6 +31,8 @@ pub(crate) struct Peer {
     #[serde(rename = "self")]
     pub(crate) own: bool,
     pub(crate) reachable: bool,
+    /// Sessions made with it since it was heard of: the first, and one more each time its keys were renewed.
+    pub(crate) sessions: u64,
     pub(crate) links: Vec<PeerLink>,
 }
 

@@ -475,6 +475,7 @@ mod tests {
                     name: name(i),
                     own: i == 0,
                     reachable: i % 11 != 10,
+                    sessions: 1,
                     links: vec![
                         PeerLink {
                             peer_id: id(0),

@@ -138,19 +138,19 @@ fn configurations_that_make_no_sense() {
             "network is neither a name nor a VNI",
         ),
         (
-            r#"{"cniVersion": "1.1.0", "name": "n", "isGateway": true}"#,
+            r#"{"cniVersion": "1.1.0", "name": "n", "ipam": {"type": "host-local"}, "isGateway": true}"#,
             2,
             "isGateway=true",
         ),
         (
-            r#"{"cniVersion": "1.1.0", "name": "n", "ipMasq": true}"#,
+            r#"{"cniVersion": "1.1.0", "name": "n", "ipam": {"type": "host-local"}, "ipMasq": true}"#,
             2,
             "ipMasq=true",
         ),
         (
-            r#"{"cniVersion": "1.1.0", "name": "n", "hairpinMode": true}"#,
-            2,
-            "hairpinMode=true",
+            r#"{"cniVersion": "1.1.0", "name": "n", "hairpinMode": "yes"}"#,
+            7,
+            "hairpinMode is neither",
         ),
         (
             r#"{"cniVersion": "1.1.0", "name": "n", "cni.dev/valid-attachments": 7}"#,

@@ -10,7 +10,14 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod containerd;
+mod cri;
+mod ends;
 mod errors;
+mod gateway;
 mod life;
+mod place;
 mod plugin;
+mod pods;
 mod runtimes;
+mod stage;

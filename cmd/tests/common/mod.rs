@@ -22,7 +22,7 @@ pub mod traffic;
 pub use container::Container;
 pub use host::{Host, Router};
 pub use network::{Network, Switch, wire};
-pub use run::{Outcome, WEFT, run, run_in, start, until, weft};
+pub use run::{Outcome, WEFT, lacks, run, run_in, start, until, weft};
 
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;

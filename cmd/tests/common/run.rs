@@ -2,6 +2,7 @@
 
 use fastpath::NetNs;
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -36,6 +37,23 @@ impl Outcome {
         assert!(!self.err.trim().is_empty(), "fails without a word: {self:#?}");
         self.err
     }
+}
+
+/// True, and said, if one of these programs is not installed. In continuous integration that is a failure.
+pub fn lacks(programs: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).chain(["/usr/sbin".into()]).collect();
+    let is_there = |program: &&&str| folders.iter().any(|folder| folder.join(program).exists());
+    let missing: Vec<_> = programs.iter().filter(|program| !is_there(program)).collect();
+    if missing.is_empty() {
+        return false;
+    }
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "{missing:?} are not installed, and CI is set"
+    );
+    println!("skipped: needs {missing:?}");
+    true
 }
 
 /// Runs `weft` without any of the environment's settings.

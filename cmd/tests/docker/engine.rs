@@ -19,7 +19,7 @@ exec nsenter --net="$2" dockerd --data-root "$1/data" --exec-root "$1/exec" -H "
 "#;
 
 /// A daemon, killed with the test.
-struct Daemon(Child);
+pub(crate) struct Daemon(pub(crate) Child);
 
 impl Drop for Daemon {
     fn drop(&mut self) {

@@ -10,14 +10,14 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod by_name;
 mod cycles;
 mod engine;
 mod outage;
 mod protocol;
 mod talk;
 
-use common::{Host, Lab, Network, Router, wire};
-use std::path::PathBuf;
+use common::{Host, Lab, Network, Router, lacks, wire};
 use std::time::Duration;
 
 /// A – R – B: engines on A and B, which have no network in common.
@@ -65,21 +65,4 @@ impl Hosts {
             _lab: lab,
         })
     }
-}
-
-/// True, and said, if one of these programs is not installed. In continuous integration that is a failure.
-fn lacks(programs: &[&str]) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> = std::env::split_paths(&path).chain(["/usr/sbin".into()]).collect();
-    let is_there = |program: &&&str| folders.iter().any(|folder| folder.join(program).exists());
-    let missing: Vec<_> = programs.iter().filter(|program| !is_there(program)).collect();
-    if missing.is_empty() {
-        return false;
-    }
-    assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
-        "{missing:?} are not installed, and CI is set"
-    );
-    println!("skipped: needs {missing:?}");
-    true
 }

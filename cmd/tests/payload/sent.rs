@@ -19,16 +19,14 @@ const STALL: Duration = Duration::from_secs(20);
 const WINDOW: u32 = 400;
 /// What has not arrived by then is lost.
 const LOST: Duration = Duration::from_secs(1);
-/// The largest payload of a datagram; the larger ones go in fragments or in halves.
-const LARGEST: usize = 2000;
+/// The largest payload of a datagram, where packets of 1500 bytes cross and where those of 9000 do: the larger ones go in
+/// fragments or in halves.
+pub(crate) const USUAL: usize = 2000;
+pub(crate) const JUMBO: usize = 9500;
 
-/// Ten times as much, if asked for.
-fn scale() -> usize {
-    if std::env::var("WEFT_PAYLOAD").is_ok_and(|value| value == "full") {
-        10
-    } else {
-        1
-    }
+/// Whether all is to be sent that the full length asks for.
+pub(crate) fn in_full() -> bool {
+    std::env::var("WEFT_PAYLOAD").is_ok_and(|value| value == "full")
 }
 
 /// SplitMix64: bytes that nothing makes equal to others.
@@ -45,7 +43,17 @@ fn fill(seed: u64, bytes: &mut [u8]) {
 
 /// A stream of so many bytes from one container to another.
 pub(crate) fn stream(from: &Container, to: &Container, address: IpAddr, bytes: usize) {
-    let bytes = bytes * scale();
+    stream_while(from, to, address, |sent| bytes - sent);
+}
+
+/// A stream from one container to another, as long as `more` says of how many bytes at least there are to come after so
+/// many were sent. Returns how many went.
+pub(crate) fn stream_while(
+    from: &Container,
+    to: &Container,
+    address: IpAddr,
+    more: impl Fn(usize) -> usize,
+) -> usize {
     let listener = to.netns.run(|| TcpListener::bind((address, 0))).unwrap().unwrap();
     let target = listener.local_addr().unwrap();
     let mut near = from
@@ -71,26 +79,67 @@ pub(crate) fn stream(from: &Container, to: &Container, address: IpAddr, bytes: u
                 count += length;
             }
         });
-        let mut digest = Context::new(&SHA256);
-        let mut left = bytes;
-        while left > 0 {
-            let (number, length) = (left as u64, left.min(BLOCK));
+        let (mut digest, mut progress) = (Context::new(&SHA256), Progress::start());
+        let mut sent = 0;
+        loop {
+            let length = more(sent).min(BLOCK);
+            if length == 0 {
+                break;
+            }
             for page in block.chunks_mut(1024) {
-                page[..8].copy_from_slice(&number.to_le_bytes());
+                page[..8].copy_from_slice(&(sent as u64).to_le_bytes());
             }
             near.write_all(&block[..length]).unwrap();
             digest.update(&block[..length]);
-            left -= length;
+            sent += length;
+            progress.at(|| format!("{} MiB to {address}", sent / MEBIBYTE));
         }
         drop(near);
         let (count, received) = receiver.join().unwrap();
-        assert_eq!(count, bytes);
+        let digest = digest.finish();
+        assert_eq!(count, sent);
         assert_eq!(
             received.as_ref(),
-            digest.finish().as_ref(),
+            digest.as_ref(),
             "what arrived is not what was sent"
         );
-    });
+        let mark: String = digest.as_ref()[..4]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        progress.end(&format!(
+            "{} MiB to {address}, SHA-256 {mark}… at both ends",
+            sent / MEBIBYTE
+        ));
+        sent
+    })
+}
+
+/// Says now and then how far something is.
+struct Progress {
+    begun: Instant,
+    said: Instant,
+}
+
+impl Progress {
+    fn start() -> Self {
+        let now = Instant::now();
+        Self {
+            begun: now,
+            said: now,
+        }
+    }
+
+    fn at(&mut self, what: impl FnOnce() -> String) {
+        if self.said.elapsed() > Duration::from_secs(10) {
+            self.said = Instant::now();
+            println!("    … {} after {:.0?}", what(), self.begun.elapsed());
+        }
+    }
+
+    fn end(&self, what: &str) {
+        println!("  {what}, in {:.1?}", self.begun.elapsed());
+    }
 }
 
 /// So many streams at the same time, of so many bytes each.
@@ -102,11 +151,11 @@ pub(crate) fn at_once(from: &Container, to: &Container, count: usize, bytes: usi
     });
 }
 
-/// The payload of datagram `number`.
-fn payload(number: u32, buffer: &mut [u8; LARGEST]) -> &[u8] {
+/// Writes the payload of datagram `number` into `buffer`, which is as long as the largest may be.
+fn payload(number: u32, buffer: &mut [u8]) -> &[u8] {
     let mut choice = [0; 8];
     fill(u64::from(number) ^ 0x5bd1_e995, &mut choice);
-    let length = 4 + usize::from(u16::from_le_bytes([choice[0], choice[1]])) % (LARGEST - 4);
+    let length = 4 + usize::from(u16::from_le_bytes([choice[0], choice[1]])) % (buffer.len() - 4);
     fill(number.into(), &mut buffer[..length]);
     buffer[..4].copy_from_slice(&number.to_be_bytes());
     &buffer[..length]
@@ -123,23 +172,24 @@ fn sockets(from: &Container, to: &Container, address: IpAddr) -> (UdpSocket, Udp
 }
 
 /// Sends, a few ahead of what arrived, and checks that all arrive once and whole. `send` sends the next ones and says
-/// how many these were, if there are more; `expected` gives the payload of each. Returns how many were sent and lost.
+/// how many these were, if there are more; `is_sent` says whether this is the datagram of that number. Returns how many
+/// were sent and lost.
 fn arrive(
     far: &UdpSocket,
     mut send: impl FnMut(u32) -> Option<u32>,
-    expected: impl Fn(u32, &mut [u8; LARGEST]) -> Vec<u8> + Sync,
+    mut is_sent: impl FnMut(u32, &[u8]) -> bool + Send,
 ) -> (u32, u32) {
     let (arrived, over) = (AtomicU32::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let receiver = scope.spawn(|| {
-            let (mut seen, mut buffer, mut own) = (HashSet::new(), [0; LARGEST + 1], [0; LARGEST]);
+            let (mut seen, mut buffer) = (HashSet::new(), [0; JUMBO + 1]);
             loop {
                 match far.recv(&mut buffer) {
                     Ok(length) => {
                         let number = u32::from_be_bytes(*buffer.first_chunk().unwrap());
                         assert!(seen.insert(number), "datagram {number} came twice");
                         assert!(
-                            buffer[..length] == expected(number, &mut own),
+                            is_sent(number, &buffer[..length]),
                             "datagram {number} is not what was sent"
                         );
                         arrived.fetch_add(1, Ordering::Relaxed);
@@ -150,6 +200,7 @@ fn arrive(
             }
         });
         let (mut sent, mut given_up) = (0, 0);
+        let mut progress = Progress::start();
         while let Some(more) = send(sent) {
             sent += more;
             let waited = Instant::now();
@@ -168,52 +219,68 @@ fn arrive(
                 "of {sent} datagrams only {} arrived",
                 arrived.load(Ordering::Relaxed)
             );
+            progress.at(|| format!("{sent} datagrams"));
         }
         std::thread::sleep(Duration::from_millis(300));
         over.store(true, Ordering::Relaxed);
-        (sent, sent - receiver.join().unwrap())
+        let lost = sent - receiver.join().unwrap();
+        progress.end(&format!(
+            "{sent} datagrams, {lost} lost, the others once each and as they were sent"
+        ));
+        (sent, lost)
     })
 }
 
-/// As [`arrive`], of `count` datagrams.
+/// As [`arrive`], of `count` datagrams, of which next to none may be lost.
 fn all_arrive(
     far: &UdpSocket,
     count: u32,
     mut send: impl FnMut(u32) -> u32,
-    expected: impl Fn(u32, &mut [u8; LARGEST]) -> Vec<u8> + Sync,
+    is_sent: impl FnMut(u32, &[u8]) -> bool + Send,
 ) {
-    let (_, lost) = arrive(far, |sent| (sent < count).then(|| send(sent)), expected);
+    let (_, lost) = arrive(far, |sent| (sent < count).then(|| send(sent)), is_sent);
     // The kernel may drop one while the path is new; more would be somebody's fault.
-    assert!(lost * 1000 <= count, "{lost} of {count} datagrams were lost");
+    assert!(
+        lost * 1000 <= count.min(100_000),
+        "{lost} of {count} datagrams were lost"
+    );
 }
 
-/// So many numbered datagrams of random sizes.
-pub(crate) fn datagrams(from: &Container, to: &Container, address: IpAddr, count: u32) {
-    let count = count * scale() as u32;
+/// So many numbered datagrams of random sizes, up to `largest` bytes.
+pub(crate) fn datagrams(from: &Container, to: &Container, address: IpAddr, count: u32, largest: usize) {
     let (near, far) = sockets(from, to, address);
-    let mut buffer = [0; LARGEST];
-    all_arrive(&far, count, |number| send_one(&near, number, &mut buffer), whole);
+    let (mut buffer, mut own) = (vec![0; largest], vec![0; largest]);
+    all_arrive(
+        &far,
+        count,
+        |number| send_one(&near, number, &mut buffer),
+        |number, bytes| payload(number, &mut own) == bytes,
+    );
 }
 
-/// As many numbered datagrams of random sizes as go in that time. Returns how many were sent and lost.
-pub(crate) fn for_so_long(from: &Container, to: &Container, address: IpAddr, time: Duration) -> (u32, u32) {
+/// Numbered datagrams of random sizes, until `over` says so. Returns how many were sent and lost.
+pub(crate) fn datagrams_until(
+    from: &Container,
+    to: &Container,
+    address: IpAddr,
+    over: impl Fn() -> bool,
+) -> (u32, u32) {
     let (near, far) = sockets(from, to, address);
-    let (mut buffer, until) = ([0; LARGEST], Instant::now() + time);
-    let send = |number| (Instant::now() < until).then(|| send_one(&near, number, &mut buffer));
-    arrive(&far, send, whole)
+    let (mut buffer, mut own) = (vec![0; USUAL], vec![0; USUAL]);
+    arrive(
+        &far,
+        |number| (!over()).then(|| send_one(&near, number, &mut buffer)),
+        |number, bytes| payload(number, &mut own) == bytes,
+    )
 }
 
-fn send_one(near: &UdpSocket, number: u32, buffer: &mut [u8; LARGEST]) -> u32 {
+fn send_one(near: &UdpSocket, number: u32, buffer: &mut [u8]) -> u32 {
     let payload = payload(number, buffer);
     // The first one larger than the path is refused once its MTU is known; then it goes in fragments.
     if near.send(payload).is_err() {
         near.send(payload).unwrap();
     }
     1
-}
-
-fn whole(number: u32, buffer: &mut [u8; LARGEST]) -> Vec<u8> {
-    payload(number, buffer).to_vec()
 }
 
 /// So many runs of datagrams that the container leaves to be cut (`UDP_SEGMENT`), all sizes.
@@ -247,5 +314,7 @@ pub(crate) fn runs_of_datagrams(from: &Container, to: &Container, address: IpAdd
         state.try_send((&near).into(), &transmit).unwrap();
         IN_RUN
     };
-    all_arrive(&far, count * IN_RUN, send, move |number, _| datagram(number));
+    all_arrive(&far, count * IN_RUN, send, move |number, bytes| {
+        datagram(number) == bytes
+    });
 }

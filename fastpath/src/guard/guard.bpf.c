@@ -6,7 +6,10 @@
 //
 //   guard_port  before the host's end of each container's pair. A frame passes when it comes from the port's own
 //               MAC address and, if it is ARP, IPv4 or IPv6, from one of the port's own IP addresses; and it is
-//               neither a DHCP server's answer nor a router advertisement or redirect.
+//               neither a DHCP server's answer nor a router advertisement or redirect. What the host forwards for
+//               containers has other IP addresses: its port may send packets, but no ARP, from any. What they send each
+//               other goes past the bridge: were it seen by the host's netfilter on the bridge (br_netfilter), the host
+//               could not translate its addresses.
 //   guard_host  before the bridge's own side, where frames for the host itself arrive. Nothing passes.
 //
 // What can't be parsed does not pass: a header cut short counts as a spoofed address, a chain of headers too long,
@@ -34,7 +37,23 @@ enum reason { SPOOFED_MAC, SPOOFED_ADDRESS, DHCP_SERVER, ROUTER_ADVERTISEMENT, H
 
 struct port {
 	__u8 mac[6];
+	__u8 gate;
+	__u8 reserved;
+	__u32 network; // of the gate
+};
+
+// What of Gate in observe.rs a port is.
+enum gate { NO_GATE, THROUGH, HOST };
+
+struct place {
+	__u32 network;
+	__u8 mac[6];
 	__u8 reserved[2];
+};
+
+struct end {
+	__u32 ifindex;
+	__u32 gate;
 };
 
 struct address {
@@ -57,6 +76,14 @@ struct {
 	__type(key, struct address);
 	__type(value, __u8);
 } addresses SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct place);
+	__type(value, struct end);
+} ends SEC(".maps"); // of ports with a gate
 
 struct ipv4 {
 	__u8 version_length, tos;
@@ -176,7 +203,7 @@ static __always_inline int guard_v4(struct __sk_buff *skb, __u32 at, const struc
 	if (open < (int)payload + PORTS)
 		return drop(SPOOFED_ADDRESS);
 	later = (ip.fragment & bpf_htons(0x1fff)) != 0;
-	if (!own_v4(skb->ifindex, ip.source)) {
+	if (!(port->gate == HOST && ip.source) && !own_v4(skb->ifindex, ip.source)) {
 		// Without an address one may ask for one (RFC 2131), and say which groups one listens to (RFC 3376).
 		if (ip.source || later)
 			return drop(SPOOFED_ADDRESS);
@@ -216,7 +243,7 @@ static __always_inline int guard_v6(struct __sk_buff *skb, __u32 at, const struc
 	if (load(skb, at, &ip, sizeof(ip)) || ip.version_class >> 4 != 6)
 		return drop(SPOOFED_ADDRESS);
 	nameless = !(ip.source[0] | ip.source[1] | ip.source[2] | ip.source[3]);
-	if (!nameless && !own_v6(skb->ifindex, port, ip.source))
+	if (!nameless && port->gate != HOST && !own_v6(skb->ifindex, port, ip.source))
 		return drop(SPOOFED_ADDRESS);
 	next = ip.next;
 	at += sizeof(ip);
@@ -253,6 +280,19 @@ static __always_inline int guard_v6(struct __sk_buff *skb, __u32 at, const struc
 	return drop(ROUTER_ADVERTISEMENT);
 }
 
+// What passes goes on; between the host and those it forwards for by the short way.
+static __always_inline int passed(const struct port *port, const __u8 *destination, int verdict)
+{
+	struct place place = { port->network, {}, {} };
+	struct end *end;
+
+	if (port->gate == NO_GATE || verdict != PASS)
+		return verdict;
+	__builtin_memcpy(place.mac, destination, sizeof(place.mac));
+	end = bpf_map_lookup_elem(&ends, &place);
+	return end && end->gate != port->gate ? bpf_redirect(end->ifindex, 0) : PASS;
+}
+
 SEC("classifier")
 int guard_port(struct __sk_buff *skb)
 {
@@ -280,9 +320,9 @@ int guard_port(struct __sk_buff *skb)
 	case bpf_htons(ETH_P_RARP):
 		return guard_arp(skb, at, port, open);
 	case bpf_htons(ETH_P_IP):
-		return guard_v4(skb, at, port, open);
+		return passed(port, frame.h_dest, guard_v4(skb, at, port, open));
 	case bpf_htons(ETH_P_IPV6):
-		return guard_v6(skb, at, port, open);
+		return passed(port, frame.h_dest, guard_v6(skb, at, port, open));
 	case bpf_htons(ETH_P_8021Q):
 	case bpf_htons(ETH_P_8021AD):
 		return drop(SPOOFED_ADDRESS);

@@ -7,7 +7,7 @@
 
 use crate::loaded::{Program, gone, map, octets, program, read_counters};
 use crate::netlink::{NetlinkError, Socket, tc};
-use crate::observe::Guarded;
+use crate::observe::{Gate, Guarded};
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
 use aya::programs::ProgramError;
 use aya::{EbpfError, EbpfLoader};
@@ -70,7 +70,9 @@ type AddressKey = [u8; 20];
 pub struct Guard {
     port: Program,
     host: Program,
-    ports: HashMap<MapData, u32, [u8; 8]>,
+    ports: HashMap<MapData, u32, [u8; 12]>,
+    /// Where the host is, and where those are for whom it forwards: network and address, interface and what it is.
+    ends: HashMap<MapData, [u8; 12], [u8; 8]>,
     addresses: HashMap<MapData, AddressKey, u8>,
     counters: PerCpuArray<MapData, u64>,
     rules: BTreeMap<u32, Guarded>,
@@ -113,6 +115,7 @@ impl Guard {
             port: program(&mut ebpf, "guard_port")?,
             host: program(&mut ebpf, "guard_host")?,
             ports: HashMap::try_from(map(&mut ebpf, "ports")?)?,
+            ends: HashMap::try_from(map(&mut ebpf, "ends")?)?,
             addresses: HashMap::try_from(map(&mut ebpf, "addresses")?)?,
             counters: PerCpuArray::try_from(map(&mut ebpf, "counters")?)?,
             rules: BTreeMap::new(),
@@ -128,16 +131,22 @@ impl Guard {
     ) -> Result<(), GuardError> {
         let (program, name) = match rules {
             Guarded::Host => (&self.host, "guard_host"),
-            Guarded::Port { mac, addresses } => {
+            Guarded::Port { mac, addresses, gate } => {
                 for address in addresses {
                     self.addresses.insert(address_key(index, *address), 1, 0)?;
                 }
-                self.ports.insert(index, port_value(*mac), 0)?;
+                if let Some(place) = place(Some(rules)) {
+                    self.ends.insert(place, end_value(index, gate.0), 0)?;
+                }
+                self.ports.insert(index, port_value(*mac, *gate), 0)?;
                 (&self.port, "guard_port")
             }
         };
         tc::attach(socket, index, &program.fd, name)?;
         let old = self.rules.insert(index, rules.clone());
+        if place(old.as_ref()) != place(Some(rules)) {
+            self.forget_end(old.as_ref(), index)?;
+        }
         let kept = addresses(Some(rules));
         for address in addresses(old.as_ref()).difference(&kept) {
             gone(self.addresses.remove(&address_key(index, *address)))?;
@@ -163,15 +172,28 @@ impl Guard {
             .collect();
         for index in dead {
             let rules = self.rules.remove(&index);
+            let end = self.forget_end(rules.as_ref(), index);
             let results = addresses(rules.as_ref())
                 .into_iter()
                 .map(|address| gone(self.addresses.remove(&address_key(index, address))))
-                .chain([gone(self.ports.remove(&index))])
+                .chain([end, gone(self.ports.remove(&index))])
                 .collect::<Result<Vec<()>, _>>();
             if let Err(error) = results {
                 tracing::debug!(%error, index, "an entry of the guard stays behind");
             }
         }
+    }
+
+    /// What the rules name is not behind this port any more; it may be behind another by now.
+    fn forget_end(&mut self, rules: Option<&Guarded>, index: u32) -> Result<(), MapError> {
+        let Some(place) = place(rules) else {
+            return Ok(());
+        };
+        let is_here = |value: [u8; 8]| value.starts_with(&index.to_ne_bytes());
+        if self.ends.get(&place, 0).is_ok_and(is_here) {
+            gone(self.ends.remove(&place))?;
+        }
+        Ok(())
     }
 
     /// What was dropped since [`load`](Self::load), summed over the processors.
@@ -187,6 +209,21 @@ fn addresses(rules: Option<&Guarded>) -> BTreeSet<IpAddr> {
     }
 }
 
+/// Under what a port with a gate is found.
+fn place(rules: Option<&Guarded>) -> Option<[u8; 12]> {
+    match rules {
+        Some(Guarded::Port {
+            mac,
+            gate: (Gate::Through | Gate::Host, network),
+            ..
+        }) => {
+            let ([a, b, c, d], [e, f, g, h, i, j]) = (network.to_ne_bytes(), mac.0);
+            Some([a, b, c, d, e, f, g, h, i, j, 0, 0])
+        }
+        _ => None,
+    }
+}
+
 fn address_key(index: u32, address: IpAddr) -> AddressKey {
     let mut key = [0; 20];
     key[..4].copy_from_slice(&index.to_ne_bytes());
@@ -194,7 +231,21 @@ fn address_key(index: u32, address: IpAddr) -> AddressKey {
     key
 }
 
-fn port_value(mac: Mac) -> [u8; 8] {
-    let [a, b, c, d, e, f] = mac.0;
-    [a, b, c, d, e, f, 0, 0]
+fn port_value(mac: Mac, (gate, network): (Gate, u32)) -> [u8; 12] {
+    let ([a, b, c, d, e, f], [g, h, i, j]) = (mac.0, network.to_ne_bytes());
+    [a, b, c, d, e, f, gate_value(gate), 0, g, h, i, j]
+}
+
+fn end_value(index: u32, gate: Gate) -> [u8; 8] {
+    let ([a, b, c, d], [e, f, g, h]) = (index.to_ne_bytes(), u32::from(gate_value(gate)).to_ne_bytes());
+    [a, b, c, d, e, f, g, h]
+}
+
+/// As `enum gate` of `guard.bpf.c`.
+fn gate_value(gate: Gate) -> u8 {
+    match gate {
+        Gate::No => 0,
+        Gate::Through => 1,
+        Gate::Host => 2,
+    }
 }

@@ -1,4 +1,4 @@
-//! One nftables table per router: VXLAN is taken only by the interface that leads back to its sender.
+//! nftables. Of this module's own is one table per router: VXLAN is taken only by the interface that leads back to its sender.
 //!
 //! ```text
 //! table inet weft-<bridge> { chain vxlan { type filter hook input priority mangle;
@@ -30,9 +30,12 @@ const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
 const NEW_TABLE: u16 = 0x0a00;
 const DELETE_TABLE: u16 = 0x0a02;
-const NEW_CHAIN: u16 = 0x0a03;
-const NEW_RULE: u16 = 0x0a06;
+const GET_TABLE: u16 = 0x0a01;
+pub(crate) const NEW_CHAIN: u16 = 0x0a03;
+pub(crate) const NEW_RULE: u16 = 0x0a06;
 const GET_RULE: u16 = 0x0a07;
+pub(crate) const NEW_SET: u16 = 0x0a09;
+pub(crate) const NEW_SET_ELEMENTS: u16 = 0x0a0c;
 /// `NFPROTO_INET`: IPv4 and IPv6.
 const INET: u8 = 1;
 const NESTED: u16 = 0x8000;
@@ -55,10 +58,10 @@ pub(crate) struct Rule {
 
 /// Attributes, one after the other.
 #[derive(Default)]
-struct Attributes(Vec<u8>);
+pub(crate) struct Attributes(Vec<u8>);
 
 impl Attributes {
-    fn with(mut self, kind: u16, value: &[u8]) -> Self {
+    pub(crate) fn with(mut self, kind: u16, value: &[u8]) -> Self {
         let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
         self.0.extend(length.to_ne_bytes());
         self.0.extend(kind.to_ne_bytes());
@@ -67,31 +70,31 @@ impl Attributes {
         self
     }
 
-    fn text(self, kind: u16, text: &str) -> Self {
+    pub(crate) fn text(self, kind: u16, text: &str) -> Self {
         self.with(kind, &[text.as_bytes(), &[0]].concat())
     }
 
-    fn number(self, kind: u16, number: u32) -> Self {
+    pub(crate) fn number(self, kind: u16, number: u32) -> Self {
         self.with(kind, &number.to_be_bytes())
     }
 
-    fn nest(self, kind: u16, inner: &Self) -> Self {
+    pub(crate) fn nest(self, kind: u16, inner: &Self) -> Self {
         self.with(kind | NESTED, &inner.0)
     }
 
     /// An expression of a rule.
-    fn expression(self, name: &str, data: &Self) -> Self {
+    pub(crate) fn expression(self, name: &str, data: &Self) -> Self {
         let inner = Self::default().text(1, name).nest(2, data);
         self.nest(1, &inner)
     }
 }
 
-fn new() -> Attributes {
+pub(crate) fn new() -> Attributes {
     Attributes::default()
 }
 
 /// Register 1 equals these bytes.
-fn equals(bytes: &[u8]) -> Attributes {
+pub(crate) fn equals(bytes: &[u8]) -> Attributes {
     new().number(1, 1).number(2, 0).nest(3, &new().with(1, bytes))
 }
 
@@ -107,7 +110,7 @@ fn to_port(port: u16) -> Attributes {
 }
 
 /// Ends them: `counter drop`, or `accept`.
-fn verdict(expressions: Attributes, accepts: bool) -> Attributes {
+pub(crate) fn verdict(expressions: Attributes, accepts: bool) -> Attributes {
     let counted = if accepts {
         expressions
     } else {
@@ -234,39 +237,54 @@ pub(crate) fn install(
     only: Option<&BTreeSet<IpAddr>>,
     sealed: &BTreeSet<IpAddr>,
 ) -> Result<(), NetlinkError> {
+    let senders = only.into_iter().flatten().map(|address| from(port, *address));
+    let others = only.map(|_| verdict(to_port(port), false));
+    let incoming = std::iter::once(by_wrong_interface(port))
+        .chain(senders)
+        .chain(others);
+    let incoming = incoming.map(|rule| (CHAIN, rule));
+    let outgoing = sealed.iter().map(|address| (SEALED, unsealed(port, *address)));
+    let mut messages = vec![(NEW_CHAIN, chain(table, CHAIN))];
+    if !sealed.is_empty() {
+        messages.push((NEW_CHAIN, chain(table, SEALED)));
+    }
+    let rules = incoming.chain(outgoing);
+    messages.extend(rules.map(|(chain, expressions)| (NEW_RULE, rule(table, chain, &expressions))));
+    replace("make the rules for VXLAN", table, &messages)
+}
+
+/// Makes a table of these messages, in place of one that may be there, in one transaction.
+pub(crate) fn replace(doing: &str, table: &str, messages: &[(u16, Attributes)]) -> Result<(), NetlinkError> {
     let name = new().text(1, table);
     let mut batch = Vec::new();
     push(&mut batch, BATCH_BEGIN, 0, 0, 10, &new());
     push(&mut batch, NEW_TABLE, CREATE, INET, 0, &name);
     push(&mut batch, DELETE_TABLE, 0, INET, 0, &name);
     push(&mut batch, NEW_TABLE, CREATE, INET, 0, &name);
-    push(&mut batch, NEW_CHAIN, CREATE, INET, 0, &chain(table, CHAIN));
-    if !sealed.is_empty() {
-        push(&mut batch, NEW_CHAIN, CREATE, INET, 0, &chain(table, SEALED));
-    }
-    let senders = only.into_iter().flatten().map(|address| from(port, *address));
-    let others = only.map(|_| verdict(to_port(port), false));
-    let wrong = std::iter::once(by_wrong_interface(port));
-    let incoming = wrong.chain(senders).chain(others).map(|rule| (CHAIN, rule));
-    let outgoing = sealed.iter().map(|address| (SEALED, unsealed(port, *address)));
-    let rules: Vec<_> = incoming.chain(outgoing).collect();
-    for (at, (chain, expressions)) in (1..).zip(&rules) {
-        // The whole batch is acknowledged with its last rule, or refused with any.
-        let flags = if at == rules.len() { APPEND | ACK } else { APPEND };
-        push(
-            &mut batch,
-            NEW_RULE,
-            CREATE | flags,
-            INET,
-            0,
-            &rule(table, chain, expressions),
-        );
+    for (at, (kind, attributes)) in (1..).zip(messages) {
+        let order = if *kind == NEW_RULE { APPEND } else { 0 };
+        // The whole batch is acknowledged with its last message, or refused with any.
+        let last = if at == messages.len() { ACK } else { 0 };
+        push(&mut batch, *kind, CREATE | order | last, INET, 0, attributes);
     }
     push(&mut batch, BATCH_END, 0, 0, 10, &new());
-    let doing = "make the rule against VXLAN by the wrong interface";
     ask(doing, &batch, |kind, body| {
         (kind == 2).then(|| acknowledged(doing, body))
     })
+}
+
+/// True if there is a table of this name.
+pub(crate) fn is_there(table: &str) -> Result<bool, NetlinkError> {
+    let mut request = Vec::new();
+    push(&mut request, GET_TABLE, ACK, INET, 0, &new().text(1, table));
+    let doing = "look for a table";
+    let result = ask(doing, &request, |kind, body| {
+        (kind == 2).then(|| acknowledged(doing, body))
+    });
+    match result {
+        Err(error) if error.is(rustix::io::Errno::NOENT) => Ok(false),
+        other => other.map(|()| true),
+    }
 }
 
 /// Removes the table; nothing happens when there is none.
@@ -275,7 +293,7 @@ pub(crate) fn remove(table: &str) -> Result<(), NetlinkError> {
     push(&mut batch, BATCH_BEGIN, 0, 0, 10, &new());
     push(&mut batch, DELETE_TABLE, ACK, INET, 0, &new().text(1, table));
     push(&mut batch, BATCH_END, 0, 0, 10, &new());
-    let doing = "remove the rule against VXLAN by the wrong interface";
+    let doing = "remove a table";
     super::or_missing(ask(doing, &batch, |kind, body| {
         (kind == 2).then(|| acknowledged(doing, body))
     }))

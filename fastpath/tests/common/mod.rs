@@ -65,6 +65,7 @@ impl Host {
             tap: names::tap(BRIDGE),
             fast: None,
             plain: None,
+            gateway: None,
             attachments: Vec::new(),
         };
         let kernel = Linux::in_netns(netns.clone());

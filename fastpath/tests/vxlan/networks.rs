@@ -25,6 +25,7 @@ fn second_network(node: &mut Node, like: &Attachment, netns: &NetNs) -> (Tap, De
         tap: names::tap(SECOND),
         fast: Some(first.of_network(SECOND, OTHER_VNI)),
         plain: None,
+        gateway: None,
         attachments: vec![attachment],
     };
     assert!(converge(&mut node.host.kernel, &desired).unwrap().is_reached());

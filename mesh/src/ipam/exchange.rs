@@ -561,6 +561,14 @@ impl Mesh {
         all
     }
 
+    /// Why a network's addresses could not be given out if somebody asked now, as far as that is known without trying.
+    #[must_use]
+    pub fn addresses_unready(&self, vni: Vni) -> Option<Refusal> {
+        let Addresses { rings, taken, .. } = &self.addresses;
+        let store = &self.store;
+        rings.get(&vni)?.obstacle(&Seen { store, taken, vni })
+    }
+
     /// How things stand with addresses, network by network.
     #[must_use]
     pub fn addresses_view(&self) -> Vec<AddressView> {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// How long a request waits for space that others may give.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How much longer it waits for the first division, which may take a few seconds in a network that is new.
+const DIVIDING: Duration = Duration::from_secs(7);
 /// Requests that may wait at a time.
 const MOST_WAITING: usize = 4096;
 
@@ -29,13 +31,17 @@ impl Ring {
             return self.answer(request.number, Err(Refusal::Busy));
         }
         let until = now + patience;
-        self.waiting.push_back(Waiting { request, until });
+        self.waiting.push_back(Waiting {
+            request,
+            until,
+            is_prolonged: false,
+        });
         self.look(now, around);
     }
 
     /// Gives those that wait what there is.
     pub(super) fn serve(&mut self, now: Instant, around: &dyn Around) {
-        for waiting in std::mem::take(&mut self.waiting) {
+        for mut waiting in std::mem::take(&mut self.waiting) {
             match self.find(now, &waiting.request, around) {
                 Ok(index) => {
                     if !self.space.used().contains_key(&index) {
@@ -44,6 +50,11 @@ impl Ring {
                     self.answer(waiting.request.number, Ok(index));
                 }
                 Err(refusal) if refusal.may_pass() && now < waiting.until => self.waiting.push_back(waiting),
+                Err(Refusal::Undivided) if !waiting.is_prolonged => {
+                    waiting.until = waiting.until + DIVIDING;
+                    waiting.is_prolonged = true;
+                    self.waiting.push_back(waiting);
+                }
                 Err(refusal) => self.answer(waiting.request.number, Err(refusal)),
             }
         }
@@ -120,6 +131,12 @@ impl Ring {
         } else {
             Err(Refusal::Elsewhere(owner))
         }
+    }
+
+    /// Why nothing could be given out if somebody asked now, as far as that is known without trying.
+    pub(super) fn obstacle(&self, around: &dyn Around) -> Option<Refusal> {
+        let known = |refusal: &Refusal| matches!(refusal, Refusal::Unsettled | Refusal::TooFew { .. });
+        Some(self.unready(around)).filter(known)
     }
 
     /// Why nothing can be given out now.

@@ -99,6 +99,8 @@ pub(crate) struct Request {
 pub(crate) struct Waiting {
     request: Request,
     until: Instant,
+    /// It has waited longer than most, for the first division.
+    is_prolonged: bool,
 }
 
 /// What became of a request.
@@ -210,7 +212,7 @@ pub enum Refusal {
         needed: usize,
     },
     /// The router whose turn it is has not divided the pool yet.
-    #[error("the routers have not divided the addresses yet: try again")]
+    #[error("the routers have not divided the addresses of this network in ten seconds: try again")]
     Undivided,
     /// This router left a division for another, and has not heard of these there.
     #[error(

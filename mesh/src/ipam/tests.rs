@@ -630,3 +630,20 @@ fn with_init_a_router_waits_for_the_majority_and_says_so() {
     assert_eq!(world.given, 2);
     world.assert_whole();
 }
+
+/// The one whose turn it is to divide does not do it: who asked waits ten seconds for that, and not three.
+#[test]
+fn the_first_division_is_waited_for() {
+    let mut world = World::new(1, 2, 24);
+    let first = usize::from(world.routers[1].id < world.routers[0].id);
+    world.settings.init = Some(9);
+    world.launch(first, true);
+    world.settings.init = None;
+    world.launch(1 - first, true);
+    world.run(2 * SECOND);
+    world.allocate(1 - first);
+    world.run(9 * SECOND);
+    assert_eq!((world.given, world.refused.len()), (0, 0));
+    world.run(2 * SECOND);
+    assert_eq!(world.refused.get("Undivided"), Some(&1), "{:?}", world.refused);
+}

@@ -25,6 +25,14 @@ const TRIES: u64 = 3;
 /// What became of a request for an address: its number, and the address.
 pub type Allocated = (u64, Result<Vec<(std::net::IpAddr, u8)>, mesh::ipam::Refusal>);
 
+/// What a router keeps between its runs.
+#[derive(Clone, Default)]
+struct Disk {
+    addresses: mesh::ipam::Stored,
+    epoch: u64,
+    targets: Vec<String>,
+}
+
 /// One host.
 pub(super) struct Host {
     pub(super) number: u32,
@@ -38,16 +46,17 @@ pub(super) struct Host {
     pub(super) linked: Option<u64>,
     /// Routes that were published.
     pub(super) routes: u64,
-    /// What its core keeps of addresses between runs.
-    disk: mesh::ipam::Stored,
+    disk: Disk,
+    /// A copy of it from earlier.
+    backup: Option<Disk>,
     /// What became of requests for addresses.
     pub(super) allocated: Vec<Allocated>,
     /// Over all that happened here.
     pub(super) trace: u64,
     ends: BTreeMap<Connection, End>,
     started: u64,
-    epoch: u64,
-    targets: Vec<String>,
+    /// How often a router was launched.
+    runs: u64,
     dials: u32,
     sequence: u64,
     wake: Option<u64>,
@@ -64,13 +73,13 @@ impl Host {
             seen: None,
             linked: None,
             routes: 0,
-            disk: BTreeMap::new(),
+            disk: Disk::default(),
+            backup: None,
             allocated: Vec::new(),
             trace: 0,
             ends: BTreeMap::new(),
             started: 0,
-            epoch: 0,
-            targets: Vec::new(),
+            runs: 0,
             dials: 0,
             sequence: 0,
             wake: None,
@@ -84,6 +93,23 @@ impl Host {
         self.ends.clear();
         self.wake = None;
         self.pending.clear();
+    }
+
+    pub(super) fn lose_disk(&mut self, terms: &Terms) {
+        self.crash();
+        (self.disk, self.backup) = (Disk::default(), None);
+        self.id = terms.id(self.number);
+    }
+
+    pub(super) fn back_up(&mut self) {
+        self.backup = Some(self.disk.clone());
+    }
+
+    pub(super) fn restore(&mut self) {
+        if let Some(backup) = self.backup.clone() {
+            self.crash();
+            self.disk = backup;
+        }
     }
 
     /// The hosts at the other ends of its links.
@@ -179,16 +205,17 @@ impl Host {
 
     fn launch(&mut self, now: u64, targets: &[u32], terms: &Terms) {
         self.crash();
-        self.epoch += 1;
+        self.disk.epoch += 1;
+        self.runs += 1;
         self.started = now;
-        let random = Random::new(terms.seed).fork("router", u64::from(self.number) << 16 | self.epoch);
+        let random = Random::new(terms.seed).fork("router", u64::from(self.number) << 16 | self.runs);
         let Ok(name) = format!("r{}", self.number).parse::<PeerName>() else {
             return;
         };
         let data_key = random.fork("data key", 0).bytes();
         let signer = std::sync::Arc::new(FakeSigner(self.id));
-        let mut config = Config::new(self.id, name, data_key, self.epoch, signer);
-        config.instance = self.epoch << 32 | u64::from(self.number);
+        let mut config = Config::new(self.id, name, data_key, self.disk.epoch, signer);
+        config.instance = self.runs << 32 | u64::from(self.number);
         config.addresses = vec![address(self.number, false)];
         config.max_links = terms.max_links.unwrap_or(config.max_links);
         config.discovery = terms.discovery;
@@ -199,10 +226,10 @@ impl Host {
                 .iter()
                 .map(|settings| (Vni(0), settings.clone()))
                 .collect(),
-            stored: self.disk.clone(),
-            knows_others: !targets.is_empty() || !self.targets.is_empty(),
+            stored: self.disk.addresses.clone(),
+            knows_others: !targets.is_empty() || !self.disk.targets.is_empty(),
         };
-        config.targets = given.chain(self.targets.iter().cloned()).collect();
+        config.targets = given.chain(self.disk.targets.iter().cloned()).collect();
         let mesh = Mesh::new(config, random.fork("core", 0).bytes(), Instant(0));
         self.mesh = Some(Box::new(mesh));
     }
@@ -424,21 +451,21 @@ impl Host {
             Output::Neighbor { peer, address: None } => self.pending.push_back(Input::PathDown { peer }),
             Output::Neighbor { peer, .. } => self.try_path(peer, reach),
             Output::PersistEpoch(epoch) => {
-                self.epoch = epoch;
+                self.disk.epoch = epoch;
                 self.pending.push_back(Input::EpochPersisted(epoch));
             }
             Output::KeepAddresses { vni, batch } => {
                 for (key, value) in batch.changes {
                     match value {
-                        Some(value) => drop(self.disk.insert(key, value)),
-                        None => drop(self.disk.remove(&key)),
+                        Some(value) => drop(self.disk.addresses.insert(key, value)),
+                        None => drop(self.disk.addresses.remove(&key)),
                     }
                 }
                 let number = batch.number;
                 self.pending.push_back(Input::AddressesKept { vni, number });
             }
             Output::Allocated { number, result } => self.allocated.push((number, result)),
-            Output::PersistTargets(targets) => self.targets = targets,
+            Output::PersistTargets(targets) => self.disk.targets = targets,
             Output::Route { .. } => self.routes += 1,
             Output::Fdb(fdb) => {
                 let watched = reach.terms.watched;

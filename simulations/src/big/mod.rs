@@ -31,6 +31,7 @@ use event::What;
 use host::Host;
 use mesh::{Input, Mac, Mesh, PeerId};
 use shard::Shard;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 use terms::{Terms, micros};
@@ -57,6 +58,7 @@ impl BigWorld {
             max_links: None,
             addresses: None,
             discovery: true,
+            lost: BTreeMap::new(),
         };
         let mut shards: Vec<_> = (0..threads).map(|number| Shard::new(number, threads)).collect();
         for number in 0..terms.hosts {
@@ -129,6 +131,22 @@ impl BigWorld {
     /// The process is gone without a word.
     pub fn crash(&mut self, host: HostId) {
         self.act(host, |host, _, _| host.crash());
+    }
+
+    /// Its disk is lost with it: what is launched there next is another router.
+    pub fn lose_disk(&mut self, host: HostId) {
+        *self.terms.lost.entry(host.0 as u32).or_default() += 1;
+        self.act(host, |host, terms, _| host.lose_disk(terms));
+    }
+
+    /// Keeps a copy of a host's disk as it is now.
+    pub fn back_up(&mut self, host: HostId) {
+        self.act(host, |host, _, _| host.back_up());
+    }
+
+    /// The process is gone, and its disk is again as the copy has it, if there is one.
+    pub fn restore(&mut self, host: HostId) {
+        self.act(host, |host, _, _| host.restore());
     }
 
     /// Gives a core an input now.

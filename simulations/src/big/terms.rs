@@ -4,6 +4,7 @@ use super::event::{Connection, Event, What};
 use crate::{HostId, Profile};
 use mesh::{Mac, PeerId};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub(super) struct Terms {
     pub(super) addresses: Option<mesh::ipam::Settings>,
     /// Whether routers dial addresses found in records.
     pub(super) discovery: bool,
+    /// How many disks each host has lost, if any: each had another identity on it.
+    pub(super) lost: BTreeMap<u32, u32>,
 }
 
 impl Terms {
@@ -52,7 +55,13 @@ impl Terms {
     /// A router's identity: its host says nothing about the order among them.
     pub(super) fn id(&self, host: u32) -> PeerId {
         let hash = Sha256::new().chain_update(self.seed.to_le_bytes());
-        PeerId(hash.chain_update(host.to_le_bytes()).finalize().into())
+        let hash = hash.chain_update(host.to_le_bytes());
+        let lost = self.lost.get(&host).map(|lost| lost.to_le_bytes());
+        PeerId(
+            hash.chain_update(lost.as_ref().map_or(&[][..], |lost| lost))
+                .finalize()
+                .into(),
+        )
     }
 
     /// The host with that address.
@@ -124,6 +133,7 @@ mod tests {
             max_links: None,
             addresses: None,
             discovery: true,
+            lost: BTreeMap::new(),
         };
         for host in [0, 1, 255, 256, 69_999] {
             assert_eq!(terms.host_at(&address(host, false)), Some(host));

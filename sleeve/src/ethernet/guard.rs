@@ -33,11 +33,18 @@ pub struct Port<'a> {
     pub addresses: &'a [IpAddr],
     /// Its link-local addresses.
     pub link_local: LinkLocal,
+    /// It is the host's own and forwards for others: what it sends may have come from any IP address. It still speaks for
+    /// its own only in ARP and neighbour discovery.
+    pub forwards: bool,
 }
 
 impl Port<'_> {
     fn owns4(&self, address: Ipv4Addr) -> bool {
         self.addresses.contains(&IpAddr::V4(address))
+    }
+
+    fn may_send4(&self, source: Ipv4Addr) -> bool {
+        self.owns4(source) || self.forwards && !source.is_unspecified()
     }
 
     fn owns6(&self, address: Ipv6Addr) -> bool {
@@ -111,7 +118,7 @@ fn check_ipv4(packet: &Ipv4<'_>, port: &Port<'_>) -> Result<(), DropReason> {
         && packet.destination == Ipv4Addr::BROADCAST
         && ports == Some((DHCP4.client, DHCP4.server));
     ensure(
-        asks_for_address || port.owns4(packet.source),
+        asks_for_address || port.may_send4(packet.source),
         DropReason::SpoofedAddress,
     )?;
     ports.map_or(Ok(()), |ports| check_dhcp(ports, DHCP4))
@@ -124,7 +131,10 @@ fn check_dhcp((from, to): (u16, u16), dhcp: DhcpPorts) -> Result<(), DropReason>
 
 fn check_ipv6(packet: &Ipv6<'_>, port: &Port<'_>) -> Result<(), DropReason> {
     let nobody = packet.source.is_unspecified();
-    ensure(nobody || port.owns6(packet.source), DropReason::SpoofedAddress)?;
+    ensure(
+        nobody || port.forwards || port.owns6(packet.source),
+        DropReason::SpoofedAddress,
+    )?;
     match packet.protocol {
         // Of a later fragment nothing else is known, but then the first one was looked at.
         _ if !packet.first => ensure(!nobody, DropReason::SpoofedAddress),

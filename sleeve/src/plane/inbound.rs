@@ -13,11 +13,11 @@
 //!    have a port here, and the sender must not pretend to be it.
 
 use super::peer::{Peer, due};
-use super::session::Session;
-use super::sessions::Entry;
+use super::session::{Session, TagCheck};
+use super::sessions::{Entry, Found};
 use super::{Plane, Scratch, Sink};
 use crate::Via;
-use crate::inbox::{Arrived, Inbox};
+use crate::inbox::Arrived;
 use crate::trust::trusts;
 use crate::wire::inner::{self, Inner, Partial};
 use crate::wire::{DataHeader, Kind};
@@ -35,6 +35,14 @@ pub(super) struct Arrival {
     pub via: Via,
     /// The source a relay header names; it must be the one that sealed what is inside.
     pub source: Option<ShortId>,
+}
+
+/// What a datagram says of its last hop, and where it came from.
+pub(super) struct Hop {
+    pub from: SocketAddr,
+    pub index: u32,
+    pub lane: u8,
+    pub counter: u64,
 }
 
 impl Plane {
@@ -103,14 +111,7 @@ impl Plane {
         match inner::parse(&mut datagram[range]).ok_or(DropReason::Malformed)? {
             Inner::Frame { vni, partial, frame } => {
                 peer.touch(now);
-                self.deliver(
-                    vni,
-                    partial,
-                    frame,
-                    scratch.outbox.lane(),
-                    &mut scratch.inbox,
-                    sink,
-                )
+                self.deliver(vni, partial, frame, scratch, sink)
             }
             Inner::Half(half) => {
                 peer.touch(now);
@@ -130,6 +131,21 @@ impl Plane {
                 Ok(())
             }
         }
+    }
+
+    /// The session with the neighbour that a datagram came from, which tagged it: `tagged` compares.
+    pub(super) fn hop_before(
+        &self,
+        now: Instant,
+        hop: &Hop,
+        tagged: impl FnOnce(&TagCheck<'_>) -> bool,
+        sink: &mut dyn Sink,
+    ) -> Result<Found, DropReason> {
+        let found = self.lookup(now, hop.index);
+        let found = found.ok_or(DropReason::UnknownSession)?;
+        found.session.hop_check(hop.lane, hop.counter, tagged)?;
+        self.news(now, Via::Direct(hop.from), &found.session, &found.peer, sink);
+        Ok(found)
     }
 
     /// An authenticated packet came.
@@ -156,28 +172,25 @@ impl Plane {
     }
 
     fn deliver_whole(&self, scratch: &mut Scratch, sink: &mut dyn Sink) -> Result<(), DropReason> {
-        match inner::parse(&mut scratch.whole) {
-            Some(Inner::Frame { vni, partial, frame }) => self.deliver(
-                vni,
-                partial,
-                frame,
-                scratch.outbox.lane(),
-                &mut scratch.inbox,
-                sink,
-            ),
+        let mut whole = std::mem::take(&mut scratch.whole);
+        let result = match inner::parse(&mut whole) {
+            Some(Inner::Frame { vni, partial, frame }) => self.deliver(vni, partial, frame, scratch, sink),
             _ => Err(DropReason::Malformed),
-        }
+        };
+        scratch.whole = whole;
+        result
     }
 
+    /// Takes a frame from outside to the TAP.
     pub(super) fn deliver(
         &self,
         vni: Vni,
         partial: Option<Partial>,
         frame: &mut [u8],
-        lane: u8,
-        inbox: &mut Inbox,
+        scratch: &mut Scratch,
         sink: &mut dyn Sink,
     ) -> Result<(), DropReason> {
+        let inbox = &mut scratch.inbox;
         let arrived = Arrived::new(vni, frame, partial, inbox.gathers()).ok_or(DropReason::Malformed)?;
         // What follows a frame that was judged, in the same network and with the same MAC addresses, is judged.
         if inbox.join(&arrived, sink) {
@@ -189,7 +202,7 @@ impl Plane {
             .and_then(<[u8]>::first_chunk)
             .ok_or(DropReason::Malformed)?;
         {
-            let networks = self.networks.read(lane);
+            let networks = self.networks.read(scratch.outbox.lane());
             let ports = networks
                 .get(&vni)
                 .map(|network| &network.ports)

@@ -34,6 +34,7 @@ impl Network {
                 mac,
                 addresses,
                 link_local: LinkLocal::FromMac,
+                forwards: self.gateway == Some(mac),
             },
         )?;
         Ok(Mac(*destination))

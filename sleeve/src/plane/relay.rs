@@ -8,9 +8,8 @@
 //!    tag. What is inside is neither read nor changed. If that neighbour can't be reached, or if the path goes on
 //!    behind its last label, [`super::repair`] writes another path.
 
-use super::inbound::Arrival;
+use super::inbound::{Arrival, Hop};
 use super::seal::{hop, stamp};
-use super::sessions::Entry;
 use super::{Plane, Scratch, Sink};
 use crate::Via;
 use crate::wire::relay::{Invalid, RelayHeader};
@@ -31,11 +30,13 @@ impl Plane {
             Invalid::Truncated => DropReason::Truncated,
             Invalid::Malformed => DropReason::Garbage,
         })?;
-        let found = self.lookup(now, header.index);
-        let found = found.ok_or(DropReason::UnknownSession)?;
-        let Entry { session, peer } = &*found;
-        session.hop_check(header.lane, header.counter, |check| header.check(datagram, check))?;
-        self.news(now, Via::Direct(from), session, peer, sink);
+        let hop = Hop {
+            from,
+            index: header.index,
+            lane: header.lane,
+            counter: header.counter,
+        };
+        self.hop_before(now, &hop, |check| header.check(datagram, check), sink)?;
         match header.next() {
             Some(label) => self.pass_on(now, header, label, datagram, scratch, sink),
             None if header.destination == self.config.id.short() => {

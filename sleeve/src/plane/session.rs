@@ -37,6 +37,9 @@ pub(crate) struct SessionParts<'a> {
     pub receive: &'a DirectionKeys,
 }
 
+/// Whether that is the tag of those bytes.
+pub(crate) type TagCheck<'a> = dyn Fn(&[u8], &[u8; wire::TAG]) -> bool + 'a;
+
 /// How a datagram is sealed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sealing {
@@ -273,7 +276,7 @@ impl Session {
         &self,
         lane: u8,
         counter: u64,
-        tagged: impl FnOnce(&dyn Fn(&[u8], &[u8; wire::TAG]) -> bool) -> bool,
+        tagged: impl FnOnce(&TagCheck<'_>) -> bool,
     ) -> Result<(), DropReason> {
         let keys = self.inward(lane)?;
         locked(&keys.relay_window)

@@ -35,6 +35,8 @@ pub(crate) struct Network {
     pub owners: HashMap<IpAddr, Mac>,
     /// Attached here.
     pub ports: HashMap<Mac, Vec<IpAddr>>,
+    /// That of the host itself, if it forwards for containers.
+    pub gateway: Option<Mac>,
     /// The other routers with ports in this network.
     pub members: Arc<[Arc<Peer>]>,
     /// This router's own tree; `None`: all members get copies.
@@ -54,6 +56,7 @@ impl Default for Network {
             remote: HashMap::new(),
             owners: HashMap::new(),
             ports: HashMap::new(),
+            gateway: None,
             members: Arc::new([]),
             cast: None,
         }
@@ -194,6 +197,11 @@ impl Plane {
         self.with_network(vni, |network| {
             network.ports.remove(&mac);
         });
+    }
+
+    /// The host's own port in a network forwards for containers: of what it sends the IP addresses are not looked at.
+    pub fn set_gateway(&self, vni: Vni, mac: Option<Mac>) {
+        self.with_network(vni, |network| network.gateway = mac);
     }
 
     /// The MTU of the containers' interfaces changed.

@@ -169,6 +169,7 @@ impl Sessions {
             receive: &keys.receive,
         };
         cx.plane.install(self.peer, &parts);
+        self.made += 1;
         cx.log(Event::SessionUp {
             peer: self.peer,
             cipher: keys.cipher,

@@ -99,6 +99,8 @@ pub(crate) struct Sessions {
     newest: (u64, u64),
     /// For handshakes over the control plane, whose origin anybody on the way can forge, and inside a session.
     budgets: [handshake::Budget; 2],
+    /// How many were made.
+    made: u64,
 }
 
 impl Sessions {
@@ -115,7 +117,13 @@ impl Sessions {
             asked: None,
             newest: (0, 0),
             budgets: [handshake::Budget::new(now), handshake::Budget::new(now)],
+            made: 0,
         }
+    }
+
+    /// How many were made since the other router was heard of: the first, and one more with each renewal.
+    pub(crate) fn made(&self) -> u64 {
+        self.made
     }
 
     /// The other router's record came. True if it was restarted: its old sessions are dropped then.

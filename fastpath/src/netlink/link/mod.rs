@@ -137,7 +137,7 @@ pub(crate) fn list(socket: &mut Socket) -> Result<Vec<Link>, NetlinkError> {
 }
 
 /// The interface `name`.
-fn find(socket: &mut Socket, name: &str) -> Result<Link, NetlinkError> {
+pub(crate) fn find(socket: &mut Socket, name: &str) -> Result<Link, NetlinkError> {
     let doing = format!("find interface {name}");
     let answers = socket.get(&doing, RouteNetlinkMessage::GetLink(named(name)))?;
     let found = answers.into_iter().find_map(|answer| match answer {

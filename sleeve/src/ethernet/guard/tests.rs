@@ -13,16 +13,19 @@ const LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, 0xa);
 const OTHER_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
-fn judged_with(frame: &[u8], link_local: LinkLocal) -> Result<(), DropReason> {
+fn judged_as(frame: &[u8], link_local: LinkLocal, forwards: bool) -> Result<(), DropReason> {
     let addresses = [IpAddr::from(OWN4), IpAddr::from(ONE)];
-    check(
-        frame,
-        &Port {
-            mac: A,
-            addresses: &addresses,
-            link_local,
-        },
-    )
+    let port = Port {
+        mac: A,
+        addresses: &addresses,
+        link_local,
+        forwards,
+    };
+    check(frame, &port)
+}
+
+fn judged_with(frame: &[u8], link_local: LinkLocal) -> Result<(), DropReason> {
+    judged_as(frame, link_local, false)
 }
 
 fn judged(frame: &[u8]) -> Result<(), DropReason> {
@@ -117,6 +120,28 @@ fn other_addresses_are_refused() {
     for frame in spoofed {
         assert_eq!(judged(&frame), Err(DropReason::SpoofedAddress), "{frame:02x?}");
     }
+}
+
+#[test]
+fn who_forwards_sends_packets_of_others_and_claims_nobodys_address() {
+    let forwarded = |frame: &[u8]| judged_as(frame, LinkLocal::FromMac, true);
+    for frame in [
+        udp4(OTHER4, OWN4, 1, 2, b""),
+        ipv4(OTHER4, OWN4, 0x00b9, 17, b"later fragment"),
+        ipv6(TWO, ONE, 17, &udp(1, 2, b"")),
+    ] {
+        assert_eq!(forwarded(&frame), Ok(()), "{frame:02x?}");
+    }
+    for frame in [
+        arp_request(A, OTHER4, [10, 0, 0, 3]),
+        ipv4([0; 4], [255; 4], 0, 6, b"tcp"),
+        ipv6(NOBODY, ONE, 6, b"tcp"),
+        message6(ONE, neighbor(136, TWO, Some((2, A)))),
+    ] {
+        assert_eq!(forwarded(&frame), Err(DropReason::SpoofedAddress), "{frame:02x?}");
+    }
+    let answer = udp4(OTHER4, OWN4, 67, 68, b"");
+    assert_eq!(forwarded(&answer), Err(DropReason::DhcpServer));
 }
 
 #[test]

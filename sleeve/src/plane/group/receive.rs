@@ -15,9 +15,9 @@
 
 use super::send::hand_on;
 use super::{Branch, Open, TELL_EVERY, TELL_UNKNOWN_EVERY};
-use crate::Via;
+use crate::plane::inbound::Hop;
 use crate::plane::peer::due;
-use crate::plane::sessions::Entry;
+use crate::plane::session::TagCheck;
 use crate::plane::tables::read;
 use crate::plane::{Plane, Scratch, Sink};
 use crate::wire::GroupHeader;
@@ -37,16 +37,14 @@ impl Plane {
         sink: &mut dyn Sink,
     ) -> Result<(), DropReason> {
         let header = GroupHeader::parse(datagram).ok_or(DropReason::Truncated)?;
-        let found = self.lookup(now, header.index);
-        let found = found.ok_or(DropReason::UnknownSession)?;
-        let Entry {
-            session,
-            peer: neighbor,
-        } = &*found;
-        session.hop_check(header.lane, header.hop_counter, |check| {
-            GroupHeader::check(datagram, check)
-        })?;
-        self.news(now, Via::Direct(from), session, neighbor, sink);
+        let hop = Hop {
+            from,
+            index: header.index,
+            lane: header.lane,
+            counter: header.hop_counter,
+        };
+        let tagged = |check: &TagCheck<'_>| GroupHeader::check(datagram, check);
+        let neighbor = self.hop_before(now, &hop, tagged, sink)?;
         let (branch, key) = self.place(now, &header);
         let Some(branch) = branch else {
             if due(&read(&self.groups).told, now, TELL_UNKNOWN_EVERY) {
@@ -54,7 +52,7 @@ impl Plane {
             }
             return Err(DropReason::NotMyParent);
         };
-        if branch.parent != neighbor.id {
+        if branch.parent != neighbor.peer.id {
             return Err(DropReason::NotMyParent);
         }
         if due(&branch.told, now, TELL_EVERY) {
@@ -114,15 +112,9 @@ impl Plane {
     ) -> Result<(), DropReason> {
         let range = key.open(now, header, datagram)?;
         match inner::parse(&mut datagram[range]) {
-            Some(Inner::Frame { vni, partial, frame }) if vni == header.vni && is_to_group(frame) => self
-                .deliver(
-                    vni,
-                    partial,
-                    frame,
-                    scratch.outbox.lane(),
-                    &mut scratch.inbox,
-                    sink,
-                ),
+            Some(Inner::Frame { vni, partial, frame }) if vni == header.vni && is_to_group(frame) => {
+                self.deliver(vni, partial, frame, scratch, sink)
+            }
             _ => Err(DropReason::Malformed),
         }
     }
