@@ -16,7 +16,6 @@ use mesh::{DropReason, Mac};
 use netlink_packet_route::link::In6AddrGenMode;
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 /// The kernel this process runs on, seen from one namespace: the host's.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ pub struct Linux {
     /// What the kernel had dropped for want of encryption when the fast path was taken into use.
     unencrypted: Option<u64>,
     /// The table with the rule against VXLAN by the wrong interface, once this run has made it.
-    filtered: Option<(String, Option<BTreeSet<IpAddr>>)>,
+    filtered: Option<(String, Filter)>,
     /// This kernel takes no such rule.
     no_filter: bool,
     /// The tables of gateways that this run has made.
@@ -136,11 +135,14 @@ impl Kernel for Linux {
             None => Vec::new(),
         };
         let reasons = [DropReason::VxlanWrongInterface, DropReason::VxlanUnknownSource];
-        let dropped = rules.iter().map(|rule| rule.dropped);
+        let (outgoing, incoming): (Vec<&nft::Rule>, Vec<&nft::Rule>) =
+            rules.iter().partition(|rule| rule.sealed);
+        let dropped = incoming.iter().map(|rule| rule.dropped);
         let filter = Some(reasons.into_iter().zip(dropped).collect::<Vec<_>>());
+        let held: u64 = outgoing.iter().map(|rule| rule.dropped).sum();
         let now = self.host.visit(esp::dropped)?;
         let plain = now.zip(self.unencrypted).map(|(now, before)| {
-            let count = now.saturating_sub(before);
+            let count = now.saturating_sub(before).saturating_add(held);
             (DropReason::VxlanPlain, count)
         });
         let all = [guard, switch, filter].into_iter().flatten().flatten();
@@ -158,14 +160,22 @@ impl Linux {
         let filter = match rules {
             _ if self.no_filter => Filter::Unavailable,
             Err(_) => Filter::Unavailable,
-            Ok(rules) => match (rules.first(), &self.filtered) {
+            Ok(rules) => match (rules.iter().find(|rule| !rule.sealed), &self.filtered) {
                 (None, _) => Filter::Missing,
-                (Some(rule), Some((_, only))) => Filter::At {
-                    port: rule.port,
-                    only: only.clone(),
-                },
+                (Some(rule), Some((_, Filter::At { only, sealed, .. }))) => {
+                    let is_whole = rules.iter().filter(|rule| rule.sealed).count() == sealed.len();
+                    Filter::At {
+                        port: rule.port,
+                        only: only.clone(),
+                        sealed: if is_whole { sealed.clone() } else { BTreeSet::new() },
+                    }
+                }
                 // Another run's, which takes packets from who knows whom: it is replaced or removed.
-                (Some(_), None) => Filter::At { port: 0, only: None },
+                (Some(_), _) => Filter::At {
+                    port: 0,
+                    only: None,
+                    sealed: BTreeSet::new(),
+                },
             },
         };
         Ok((filter, gateway))
@@ -173,11 +183,14 @@ impl Linux {
 
     /// A kernel without is served nevertheless: reverse path filtering is the host's business then.
     fn install_filter(&mut self, table: &str, rule: &Filter) -> Result<(), KernelError> {
-        let Filter::At { port, only } = rule else {
+        let Filter::At { port, only, sealed } = rule else {
             return Ok(());
         };
-        match self.host.visit(|| nft::install(table, *port, only.as_ref()))? {
-            Ok(()) => self.filtered = Some((table.to_owned(), only.clone())),
+        match self
+            .host
+            .visit(|| nft::install(table, *port, only.as_ref(), sealed))?
+        {
+            Ok(()) => self.filtered = Some((table.to_owned(), rule.clone())),
             Err(error) => {
                 tracing::warn!("VXLAN is taken by any interface: {error}");
                 self.no_filter = true;

@@ -12,6 +12,8 @@ use crate::observe::{Filter, Hook, HostLink, Kind, Observed};
 use crate::op::Op;
 use crate::plan::{Desired, TAP_PORT, plan_port, plan_raise};
 use mesh::Vni;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 /// What one network's fast path is to be made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct Fast {
     pub port: u16,
     /// The router's probes enter and leave by this hatch: that of one network only.
     pub probes: bool,
+    /// Where nothing may go unencrypted.
+    pub sealed: BTreeSet<IpAddr>,
 }
 
 impl Fast {
@@ -41,6 +45,7 @@ impl Fast {
             vxlan: names::vxlan(bridge),
             port,
             probes: true,
+            sealed: BTreeSet::new(),
         }
     }
 
@@ -111,6 +116,7 @@ pub(crate) fn plan_fast(
     let rule = Filter::At {
         port: fast.port,
         only: None,
+        sealed: fast.sealed.clone(),
     };
     if fast.probes && observed.filter != Filter::Unavailable && observed.filter != rule {
         ops.push(Op::Filter {

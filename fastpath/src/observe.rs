@@ -40,6 +40,8 @@ pub enum Filter {
         port: u16,
         /// The only addresses packets are taken from; none: the programs see to that.
         only: Option<BTreeSet<IpAddr>>,
+        /// The addresses to which nothing may go unencrypted.
+        sealed: BTreeSet<IpAddr>,
     },
 }
 

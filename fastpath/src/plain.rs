@@ -77,6 +77,7 @@ pub(crate) fn plan_plain(desired: &Desired, observed: &Observed, plain: &Plain, 
     let rule = Filter::At {
         port: plain.port,
         only: Some(plain.senders.iter().copied().map(IpAddr::V4).collect()),
+        sealed: BTreeSet::new(),
     };
     if observed.filter != rule {
         ops.push(Op::Filter {

@@ -193,6 +193,7 @@ prop_compose! {
             (6783..6786_u16, any::<bool>()).prop_map(|(port, all)| Filter::At {
                 port,
                 only: (!all).then(Default::default),
+                sealed: all.then(|| IpAddr::from([192, 0, 2, 1])).into_iter().collect(),
             }),
         ],
     ) -> FakeKernel {

@@ -5,7 +5,7 @@
 
 use fastpath::model::{Kernel, Step};
 use fastpath::overlay::{Config, Cover, Direct, GRACE, Input, MAX_HOPS, Output, Overlay};
-use fastpath::vxlan::{Came, probe_frame};
+use fastpath::vxlan::{Came, Probe, probe_frame};
 use mesh::{Instant, Mac, PeerId, PeerLabel, Vni};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -174,7 +174,15 @@ impl World {
                 Output::Hop { label, hop: None } => drop(self.routers[n].kernel.hops.remove(&label)),
                 Output::Sender { address, label } => self.routers[n].kernel.set_sender(address, label),
                 Output::Probe { to, number, size, by } => {
-                    let frame = probe_frame((to, label(n)), by, number, size);
+                    let frame = probe_frame(
+                        Probe {
+                            to,
+                            from: label(n),
+                            number,
+                            size,
+                        },
+                        by,
+                    );
                     let steps = self.routers[n].kernel.hatch_out(&frame);
                     for (at, step) in self.carry(n, steps) {
                         if let Step::Hatch(frame) = step

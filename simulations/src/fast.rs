@@ -8,7 +8,7 @@ use crate::Port;
 use fastpath::esp::NoEsp;
 use fastpath::model::{Kernel, Packet, Step};
 use fastpath::overlay::{Config, Cover, Direct, GRACE, Input, MAX_HOPS, Output, Overlay};
-use fastpath::vxlan::{Came, probe_frame, tree_probe_frame};
+use fastpath::vxlan::{Came, Probe, probe_frame, tree_probe_frame};
 use mesh::{FdbChange, Instant, Mac, PeerId, PeerInfo, PeerLabel, Vni};
 use sleeve::PathView;
 use std::collections::{BTreeMap, BTreeSet};
@@ -231,7 +231,15 @@ impl Fast {
                     None => drop(self.kernel.trees.remove(&(vni, source))),
                 },
                 Output::Probe { to, number, size, by } => {
-                    let frame = probe_frame((to, self.kernel.label), by, number, size);
+                    let frame = probe_frame(
+                        Probe {
+                            to,
+                            from: self.kernel.label,
+                            number,
+                            size,
+                        },
+                        by,
+                    );
                     let steps = self.kernel.hatch_out(&frame);
                     self.take(now, steps);
                 }

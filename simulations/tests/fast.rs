@@ -56,38 +56,68 @@ fn until(world: &mut World, most: u64, done: impl Fn(&World) -> bool) {
     panic!("not within {most} s");
 }
 
-/// Sends frames between all pairs every 40 ms; how many were lost of how many, and how many came twice.
-fn traffic(
-    world: &mut World,
-    containers: &[ContainerId],
-    number: &mut u64,
-    time: u64,
-) -> (usize, usize, usize) {
-    let first = *number;
-    for _ in 0..time / 40 {
-        for (a, from) in containers.iter().enumerate() {
-            for to in containers.iter().filter(|to| *to != from) {
-                world.send_to(*from, *to, *number * 100 + a as u64, 150);
+/// What became of frames: how many were lost, how many came again, and how many there were to come.
+#[derive(Debug, PartialEq, Eq)]
+struct Count {
+    lost: usize,
+    again: usize,
+    all: usize,
+}
+
+/// Containers that send to all others, and the number of their next frames.
+struct Traffic<'a> {
+    containers: &'a [ContainerId],
+    number: u64,
+}
+
+impl Traffic<'_> {
+    /// Every container sends by `send`, which is given its frame's number, so many rounds, one every `pace` ms.
+    fn run(
+        &mut self,
+        world: &mut World,
+        (rounds, pace): (u64, u64),
+        send: impl Fn(&mut World, ContainerId, u64),
+    ) -> Count {
+        let first = self.number;
+        for _ in 0..rounds {
+            for (a, from) in (0..).zip(self.containers) {
+                send(world, *from, self.number * 100 + a);
+            }
+            self.number += 1;
+            world.run(ms(pace));
+        }
+        world.run(ms(300));
+        let (mut lost, mut again, mut all) = (0, 0, 0);
+        for number in first..self.number {
+            for (a, from) in (0..).zip(self.containers) {
+                for to in self.containers.iter().filter(|to| *to != from) {
+                    let count = world.container(*to).count(number * 100 + a);
+                    all += 1;
+                    lost += usize::from(count == 0);
+                    again += count.saturating_sub(1);
+                }
             }
         }
-        *number += 1;
-        world.run(ms(40));
+        Count { lost, again, all }
     }
-    world.run(ms(300));
-    let (mut lost, mut all, mut doubled) = (0, 0, 0);
-    for number in first..*number {
-        for (a, from) in containers.iter().enumerate() {
-            for to in containers.iter().filter(|to| *to != from) {
-                let count = world.container(*to).count(number * 100 + a as u64);
-                (all, lost, doubled) = (
-                    all + 1,
-                    lost + usize::from(count == 0),
-                    doubled + usize::from(count > 1),
-                );
+
+    /// A frame from each to each every 40 ms, for so many milliseconds.
+    fn pairs(&mut self, world: &mut World, time: u64) -> Count {
+        let containers = self.containers;
+        self.run(world, (time / 40, 40), |world, from, number| {
+            for to in containers.iter().filter(|to| **to != from) {
+                world.send_to(from, *to, number, 150);
             }
-        }
+        })
     }
-    (lost, all, doubled)
+
+    /// A frame from each to all every 50 ms.
+    fn broadcasts(&mut self, world: &mut World, rounds: u64) -> Count {
+        self.run(world, (rounds, 50), |world, from, number| {
+            let frame = world.container(from).frame(Mac::BROADCAST, number, 150);
+            world.send(from, &frame);
+        })
+    }
 }
 
 #[test]
@@ -95,37 +125,30 @@ fn frames_are_lost_while_views_differ_only_until_a_dead_wire_is_noticed() {
     for seed in 0..2 {
         let (mut world, hosts, containers) = ring(500 + seed, 6);
         until(&mut world, 20, |world| fast(world) == 30);
-        let mut number = 1;
-        assert_eq!(
-            traffic(&mut world, &containers, &mut number, 2000).0,
-            0,
-            "nothing happens"
-        );
+        let mut traffic = Traffic {
+            containers: &containers,
+            number: 1,
+        };
+        assert_eq!(traffic.pairs(&mut world, 2000).lost, 0, "nothing happens");
         world.network.cut(hosts[0], hosts[1]);
         // The fast path is left after 1.7 s; sleeve, which then has the frames, notices after three seconds as ever.
-        let unnoticed = traffic(&mut world, &containers, &mut number, 4000);
-        let differ = traffic(&mut world, &containers, &mut number, 6000);
-        println!(
-            "seed {seed}: a wire dies: {unnoticed:?} lost, sent, doubled in four seconds, then {differ:?}"
-        );
+        let unnoticed = traffic.pairs(&mut world, 4000);
+        let differ = traffic.pairs(&mut world, 6000);
+        println!("seed {seed}: a wire dies: {unnoticed:?} in four seconds, then {differ:?}");
         // A third of all pairs goes over that wire at most.
-        assert!(unnoticed.0 * 3 < unnoticed.1, "{unnoticed:?}");
+        assert!(unnoticed.lost * 3 < unnoticed.all, "{unnoticed:?}");
         assert_eq!(
-            (differ.0, differ.2),
+            (differ.lost, differ.again),
             (0, 0),
             "views differ, and nothing is lost any more"
         );
         until(&mut world, 10, |world| fast(world) == 30);
-        assert_eq!(
-            traffic(&mut world, &containers, &mut number, 1000).0,
-            0,
-            "it is over"
-        );
+        assert_eq!(traffic.pairs(&mut world, 1000).lost, 0, "it is over");
         world.network.heal(hosts[0], hosts[1]);
-        let healed = traffic(&mut world, &containers, &mut number, 6000);
+        let healed = traffic.pairs(&mut world, 6000);
         println!("seed {seed}: it comes back: {healed:?}");
         assert_eq!(
-            (healed.0, healed.2),
+            (healed.lost, healed.again),
             (0, 0),
             "nothing is lost for a wire that comes"
         );
@@ -142,51 +165,31 @@ fn frames_are_lost_while_views_differ_only_until_a_dead_wire_is_noticed() {
 fn broadcasts_take_the_sources_trees_and_come_once_while_a_wire_dies_and_returns() {
     let (mut world, hosts, containers) = ring(600, 7);
     until(&mut world, 20, |world| fast(world) == 42);
-    let mut number = 10_000;
     let vni = Vni::DEFAULT;
-    let spread = |world: &mut World, number: &mut u64, rounds: usize| {
-        let first = *number;
-        for _ in 0..rounds {
-            for (a, from) in containers.iter().enumerate() {
-                let frame = world
-                    .container(*from)
-                    .frame(Mac::BROADCAST, *number * 100 + a as u64, 150);
-                world.send(*from, &frame);
-            }
-            *number += 1;
-            world.run(ms(50));
-        }
-        world.run(ms(300));
-        let (mut lost, mut doubled, mut all) = (0, 0, 0);
-        for number in first..*number {
-            for (a, from) in containers.iter().enumerate() {
-                for to in containers.iter().filter(|to| *to != from) {
-                    let count = world.container(*to).count(number * 100 + a as u64);
-                    (all, lost, doubled) = (
-                        all + 1,
-                        lost + usize::from(count == 0),
-                        doubled + count.saturating_sub(1),
-                    );
-                }
-            }
-        }
-        (lost, doubled, all)
+    let mut traffic = Traffic {
+        containers: &containers,
+        number: 10_000,
+    };
+    let whole = Count {
+        lost: 0,
+        again: 0,
+        all: 30 * 42,
     };
     // By sleeve at first, whose keys have to be given to all.
-    spread(&mut world, &mut number, 120);
+    traffic.broadcasts(&mut world, 120);
     let all = |world: &World| hosts.iter().all(|host| world.router(*host).unwrap().spreads(vni));
     assert!(all(&world), "all seven spread by their kernels");
-    assert_eq!(spread(&mut world, &mut number, 30), (0, 0, 30 * 42));
+    assert_eq!(traffic.broadcasts(&mut world, 30), whole);
     world.network.cut(hosts[2], hosts[3]);
-    let dying = spread(&mut world, &mut number, 120);
-    println!("a wire dies: {dying:?} lost, doubled, sent in six seconds");
-    assert_eq!(dying.1, 0, "nothing comes twice");
+    let dying = traffic.broadcasts(&mut world, 120);
+    println!("a wire dies: {dying:?} in six seconds");
+    assert_eq!(dying.again, 0, "nothing comes twice");
     world.run(secs(5));
-    spread(&mut world, &mut number, 100);
+    traffic.broadcasts(&mut world, 100);
     assert!(all(&world), "they have found other trees");
-    assert_eq!(spread(&mut world, &mut number, 30), (0, 0, 30 * 42));
+    assert_eq!(traffic.broadcasts(&mut world, 30), whole);
     world.network.heal(hosts[2], hosts[3]);
-    let healing = spread(&mut world, &mut number, 120);
+    let healing = traffic.broadcasts(&mut world, 120);
     println!("it comes back: {healing:?}");
-    assert_eq!(healing.1, 0, "nothing comes twice");
+    assert_eq!(healing.again, 0, "nothing comes twice");
 }

@@ -2,7 +2,7 @@
 //! on with neighbours from one to the other.
 //!
 //! All of it happens on the router's own task: a change is a netlink request that the kernel answers within some ten
-//! microseconds, and there are a few per neighbour and hour.
+//! microseconds, and there are a few per neighbour and hour. The kernel's reports say when to look what there is.
 
 use super::Router;
 use super::fast::Laid;
@@ -12,13 +12,16 @@ use fastpath::overlay::Cover;
 use fastpath::underlay;
 use mesh::{Instant, PeerId};
 use sleeve::{EspEnds, EspRefusal};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
-/// How often the kernel's associations are looked at unasked.
+/// How often neighbours are looked at from whom nothing comes back.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often the kernel's associations are, unasked: it reports what others do to them and which end, but not how many
+/// packets they have seen.
+const LIST: Duration = Duration::from_secs(5);
 /// How long after a report of the kernel's they are: more will follow.
 const SOON: Duration = Duration::from_millis(5);
 /// Rounds of looking and changing in a row.
@@ -31,6 +34,9 @@ pub(super) struct Esp {
     /// Of neighbours to which frames are to be encrypted: where they are, and between which addresses that would be.
     ends: BTreeMap<PeerId, (IpAddr, Result<Ends, NoEsp>)>,
     next_look: Instant,
+    next_list: Instant,
+    /// Where nothing may go unencrypted, as the rest of the kernel's plan was last made with.
+    sealed: BTreeSet<IpAddr>,
 }
 
 /// Finds out whether the kernel can, and what an earlier run left.
@@ -67,6 +73,8 @@ pub(super) fn prepare(options: &Launch, now: Instant) -> Result<(Esp, Watch), St
         keeper: Keeper::new(settings, now, left),
         ends: BTreeMap::new(),
         next_look: now,
+        next_list: now,
+        sealed: BTreeSet::new(),
     };
     Ok((esp, watch))
 }
@@ -77,10 +85,18 @@ impl Esp {
         self.keeper.protects(address)
     }
 
+    /// Where nothing may go unencrypted.
+    pub(super) fn sealed(&self) -> BTreeSet<IpAddr> {
+        self.keeper.guarded().map(|ends| ends.there).collect()
+    }
+
     pub(super) fn next_timeout(&self) -> Instant {
         self.keeper
             .poll_timeout()
-            .map_or(self.next_look, |at| at.min(self.next_look))
+            .into_iter()
+            .chain([self.next_look, self.next_list])
+            .min()
+            .unwrap_or(self.next_look)
     }
 
     /// Makes the kernel as the keeper wants it, and tells the keeper.
@@ -202,7 +218,20 @@ impl Router {
         if esp.keeper.is_dirty() {
             esp.converge(now);
         }
+        self.seal();
         self.esp_outputs();
+    }
+
+    /// Has the rule made anew that holds back what is to be encrypted and is not, if it is about others now.
+    fn seal(&mut self) {
+        let Ok(laid) = &mut self.fast.laid else { return };
+        let Ok(esp) = &mut laid.esp else { return };
+        let sealed = esp.sealed();
+        if sealed != esp.sealed {
+            esp.sealed = sealed;
+            // What fails is told with the kernel's report.
+            let _ = self.converge();
+        }
     }
 
     fn esp_outputs(&mut self) {
@@ -268,7 +297,7 @@ impl Router {
     pub(super) fn esp_changed(&mut self) {
         let soon = self.shore.clock.now() + SOON;
         if let Ok(Ok(esp)) = self.fast.laid.as_mut().map(|laid| &mut laid.esp) {
-            esp.next_look = esp.next_look.min(soon);
+            esp.next_list = esp.next_list.min(soon);
         }
     }
 
@@ -279,9 +308,12 @@ impl Router {
         if esp.next_timeout() > now {
             return;
         }
+        if esp.next_list <= now {
+            esp.next_list = now + LIST;
+            esp.converge(now);
+        }
         if esp.next_look <= now {
             esp.next_look = now + LOOK;
-            esp.converge(now);
             let peers: Vec<_> = esp.ends.keys().copied().collect();
             for peer in peers {
                 self.esp_doubts(peer);

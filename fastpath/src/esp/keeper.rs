@@ -267,6 +267,11 @@ impl Keeper {
         }
     }
 
+    /// Between which addresses nothing is to pass unencrypted.
+    pub fn guarded(&self) -> impl Iterator<Item = &Ends> {
+        self.guarded.keys()
+    }
+
     /// Whether frames to a neighbour are encrypted by the kernel now, and else why not.
     ///
     /// # Errors

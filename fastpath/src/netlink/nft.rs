@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! table inet weft-<bridge> { chain vxlan { type filter hook input priority mangle;
-//!     udp dport 6784 fib saddr . iif oif missing counter drop } }
+//!     udp dport 6784 fib saddr . iif oif missing counter drop }
+//!   chain sealed { type filter hook output priority mangle;
+//!     udp dport 6784 ip daddr ADDRESS rt ipsec missing counter drop } }
 //! ```
 //! The programs at the VXLAN device can't see by which interface a packet came. So a container of another bridge, or
 //! whoever else can send to this host by another interface, could pass for a neighbour by its address alone; this rule
-//! compares interface and route, as reverse path filtering does, for this port only. The whole table is made in one
+//! compares interface and route, as reverse path filtering does, for this port only. The other chain holds back what is to be
+//! encrypted and would not be, should somebody take the IPsec policies away. The whole table is made in one
 //! transaction. (`linux/netfilter/nf_tables.h` names the numbers.)
 
 use super::{NetlinkError, messages};
@@ -36,7 +39,10 @@ pub(crate) const NEW_SET_ELEMENTS: u16 = 0x0a0c;
 /// `NFPROTO_INET`: IPv4 and IPv6.
 const INET: u8 = 1;
 const NESTED: u16 = 0x8000;
+/// Of what comes in.
 const CHAIN: &str = "vxlan";
+/// Of what goes out.
+const SEALED: &str = "sealed";
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A rule that counts, as the kernel has it.
@@ -46,6 +52,8 @@ pub(crate) struct Rule {
     pub(crate) port: u16,
     /// Packets dropped.
     pub(crate) dropped: u64,
+    /// It looks at what goes out, and is to be encrypted.
+    pub(crate) sealed: bool,
 }
 
 /// Attributes, one after the other.
@@ -123,30 +131,44 @@ fn by_wrong_interface(port: u16) -> Attributes {
 
 /// `udp dport PORT ip saddr ADDRESS accept`
 fn from(port: u16, address: IpAddr) -> Attributes {
-    // Of nfproto; and where in the network header the source's address is.
+    verdict(with_address(port, address, (12, 8)), true)
+}
+
+/// `udp dport PORT ip daddr ADDRESS rt ipsec missing counter drop`
+fn unsealed(port: u16, address: IpAddr) -> Attributes {
+    let is_transformed = new().number(1, 1).number(2, 4);
+    let expressions = with_address(port, address, (16, 24))
+        .expression("rt", &is_transformed)
+        .expression("cmp", &equals(&[0]));
+    verdict(expressions, false)
+}
+
+/// `at`: where the address is in the network header, of IPv4 and of IPv6.
+fn with_address(port: u16, address: IpAddr, at: (u32, u32)) -> Attributes {
+    // Of nfproto.
     let (family, at, octets) = match address {
-        IpAddr::V4(address) => (2, 12, address.octets().to_vec()),
-        IpAddr::V6(address) => (10, 8, address.octets().to_vec()),
+        IpAddr::V4(address) => (2, at.0, address.octets().to_vec()),
+        IpAddr::V6(address) => (10, at.1, address.octets().to_vec()),
     };
     let length = u32::try_from(octets.len()).unwrap_or(0);
-    let source = new().number(1, 1).number(2, 1).number(3, at).number(4, length);
-    let expressions = to_port(port)
+    let load = new().number(1, 1).number(2, 1).number(3, at).number(4, length);
+    to_port(port)
         .expression("meta", &new().number(1, 1).number(2, 15))
         .expression("cmp", &equals(&[family]))
-        .expression("payload", &source)
-        .expression("cmp", &equals(&octets));
-    verdict(expressions, true)
+        .expression("payload", &load)
+        .expression("cmp", &equals(&octets))
 }
 
-fn rule(table: &str, expressions: &Attributes) -> Attributes {
-    new().text(1, table).text(2, CHAIN).nest(4, expressions)
+fn rule(table: &str, chain: &str, expressions: &Attributes) -> Attributes {
+    new().text(1, table).text(2, chain).nest(4, expressions)
 }
 
-fn chain(table: &str) -> Attributes {
-    let hook = new().number(1, 1).number(2, (-150_i32).cast_unsigned()); // input, mangle
+fn chain(table: &str, name: &str) -> Attributes {
+    let hook = if name == CHAIN { 1 } else { 3 }; // input, output
+    let hook = new().number(1, hook).number(2, (-150_i32).cast_unsigned()); // mangle
     new()
         .text(1, table)
-        .text(3, CHAIN)
+        .text(3, name)
         .nest(4, &hook)
         .number(5, 1)
         .text(7, "filter")
@@ -207,21 +229,28 @@ fn acknowledged(doing: &str, body: &[u8]) -> Result<(), NetlinkError> {
     }
 }
 
-/// Makes the table, in place of one that may be there. `only`: whose packets are taken; none: everybody's.
-pub(crate) fn install(table: &str, port: u16, only: Option<&BTreeSet<IpAddr>>) -> Result<(), NetlinkError> {
+/// Makes the table, in place of one that may be there. `only`: whose packets are taken; none: everybody's. `sealed`: where
+/// nothing may go unencrypted.
+pub(crate) fn install(
+    table: &str,
+    port: u16,
+    only: Option<&BTreeSet<IpAddr>>,
+    sealed: &BTreeSet<IpAddr>,
+) -> Result<(), NetlinkError> {
     let senders = only.into_iter().flatten().map(|address| from(port, *address));
     let others = only.map(|_| verdict(to_port(port), false));
-    let rules = [by_wrong_interface(port)]
-        .into_iter()
+    let incoming = std::iter::once(by_wrong_interface(port))
         .chain(senders)
         .chain(others);
-    let mut messages = vec![(NEW_CHAIN, chain(table))];
-    messages.extend(rules.map(|expressions| (NEW_RULE, rule(table, &expressions))));
-    replace(
-        "make the rule against VXLAN by the wrong interface",
-        table,
-        &messages,
-    )
+    let incoming = incoming.map(|rule| (CHAIN, rule));
+    let outgoing = sealed.iter().map(|address| (SEALED, unsealed(port, *address)));
+    let mut messages = vec![(NEW_CHAIN, chain(table, CHAIN))];
+    if !sealed.is_empty() {
+        messages.push((NEW_CHAIN, chain(table, SEALED)));
+    }
+    let rules = incoming.chain(outgoing);
+    messages.extend(rules.map(|(chain, expressions)| (NEW_RULE, rule(table, chain, &expressions))));
+    replace("make the rules for VXLAN", table, &messages)
 }
 
 /// Makes a table of these messages, in place of one that may be there, in one transaction.
@@ -307,7 +336,7 @@ fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
 
 fn parse(table: &str, rule: &[u8]) -> Option<Rule> {
     let is_ours = find(rule, 1)?.strip_suffix(&[0]) == Some(table.as_bytes());
-    let (mut port, mut dropped) = (None, None);
+    let (mut port, mut dropped, mut sealed) = (None, None, false);
     for (_, expression) in attributes(find(rule, 4).filter(|_| is_ours)?) {
         let (name, data) = (find(expression, 1)?, find(expression, 2).unwrap_or_default());
         match name {
@@ -315,6 +344,7 @@ fn parse(table: &str, rule: &[u8]) -> Option<Rule> {
                 let value = find(data, 3).and_then(|data| find(data, 1));
                 port = port.or_else(|| Some(u16::from_be_bytes(value?.try_into().ok()?)));
             }
+            b"rt\0" => sealed = true,
             b"counter\0" => {
                 dropped = find(data, 2).and_then(|value| Some(u64::from_be_bytes(value.try_into().ok()?)));
             }
@@ -324,6 +354,7 @@ fn parse(table: &str, rule: &[u8]) -> Option<Rule> {
     Some(Rule {
         port: port?,
         dropped: dropped?,
+        sealed,
     })
 }
 
@@ -341,18 +372,26 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_read() {
-        let made = rule("weft-weft", &by_wrong_interface(6784));
-        // The kernel tells the counter's numbers.
-        let counter = new().expression("counter", &new().with(1, &[0; 8]).with(2, &7_u64.to_be_bytes()));
-        let expressions = find(&made.0, 4).unwrap();
-        let told = new()
-            .text(1, "weft-weft")
-            .nest(4, &Attributes([expressions, &counter.0].concat()));
-        let rule = Rule {
-            port: 6784,
-            dropped: 7,
-        };
-        assert_eq!(parse("weft-weft", &told.0), Some(rule));
-        assert_eq!(parse("weft-other", &told.0), None);
+        for sealed in [false, true] {
+            let (chain, asked) = if sealed {
+                (SEALED, unsealed(6784, IpAddr::from([10, 0, 0, 1])))
+            } else {
+                (CHAIN, by_wrong_interface(6784))
+            };
+            let made = rule("weft-weft", chain, &asked);
+            // The kernel tells the counter's numbers.
+            let counter = new().expression("counter", &new().with(1, &[0; 8]).with(2, &7_u64.to_be_bytes()));
+            let expressions = find(&made.0, 4).unwrap();
+            let told = new()
+                .text(1, "weft-weft")
+                .nest(4, &Attributes([expressions, &counter.0].concat()));
+            let rule = Rule {
+                port: 6784,
+                dropped: 7,
+                sealed,
+            };
+            assert_eq!(parse("weft-weft", &told.0), Some(rule));
+            assert_eq!(parse("weft-other", &told.0), None);
+        }
     }
 }

@@ -10,7 +10,7 @@
 mod probe;
 mod tables;
 
-pub use probe::{Came, PROBE_TYPE, ProbeError, ProbeSocket, probe_frame, tree_probe_frame};
+pub use probe::{Came, PROBE_TYPE, Probe, ProbeError, ProbeSocket, probe_frame, tree_probe_frame};
 pub use tables::{Hop, Local, MOST_BRANCHES, MOST_MEMBERS, PATIENCE, Place, Tables};
 
 use crate::guard::GuardError;

@@ -44,6 +44,19 @@ pub enum ProbeError {
     Hatch(#[from] NetlinkError),
 }
 
+/// What a question or an answer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    /// For whom it is.
+    pub to: PeerLabel,
+    /// Of whom.
+    pub from: PeerLabel,
+    /// By which an answer is known.
+    pub number: u64,
+    /// Bytes of the packet, without the Ethernet header.
+    pub size: u16,
+}
+
 /// What comes by the hatch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Came {
@@ -96,19 +109,12 @@ impl ProbeSocket {
         })
     }
 
-    /// Asks the router with label `to`, in a packet of `size` bytes (without the Ethernet header): by the way that the
-    /// tables know, or by the next router at an address, so many hops away.
+    /// Asks a router: by the way that the tables know, or by the next router at an address, so many hops away.
     ///
     /// # Errors
     /// What the kernel said; `ENETDOWN` once the hatch is gone or down.
-    pub fn ask(
-        &self,
-        (to, from): (PeerLabel, PeerLabel),
-        by: Option<(IpAddr, u8)>,
-        number: u64,
-        size: u16,
-    ) -> io::Result<()> {
-        self.send(&question(QUESTION, (to, from), by, number, size))
+    pub fn ask(&self, probe: Probe, by: Option<(IpAddr, u8)>) -> io::Result<()> {
+        self.send(&probe_frame(probe, by))
     }
 
     /// Asks all members of a network along this router's own tree.
@@ -119,32 +125,20 @@ impl ProbeSocket {
         self.send(&tree_probe_frame(vni, from, number, size))
     }
 
-    /// Where there are no programs: asks the router with label `to`, a direct neighbour at this host.
+    /// Where there are no programs: asks a router, a direct neighbour at this host.
     ///
     /// # Errors
     /// As [`ask`](Self::ask).
-    pub fn ask_host(
-        &self,
-        host: Ipv4Addr,
-        (to, from): (PeerLabel, PeerLabel),
-        number: u64,
-        size: u16,
-    ) -> io::Result<()> {
-        self.send(&to_host(host, question(QUESTION, (to, from), None, number, size)))
+    pub fn ask_host(&self, host: Ipv4Addr, probe: Probe) -> io::Result<()> {
+        self.send(&to_host(host, frame(QUESTION, probe, None)))
     }
 
     /// Where there are no programs: answers the question of the router at this host.
     ///
     /// # Errors
     /// As [`ask`](Self::ask).
-    pub fn answer_host(
-        &self,
-        host: Ipv4Addr,
-        (to, from): (PeerLabel, PeerLabel),
-        number: u64,
-        size: u16,
-    ) -> io::Result<()> {
-        self.send(&to_host(host, question(ANSWER, (to, from), None, number, size)))
+    pub fn answer_host(&self, host: Ipv4Addr, probe: Probe) -> io::Result<()> {
+        self.send(&to_host(host, frame(ANSWER, probe, None)))
     }
 
     fn send(&self, question: &[u8]) -> io::Result<()> {
@@ -184,23 +178,18 @@ impl ProbeSocket {
 
 /// The frame that [`ProbeSocket::ask`] sends.
 #[must_use]
-pub fn probe_frame(
-    labels: (PeerLabel, PeerLabel),
-    by: Option<(IpAddr, u8)>,
-    number: u64,
-    size: u16,
-) -> Vec<u8> {
-    question(QUESTION, labels, by, number, size)
+pub fn probe_frame(probe: Probe, by: Option<(IpAddr, u8)>) -> Vec<u8> {
+    frame(QUESTION, probe, by)
 }
 
 /// The whole frame of a probe.
-fn question(
-    kind: u16,
-    (to, from): (PeerLabel, PeerLabel),
-    by: Option<(IpAddr, u8)>,
-    number: u64,
-    size: u16,
-) -> Vec<u8> {
+fn frame(kind: u16, probe: Probe, by: Option<(IpAddr, u8)>) -> Vec<u8> {
+    let Probe {
+        to,
+        from,
+        number,
+        size,
+    } = probe;
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
     frame.extend(PROBE_TYPE.to_be_bytes());
     frame.extend(MAGIC);
@@ -222,7 +211,17 @@ fn to_host(host: Ipv4Addr, mut frame: Vec<u8>) -> Vec<u8> {
 /// The frame that [`ProbeSocket::ask_tree`] sends: for a group, and with the network where `via` is.
 #[must_use]
 pub fn tree_probe_frame(vni: Vni, from: PeerLabel, number: u64, size: u16) -> Vec<u8> {
-    let mut frame = question(TREE, (PeerLabel::NONE, from), None, number, size);
+    let to = PeerLabel::NONE;
+    let mut frame = frame(
+        TREE,
+        Probe {
+            to,
+            from,
+            number,
+            size,
+        },
+        None,
+    );
     frame[0] = 3;
     frame[VNI..VNI + 4].copy_from_slice(&vni.0.to_be_bytes());
     frame
@@ -266,8 +265,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_sent_back_is_read(to: u16, from: u16, number: u64, size in 0..9000_u16) {
-            let mut frame = question(QUESTION, (PeerLabel(to), PeerLabel(from)), None, number, size);
             let (asked, asker) = (PeerLabel(to), PeerLabel(from));
+            let mut frame = probe_frame(Probe { to: asked, from: asker, number, size }, None);
             let whole = frame.len() as u16 - 14;
             prop_assert_eq!(
                 Came::read(&frame),

@@ -46,7 +46,13 @@ fn packet_of(at_b: Mac, at_r: Mac) -> impl Strategy<Value = (bool, Packet)> {
                     frame
                 }
                 _ => {
-                    let mut frame = fastpath::vxlan::probe_frame((R, PeerLabel(label)), None, 5, 100);
+                    let asked = fastpath::vxlan::Probe {
+                        to: R,
+                        from: PeerLabel(label),
+                        number: 5,
+                        size: 100,
+                    };
+                    let mut frame = fastpath::vxlan::probe_frame(asked, None);
                     frame[..6].copy_from_slice(&to.0);
                     frame
                 }

@@ -162,7 +162,10 @@ impl FastPath {
     /// What is to be laid, if anything.
     pub(crate) fn wanted(&self) -> Option<Fast> {
         let laid = self.laid.as_ref().ok()?;
-        matches!(laid.tables, Desk::Programs(_)).then(|| laid.fast.clone())
+        matches!(laid.tables, Desk::Programs(_)).then(|| Fast {
+            sealed: laid.esp.as_ref().map(Esp::sealed).unwrap_or_default(),
+            ..laid.fast.clone()
+        })
     }
 
     /// What is to be laid instead where there are no programs.

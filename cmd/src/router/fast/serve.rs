@@ -6,7 +6,7 @@ use crate::router::desk::Desk;
 use crate::router::esp;
 use fastpath::kernel::Report;
 use fastpath::overlay::{CHANGE, Direct, Input, Output, UNUSED};
-use fastpath::vxlan::{Came, Hop};
+use fastpath::vxlan::{Came, Hop, Probe};
 use mesh::{FdbChange, Mac, PeerId, PeerLabel, Vni};
 use sleeve::PathState;
 use std::net::IpAddr;
@@ -66,8 +66,15 @@ impl Router {
             Output::Sender { address, label } => complain(laid.tables.set_sender(address, label)),
             Output::Probe { to, number, size, by } => {
                 let Some(probes) = &laid.probes else { return };
+                let from = laid.own;
+                let probe = Probe {
+                    to,
+                    from,
+                    number,
+                    size,
+                };
                 let asked = match (&laid.tables, by) {
-                    (Desk::Programs(_), _) => probes.ask((to, laid.own), by, number, size),
+                    (Desk::Programs(_), _) => probes.ask(probe, by),
                     (desk, _) => {
                         let by = by.and_then(|(address, _)| match address {
                             IpAddr::V4(host) => Some(host),
@@ -76,7 +83,7 @@ impl Router {
                         let Some(host) = by.or_else(|| desk.host_of(to)) else {
                             return;
                         };
-                        probes.ask_host(host, (to, laid.own), number, size)
+                        probes.ask_host(host, probe)
                     }
                 };
                 if let Err(error) = asked {
@@ -135,7 +142,15 @@ impl Router {
                 let host = laid.tables.host_of(from).filter(|_| to == laid.own);
                 if let (Some(host), Some(probes)) = (host, &laid.probes) {
                     // What can't be sent is as good as lost on the way.
-                    let _ = probes.answer_host(host, (from, to), number, size);
+                    let _ = probes.answer_host(
+                        host,
+                        Probe {
+                            to: from,
+                            from: to,
+                            number,
+                            size,
+                        },
+                    );
                 }
             }
             Came::Tree { vni, source } => {

@@ -1,0 +1,134 @@
+//! What the kernel tells of links.
+
+use super::{BridgeSettings, GROUP, Kind, Link, PortFlags, make::plain_switch};
+use mesh::{Mac, Vni};
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, BridgePortState, In6AddrGenMode, InfoBridge, InfoBridgePort, InfoData,
+    InfoKind, InfoPortData, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+
+/// Reads a link message; `None` for one without a name.
+pub(crate) fn parse(message: LinkMessage) -> Option<Link> {
+    let flags = message.header.flags;
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        kind: Kind::Other,
+        mac: None,
+        mtu: 0,
+        up: flags.contains(LinkFlags::Up),
+        noarp: flags.contains(LinkFlags::Noarp),
+        loopback: flags.contains(LinkFlags::Loopback),
+        running: flags.contains(LinkFlags::Running),
+        port_waits: false,
+        master: None,
+        peer: None,
+        peer_elsewhere: false,
+        port: None,
+        bridge: None,
+        vxlan_port: None,
+        plain: None,
+        ours: false,
+        link_local: false,
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::Controller(index) => link.master = Some(index),
+            LinkAttribute::Link(index) => link.peer = Some(index),
+            LinkAttribute::LinkNetNsId(_) => link.peer_elsewhere = true,
+            LinkAttribute::Address(bytes) => link.mac = <[u8; 6]>::try_from(bytes).ok().map(Mac),
+            LinkAttribute::Group(group) => link.ours = group == GROUP,
+            LinkAttribute::AfSpecUnspec(families) => link.link_local = has_link_local(&families),
+            LinkAttribute::LinkInfo(infos) => infos.into_iter().for_each(|info| read_info(&mut link, info)),
+            _ => {}
+        }
+    }
+    (!link.name.is_empty()).then_some(link)
+}
+
+fn has_link_local(families: &[AfSpecUnspec]) -> bool {
+    let modes = families.iter().filter_map(|family| match family {
+        AfSpecUnspec::Inet6(settings) => Some(settings),
+        _ => None,
+    });
+    let on = |setting: &AfSpecInet6| matches!(setting, AfSpecInet6::AddrGenMode(mode) if *mode != In6AddrGenMode::None);
+    modes.flatten().any(on)
+}
+
+fn read_info(link: &mut Link, info: LinkInfo) {
+    match info {
+        LinkInfo::Kind(InfoKind::Bridge) => link.kind = Kind::Bridge,
+        LinkInfo::Kind(InfoKind::Veth) => link.kind = Kind::Veth,
+        LinkInfo::Kind(InfoKind::Tun) => link.kind = Kind::Tun,
+        LinkInfo::Kind(InfoKind::Vxlan) => link.kind = Kind::Vxlan,
+        LinkInfo::Data(InfoData::Vxlan(settings)) => {
+            link.vxlan_port = read_vxlan(&settings);
+            link.plain = read_plain(&settings);
+        }
+        LinkInfo::Data(InfoData::Bridge(settings)) => {
+            link.bridge = Some(BridgeSettings {
+                plain: is_plain(&settings),
+            });
+        }
+        LinkInfo::PortData(InfoPortData::BridgePort(settings)) => {
+            link.port = Some(read_port(&settings));
+            link.port_waits = !settings.contains(&InfoBridgePort::State(BridgePortState::Forwarding));
+        }
+        _ => {}
+    }
+}
+
+/// The port, if the device takes packets for every tunnel, with labels, and learns nothing.
+fn read_vxlan(settings: &[InfoVxlan]) -> Option<u16> {
+    let has = |wanted: InfoVxlan| settings.contains(&wanted);
+    let port = settings.iter().find_map(|setting| match setting {
+        InfoVxlan::Port(port) => Some(*port),
+        _ => None,
+    });
+    let is_ours =
+        has(InfoVxlan::CollectMetadata(true)) && has(InfoVxlan::Gbp) && has(InfoVxlan::Learning(false));
+    port.filter(|_| is_ours)
+}
+
+/// Network and port, if the device has a table that is filled by hand.
+fn read_plain(settings: &[InfoVxlan]) -> Option<(Vni, u16)> {
+    let has = |wanted: InfoVxlan| settings.contains(&wanted);
+    let port = settings.iter().find_map(|setting| match setting {
+        InfoVxlan::Port(port) => Some(*port),
+        _ => None,
+    });
+    let vni = settings.iter().find_map(|setting| match setting {
+        InfoVxlan::Id(id) => Some(Vni(*id)),
+        _ => None,
+    });
+    let is_ours = !has(InfoVxlan::CollectMetadata(true)) && has(InfoVxlan::Learning(false));
+    vni.zip(port).filter(|_| is_ours)
+}
+
+fn read_port(settings: &[InfoBridgePort]) -> PortFlags {
+    let has = |wanted: InfoBridgePort| settings.contains(&wanted);
+    PortFlags {
+        learning: has(InfoBridgePort::Learning(true)),
+        unicast_flood: has(InfoBridgePort::UnicastFlood(true)),
+        multicast_flood: has(InfoBridgePort::MulticastFlood(true)),
+        broadcast_flood: has(InfoBridgePort::BroadcastFlood(true)),
+        hairpin: has(InfoBridgePort::HairpinMode(true)),
+        isolated: has(InfoBridgePort::Isolated(true)),
+        locked: settings.iter().find_map(|setting| match setting {
+            InfoBridgePort::Locked(on) => Some(*on),
+            _ => None,
+        }),
+    }
+}
+
+/// What the kernel was built without, it does not list; that is as good as switched off.
+fn is_plain(settings: &[InfoBridge]) -> bool {
+    let mut wanted = plain_switch();
+    wanted.push(InfoBridge::VlanFiltering(false));
+    settings.iter().all(|found| {
+        let same = |wanted: &&InfoBridge| std::mem::discriminant(*wanted) == std::mem::discriminant(found);
+        wanted.iter().find(same).is_none_or(|wanted| wanted == found)
+    })
+}
