@@ -198,7 +198,7 @@ fn arrive(
                         );
                         arrived.fetch_add(1, Ordering::Relaxed);
                     }
-                    Err(_) if over.load(Ordering::Relaxed) => return seen.len() as u32,
+                    Err(_) if over.load(Ordering::Relaxed) => return seen,
                     Err(_) => {}
                 }
             }
@@ -227,9 +227,14 @@ fn arrive(
         }
         std::thread::sleep(Duration::from_millis(300));
         over.store(true, Ordering::Relaxed);
-        let lost = sent - receiver.join().unwrap();
+        let seen = receiver.join().unwrap();
+        let lost = sent - seen.len() as u32;
+        let first: Vec<_> = (0..sent)
+            .filter(|number| !seen.contains(number))
+            .take(8)
+            .collect();
         progress.end(&format!(
-            "{sent} datagrams, {lost} lost, the others once each and as they were sent"
+            "{sent} datagrams, {lost} lost {first:?}, the others once each and as they were sent"
         ));
         (sent, lost)
     })
@@ -243,9 +248,10 @@ fn all_arrive(
     is_sent: impl FnMut(u32, &[u8]) -> bool + Send,
 ) {
     let (_, lost) = arrive(far, |sent| (sent < count).then(|| send(sent)), is_sent);
-    // The kernel may drop one while the path is new; more would be somebody's fault.
+    // The kernel may drop some while the path is new, and where a stall was taken for a loss there is twice the window on
+    // its way; more would be somebody's fault.
     assert!(
-        lost * 1000 <= count.min(100_000),
+        lost * 500 <= count.min(100_000),
         "{lost} of {count} datagrams were lost"
     );
 }
