@@ -324,7 +324,10 @@ impl Ring {
             self.heed(origin);
         }
         self.is_avoid_stale = true;
-        if self.foreign.contains_key(&origin) {
+        // Those of a higher one come to this router's. Looked at first: where divisions of hundreds meet, each of their
+        // records would be a walk through all others.
+        let is_lower = |body: &IpamBody| self.state.ring.is_none_or(|own| body.ring < own);
+        if self.foreign.contains_key(&origin) && self.told(&origin).is_some_and(is_lower) {
             self.adopt_lower(now, around);
         }
         self.open_fence();
@@ -410,6 +413,9 @@ impl Ring {
 
     /// Waits no longer for routers that somebody has given up.
     fn open_fence(&mut self) {
+        if self.state.reclaimed.is_empty() && self.reclaimers.is_empty() {
+            return;
+        }
         let is_over = |peer: &&PeerId| {
             let version = self.version(peer).map(|version| (version.epoch, version.counter));
             self.is_reclaimed(peer, version.unwrap_or_default())
