@@ -347,17 +347,20 @@ impl World {
         let number = self.hosts[host.0].containers.len();
         let [_, a, b, c] = (host.0 as u32 + 1).to_be_bytes();
         let last = number as u8 + 1;
+        let addresses = vec![IpAddr::from([10, 32 + b, c, last])];
+        self.attach_as(host, Vni::DEFAULT, Mac([2, 0, a, b, c, last]), addresses)
+    }
+
+    /// A container with these addresses in this network, attached to a running router.
+    pub fn attach_as(&mut self, host: HostId, vni: Vni, mac: Mac, addresses: Vec<IpAddr>) -> ContainerId {
         let container = Container {
-            vni: Vni::DEFAULT,
-            mac: Mac([2, 0, a, b, c, last]),
-            addresses: vec![IpAddr::from([10, 32 + b, c, last])],
+            vni,
+            mac,
+            addresses,
             received: Vec::new(),
         };
-        let port = Port {
-            vni: container.vni,
-            mac: container.mac,
-            addresses: container.addresses.clone(),
-        };
+        let port = container.port();
+        let number = self.hosts[host.0].containers.len();
         self.hosts[host.0].containers.push(container);
         self.with_router(host, |router| router.attach(port));
         ContainerId { host, number }
