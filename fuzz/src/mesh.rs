@@ -111,6 +111,18 @@ pub fn record_body(input: &[u8]) {
     };
     assert_eq!(picture(&forth), picture(&back));
     assert_eq!(forth.fdb, back.fdb);
+    // Not so for networks: what a router once said of one and no longer says is known to those that heard it, who say it to
+    // all. But of each name and each number there is one.
+    for router in [&forth, &back] {
+        let views = router.mesh.network_views();
+        let mut numbers: Vec<_> = views
+            .iter()
+            .filter(|view| view.rival.is_none())
+            .map(|view| view.vni)
+            .collect();
+        numbers.sort_unstable();
+        assert!(numbers.is_sorted_by(|a, b| a < b) && views.is_sorted_by(|a, b| a.name < b.name));
+    }
 }
 
 fn any_record(piece: &[u8]) -> Vec<u8> {

@@ -1,12 +1,14 @@
 //! Control messages written from the protocol's description, not with the code under test: what `mesh` keeps to
 //! itself is thereby checked against a second opinion.
 
+use mesh::ipam::Pool;
 use mesh::{
-    Adjacency, Admission, Delay, LinkLabel, Mac, MacsBody, PeerId, PeerInfo, PeerName, SecretId, Signer, Vni,
+    Adjacency, Admission, Delay, LinkLabel, Mac, MacsBody, NetworkEntry, NetworksBody, PeerId, PeerInfo,
+    PeerName, SecretId, ShortId, Signer, Vni,
 };
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// Kinds of messages.
 pub mod kind {
@@ -159,6 +161,23 @@ pub fn links(neighbors: &[(PeerId, u16)]) -> Vec<u8> {
 pub fn macs(vni: Vni, mac: Mac) -> Vec<u8> {
     let entries = vec![(mac, vec![[10, 0, 0, mac.0[5]].into()])];
     postcard::to_stdvec(&MacsBody { vni, entries }).expect("plain data")
+}
+
+/// What a router says of networks: their names, numbers, and whether they are there.
+#[must_use]
+pub fn networks(by: ShortId, said: &[(&str, u64, u32, bool)]) -> Vec<u8> {
+    let pool = Pool::new((Ipv4Addr::new(10, 64, 0, 0), 16), None).expect("a usable range");
+    let entry = |&(name, stamp, vni, is_there): &(&str, u64, u32, bool)| {
+        let entry = NetworkEntry {
+            stamp,
+            by,
+            vni: Vni(vni),
+            pool: is_there.then_some(pool),
+        };
+        (name.to_owned(), entry)
+    };
+    let entries = said.iter().map(entry).collect();
+    postcard::to_stdvec(&NetworksBody { entries }).expect("plain data")
 }
 
 /// Signs by keyed hashes that anybody could make, if they were not fuzzers.

@@ -3,7 +3,7 @@
 use crate::container::Container;
 use crate::router::Options;
 use crate::world::Event;
-use crate::{Disk, NatId, Port, Random, Router, Traffic, World};
+use crate::{Disk, NatId, Random, Router, Traffic, World};
 use crypto::{Identity, Secret, SecretId};
 use mesh::{Instant, LinkId, Mac, PeerId, PeerName, Vni};
 use std::collections::BTreeMap;

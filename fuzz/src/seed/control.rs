@@ -151,6 +151,7 @@ pub(super) fn mesh() -> Vec<Seed> {
         ("greeting", "goodbye", join(&[goodbye])),
         ("record_body", "all", join(&bodies(mac))),
         ("record_body", "runs", join(&runs(mac))),
+        ("record_body", "networks", join(&networks())),
         ("forwarding", "moves", join(&changes(mac))),
         ("claims", "come_and_go", join(&claims())),
         (
@@ -239,6 +240,39 @@ fn runs(mac: Mac) -> Vec<Vec<u8>> {
             &records::macs(Vni(1), Mac([2, 0, 0, 0, 0, 8])),
         ),
         piece(2, 1, [0, 0, 0, 0], [3, 0xff], &info(OWN, 3)),
+    ]
+}
+
+/// Routers that do not agree on networks: two numbers for one name, two names for one number, one that is removed, and
+/// what is no network.
+fn networks() -> Vec<Vec<u8>> {
+    let [near, third] = [NEIGHBOR, THIRD].map(|peer| peer.short());
+    let said = |origin: u8, counter: u8, body: &[u8]| piece(origin, 7, [0; 4], [1, counter], body);
+    let later = [("blue", 2, 0x00aa_aaaa, true), ("green", 3, 0x00bb_bbbb, false)];
+    vec![
+        said(0, 10, &records::networks(near, &[("blue", 1, 0x00cc_cccc, true)])),
+        said(
+            1,
+            10,
+            &records::networks(third, &[("green", 2, 0x00bb_bbbb, true)]),
+        ),
+        said(1, 11, &records::networks(third, &later)),
+        said(
+            0,
+            11,
+            &records::networks(near, &[("red", 5, 0x00aa_aaaa, true), ("blue", 2, 7, true)]),
+        ),
+        said(
+            2,
+            0xff,
+            &records::networks(OWN.short(), &[("blue", u64::MAX, 1, true)]),
+        ),
+        said(
+            0,
+            12,
+            &records::networks(near, &[("no name", 1, 1, true), ("big", 1, u32::MAX, true)]),
+        ),
+        piece(0, 7, [0, 0, 1, 0], [1, 13], &records::networks(near, &later)),
     ]
 }
 
