@@ -191,6 +191,13 @@ impl Cri {
             .unwrap();
     }
 
+    /// The ids of all pods, also of those that never came to be.
+    pub(crate) fn pods(&self) -> Vec<String> {
+        let listed = self.call("ListPodSandbox", &Message::default()).unwrap();
+        let all = listed.all(1).into_iter();
+        all.map(|(_, pod)| Message(pod.to_vec()).string(1)).collect()
+    }
+
     pub(crate) fn pod(&self, id: &str) -> Result<PodStatus, String> {
         let status = self
             .call("PodSandboxStatus", &Message::default().text(1, id))?

@@ -172,6 +172,11 @@ fn the_network_is_ready_while_the_router_runs() {
     router.terminate();
     let _router = place.host.launch(&["--cni-conf", &conf]);
     becomes(true);
-    cri.stop_pod(&id);
-    cri.remove_pod(&id);
+    // As a kubelet does, also with what came too early: containerd keeps it, and its network namespace, until told so.
+    let pods = cri.pods();
+    assert!(pods.len() == 2 && pods.contains(&id), "{pods:?}");
+    for pod in pods {
+        cri.stop_pod(&pod);
+        cri.remove_pod(&pod);
+    }
 }
