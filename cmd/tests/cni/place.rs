@@ -1,6 +1,6 @@
 //! A host for real runtimes: a router, the plugin where they look for it, and an image, as there is no registry.
 
-use crate::common::{Host, Lab, Router, run_in};
+use crate::common::{Host, Lab, Router, lacks, run_in};
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -22,23 +22,6 @@ printf '{"imageLayoutVersion":"1.0.0"}' > oci-layout
 printf '{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%s","size":%s,"annotations":{"org.opencontainers.image.ref.name":"%s","io.containerd.image.name":"docker.io/%s"}}]}' $hash $size "$1" "$1" > index.json
 tar -cf image.tar blobs oci-layout index.json
 "#;
-
-/// True, and said, if one of these programs is not installed. In continuous integration that is a failure.
-pub(crate) fn lacks(programs: &[&str]) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> = std::env::split_paths(&path).chain(["/usr/sbin".into()]).collect();
-    let is_there = |program: &&&str| folders.iter().any(|folder| folder.join(program).exists());
-    let missing: Vec<_> = programs.iter().filter(|program| !is_there(program)).collect();
-    if missing.is_empty() {
-        return false;
-    }
-    assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
-        "{missing:?} are not installed, and CI is set"
-    );
-    println!("skipped: needs {missing:?}");
-    true
-}
 
 /// A host with a router and the plugin installed.
 pub(crate) struct Place {
