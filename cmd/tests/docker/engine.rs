@@ -35,6 +35,12 @@ pub(crate) struct Engine<'a> {
     driver: Option<Daemon>,
 }
 
+/// Addresses that a host's router can give out.
+pub(crate) fn free(host: &Host) -> u64 {
+    let ipam: Value = serde_json::from_str(&host.weft(&["ipam", "--json"]).ok()).unwrap();
+    ipam["free"].as_u64().unwrap()
+}
+
 impl<'a> Engine<'a> {
     /// Starts driver and Docker, and makes the image.
     pub(crate) fn start(host: &'a Host) -> Self {
@@ -175,9 +181,8 @@ impl<'a> Engine<'a> {
 
     /// Addresses that the host's router could give out, and containers that it knows.
     pub(crate) fn counts(&self) -> (u64, usize) {
-        let json = |args: &[&str]| -> Value { serde_json::from_str(&self.host.weft(args).ok()).unwrap() };
-        let free = json(&["ipam", "--json"])["free"].as_u64().unwrap();
-        (free, json(&["ps", "--json"]).as_array().unwrap().len())
+        let attached: Value = serde_json::from_str(&self.host.weft(&["ps", "--json"]).ok()).unwrap();
+        (free(self.host), attached.as_array().unwrap().len())
     }
 
     /// Ends of pairs for containers on this host.
