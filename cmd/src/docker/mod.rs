@@ -13,22 +13,28 @@
 //! |---|---|
 //! | `serve` | socket, requests, answers |
 //! | `ipam`, `network` | what the two drivers answer |
+//! | `pool` | the names of pools |
+//! | `swarm` | what a swarm's manager asks for, and its nodes once more |
 //! | `saved` | what must outlive the process |
 //! | `weft` | the router: asked, waited for, tidied up |
 //! | `api`, `names` | Docker's API: what containers are called, and which are gone |
-//! | `install` | `weft docker install` |
+//! | `install`, `managed` | `weft docker install`, `weft docker plugin-dir` |
 
 mod api;
 mod install;
 mod ipam;
+mod managed;
 mod names;
 mod network;
+mod pool;
 mod saved;
 mod serve;
+mod swarm;
 mod weft;
 
 pub(crate) use api::Docker;
 pub(crate) use install::install;
+pub(crate) use managed::plugin_dir;
 pub(crate) use serve::serve;
 
 use saved::Saved;
@@ -56,4 +62,11 @@ pub(crate) struct Driver {
     gate: Arc<RwLock<()>>,
     /// What Docker is told of the scope of networks.
     scope: &'static str,
+}
+
+impl Driver {
+    /// Networks are a swarm's.
+    fn is_global(&self) -> bool {
+        self.scope == "global"
+    }
 }

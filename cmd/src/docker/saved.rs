@@ -54,6 +54,9 @@ pub(super) struct Held {
     pub(super) holder: String,
     /// The interface for which it is; without, it is kept for something that is not a container.
     pub(super) mac: Option<String>,
+    /// A swarm's manager asked for it, for a task on any node.
+    #[serde(default)]
+    pub(super) is_swarms: bool,
 }
 
 impl Saved {

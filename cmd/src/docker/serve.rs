@@ -168,7 +168,7 @@ impl Driver {
             }
             "IpamDriver.GetDefaultAddressSpaces" => Ok(json!({
                 "LocalDefaultAddressSpace": "weft-local",
-                "GlobalDefaultAddressSpace": "weft",
+                "GlobalDefaultAddressSpace": super::ipam::SWARM,
             })),
             "IpamDriver.RequestPool" => self.request_pool(ask).await,
             "IpamDriver.ReleasePool" => nothing(),

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+/// Programs without which there are no engines.
+pub(crate) const NEEDED: [&str; 6] = ["dockerd", "docker", "containerd", "runc", "busybox", "iptables"];
+
 /// What containers are made of.
 pub(crate) const IMAGE: &str = "weft/test";
 
@@ -44,6 +47,20 @@ pub(crate) fn free(host: &Host) -> u64 {
 impl<'a> Engine<'a> {
     /// Starts driver and Docker, and makes the image.
     pub(crate) fn start(host: &'a Host) -> Self {
+        Self::begin(host, true).ready()
+    }
+
+    /// The same on two hosts, at the same time.
+    pub(crate) fn both(hosts: [&'a Host; 2]) -> [Self; 2] {
+        hosts.map(|host| Self::begin(host, true)).map(Self::ready)
+    }
+
+    /// Engines whose driver is to be their own plugin.
+    pub(crate) fn both_without_driver(hosts: [&'a Host; 2]) -> [Self; 2] {
+        hosts.map(|host| Self::begin(host, false)).map(Self::ready)
+    }
+
+    fn begin(host: &'a Host, with_driver: bool) -> Self {
         let dir = host.dir.join("docker");
         std::fs::create_dir_all(dir.join("run-docker")).unwrap();
         let mut engine = Self {
@@ -52,15 +69,22 @@ impl<'a> Engine<'a> {
             docker: None,
             driver: None,
         };
-        engine.start_driver();
+        if with_driver {
+            engine.start_driver();
+        }
         engine.start_docker();
-        engine.wait();
-        let image = "mkdir -p r/bin r/etc r/proc r/sys r/dev r/tmp && cp $(command -v busybox) r/bin/ && chroot r /bin/busybox --install -s /bin && tar -C r -cf image.tar .";
-        let made = run(in_folder("sh", &["-c", image], &engine.dir), "");
-        made.ok();
-        let tar = engine.dir.join("image.tar");
-        engine.docker(&["import", tar.to_str().unwrap(), IMAGE]).ok();
         engine
+    }
+
+    /// Waits for it and makes the image.
+    fn ready(self) -> Self {
+        self.wait();
+        let image = "mkdir -p r/bin r/etc r/proc r/sys r/dev r/tmp && cp $(command -v busybox) r/bin/ && chroot r /bin/busybox --install -s /bin && tar -C r -cf image.tar .";
+        let made = run(in_folder("sh", &["-c", image], &self.dir), "");
+        made.ok();
+        let tar = self.dir.join("image.tar");
+        self.docker(&["import", tar.to_str().unwrap(), IMAGE]).ok();
+        self
     }
 
     pub(crate) fn start_driver(&mut self) {
@@ -151,9 +175,17 @@ impl<'a> Engine<'a> {
         self.dir.join("docker.sock")
     }
 
-    /// Runs a container in the background.
+    /// Runs a container in the background, whose first process needs no ten seconds to be ended.
     pub(crate) fn run(&self, name: &str, options: &[&str], command: &[&str]) -> Outcome {
-        let start = ["run", "-d", "--init=false", "--name", name];
+        let start = [
+            "run",
+            "-d",
+            "--init=false",
+            "--stop-signal",
+            "KILL",
+            "--name",
+            name,
+        ];
         self.docker(&[&start, options, &[IMAGE], command].concat())
     }
 
@@ -193,9 +225,10 @@ impl<'a> Engine<'a> {
         names.filter(is_pair).map(str::to_owned).collect()
     }
 
-    /// The ends of both logs.
+    /// The ends of both logs, and what is still there.
     pub(crate) fn logs(&self) -> String {
-        ["driver.log", "docker.log"]
+        let attached = self.host.weft(&["ps"]).out;
+        let logs = ["driver.log", "docker.log"]
             .map(|name| {
                 format!(
                     "---- {name} of {}\n{}\n",
@@ -203,7 +236,8 @@ impl<'a> Engine<'a> {
                     crate::common::tail(&self.dir.join(name), 40)
                 )
             })
-            .concat()
+            .concat();
+        format!("{logs}---- containers of {}\n{attached}", self.host.name)
     }
 }
 

@@ -15,6 +15,7 @@ mod cycles;
 mod engine;
 mod outage;
 mod protocol;
+mod swarm;
 mod talk;
 
 use common::{Host, Lab, Network, Router, lacks, wire};
@@ -42,7 +43,7 @@ const TO_R: [&str; 2] = ["10.1.0.1", "10.2.0.1"];
 
 impl Hosts {
     pub(crate) fn new(name: &'static str) -> Option<Self> {
-        if lacks(&["dockerd", "docker", "containerd", "runc", "busybox", "iptables"]) {
+        if lacks(&engine::NEEDED) {
             return None;
         }
         let lab = Lab::new(name)?;

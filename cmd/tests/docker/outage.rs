@@ -46,7 +46,7 @@ fn a_router_that_is_killed_and_starts_again_is_missed_for_less_than_a_second() {
         return;
     };
     let [host_a, _, host_b] = &hosts.hosts;
-    let [a, b] = [Engine::start(host_a), Engine::start(host_b)];
+    let [a, b] = Engine::both([host_a, host_b]);
     [&a, &b].into_iter().for_each(network);
     a.run("left", &["--network", "mesh"], &["sleep", "1000"]).ok();
     b.run("right", &["--network", "mesh"], &["sleep", "1000"]).ok();
@@ -95,7 +95,7 @@ fn whoever_is_killed_first_all_is_as_it_was() {
         return;
     };
     let [host_a, _, host_b] = &hosts.hosts;
-    let [mut a, b] = [Engine::start(host_a), Engine::start(host_b)];
+    let [mut a, b] = Engine::both([host_a, host_b]);
     [&a, &b].into_iter().for_each(network);
     works(&a, &b, host_b);
     for router_first in [true, false] {
