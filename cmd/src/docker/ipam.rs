@@ -3,20 +3,23 @@
 //! Docker asks for an address of each kind by the MAC address of the interface, so both are the same index of the router's
 //! range.
 
-use super::pool::Pool;
+use super::pool::{self, Pool};
 use super::saved::Held;
 use super::{Answered, Driver, PREFIX};
 use crate::control::{NetworkRequest, Request};
 use crate::net::Cidr;
 use rand_core::{OsRng, RngCore as _};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What the default network is called.
 pub(super) const DEFAULT: &str = "default";
 const MAC: &str = "com.docker.network.endpoint.macaddress";
 const GATEWAY: &str = "com.docker.network.gateway";
+/// How long addresses of a part of the range are tried.
+const TRYING: Duration = Duration::from_secs(10);
 /// The address space out of which a swarm's manager asks.
 pub(super) const SWARM: &str = "weft-swarm";
 
@@ -61,9 +64,6 @@ impl Driver {
         let pool = ask["Pool"].as_str().unwrap_or_default();
         let is_v6 = ask["V6"].as_bool().unwrap_or_default() || pool.contains(':');
         let of_kind = |range: &Range| if is_v6 { range.v6 } else { Some(range.v4) };
-        if ask["SubPool"].as_str().is_some_and(|part| !part.is_empty()) {
-            return Err("--ip-range is not supported: weft divides the addresses among hosts itself".into());
-        }
         let wanted: Option<Cidr> = match pool {
             "" => None,
             text => Some(text.parse()?),
@@ -85,7 +85,12 @@ impl Driver {
             )
         })?;
         // So told, Docker asks for no address of a gateway, of which there is none.
+        let within = match ask["SubPool"].as_str().unwrap_or_default() {
+            "" => None,
+            part => Some(part_of(cidr, part.parse()?)?),
+        };
         let pool = Pool {
+            within,
             network: range.name.clone(),
             is_v6,
             is_swarms: ask["AddressSpace"] == SWARM,
@@ -99,7 +104,7 @@ impl Driver {
 
     /// `RequestAddress`.
     pub(super) async fn request_address(&self, ask: &Value) -> Answered {
-        let (id, pool) = pool(ask)?;
+        let (id, pool) = asked_pool(ask)?;
         let want = match ask["Address"].as_str().unwrap_or_default() {
             "" => None,
             text => Some(
@@ -124,12 +129,10 @@ impl Driver {
         let _entered = self.gate.read().await;
         // Known before it is given, so that nobody takes it for a leftover.
         self.born.lock().await.insert(holder.clone(), Instant::now());
-        let given = self.weft.ask(Request::Allocate {
-            network: network.clone(),
-            holder: holder.clone(),
-            want,
-        });
-        let given = given.await?;
+        let given = match pool.within.filter(|_| want.is_none()) {
+            Some(part) => self.allocate_within(part, &network, &holder).await?,
+            None => self.allocate(&network, &holder, want).await?,
+        };
         let cidrs = given.as_array().into_iter().flatten().filter_map(Value::as_str);
         let cidrs: Vec<Cidr> = cidrs.filter_map(|text| text.parse().ok()).collect();
         let of_kind = cidrs.iter().find(|cidr| cidr.address.is_ipv6() == pool.is_v6);
@@ -149,6 +152,38 @@ impl Driver {
         Ok(json!({ "Address": cidr.to_string() }))
     }
 
+    async fn allocate(&self, network: &Option<String>, holder: &str, want: Option<IpAddr>) -> Answered {
+        let allocate = Request::Allocate {
+            network: network.clone(),
+            holder: holder.to_owned(),
+            want,
+        };
+        self.weft.ask(allocate).await
+    }
+
+    /// An address of a part of the range, whichever router it belongs to. Which of them others use only their routers know, so
+    /// they are tried.
+    async fn allocate_within(&self, part: Cidr, network: &Option<String>, holder: &str) -> Answered {
+        let in_use: BTreeSet<IpAddr> = {
+            let saved = self.saved.lock().await;
+            let names = saved.addresses.keys().filter_map(|name| name.rsplit_once('|'));
+            names.filter_map(|(_, address)| address.parse().ok()).collect()
+        };
+        let (mut refused, until) = (String::from("all are in use"), Instant::now() + TRYING);
+        for want in pool::candidates(part, OsRng.next_u64(), &in_use) {
+            match self.allocate(network, holder, Some(want)).await {
+                Ok(given) => return Ok(given),
+                Err(why) => refused = why,
+            }
+            if Instant::now() > until {
+                break;
+            }
+        }
+        Err(format!(
+            "no address of the --ip-range {part} is to be had: {refused}"
+        ))
+    }
+
     /// The range of a pool.
     pub(super) async fn range_of(&self, pool: &Pool) -> Result<Cidr, String> {
         let ranges = self.ranges().await?;
@@ -162,7 +197,9 @@ impl Driver {
         let cidr = self.range_of(pool).await?;
         // A swarm's nodes ask for what its manager was told.
         if let Some(want) = want.filter(|want| *want != cidr.address) {
-            return Err(format!("{want} can't be a gateway: weft's networks have none"));
+            return Err(format!(
+                "{want} can't be the --gateway: networks of weft have none, and containers reach what is outside by Docker's own bridge"
+            ));
         }
         Ok(json!({ "Address": cidr.to_string() }))
     }
@@ -186,8 +223,21 @@ impl Driver {
     }
 }
 
+/// A part of a range.
+fn part_of(range: Cidr, part: Cidr) -> Result<Cidr, String> {
+    if !pool::includes(range, part) {
+        return Err(format!(
+            "the --ip-range {part} is not a part of the range {range}"
+        ));
+    }
+    Ok(Cidr {
+        address: pool::first(part),
+        ..part
+    })
+}
+
 /// The pool that is asked of, and how Docker names it.
-fn pool(ask: &Value) -> Result<(String, Pool), String> {
+fn asked_pool(ask: &Value) -> Result<(String, Pool), String> {
     let id = text(ask, "PoolID")?;
     let pool = id.parse()?;
     Ok((id, pool))

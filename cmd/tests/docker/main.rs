@@ -13,6 +13,7 @@ mod common;
 mod by_name;
 mod cycles;
 mod engine;
+mod options;
 mod outage;
 mod protocol;
 mod swarm;

@@ -103,6 +103,47 @@ fn free(host: &Host) -> u64 {
     ipam["free"].as_u64().unwrap()
 }
 
+/// `--ip-range`: all its addresses are given, and then no other.
+fn parts_of_the_range(driver: &Driver) {
+    let part = |part: &str| json!({ "AddressSpace": "weft-local", "Pool": "10.32.0.0/12", "SubPool": part });
+    for odd in ["10.99.0.0/24", "10.0.0.0/8", "fd57:4546:5400::/80"] {
+        let refused = driver.failed("IpamDriver.RequestPool", &part(odd));
+        assert!(
+            refused.contains("is not a part of the range 10.32.0.0/12"),
+            "{refused}"
+        );
+    }
+    let pool = driver.call("IpamDriver.RequestPool", &part("10.47.3.4/30"));
+    let id = pool["PoolID"].as_str().unwrap();
+    let ask =
+        |number: u8| json!({ "PoolID": id, "Options": { MAC: format!("02:00:00:00:01:{number:02x}") } });
+    let given =
+        (0..4).map(|number| driver.call("IpamDriver.RequestAddress", &ask(number))["Address"].clone());
+    let mut given: Vec<Value> = given.collect();
+    given.sort_by_key(ToString::to_string);
+    let expected = (4..8).map(|number| json!(format!("10.47.3.{number}/12")));
+    assert_eq!(given, expected.collect::<Vec<_>>());
+    let refused = driver.failed("IpamDriver.RequestAddress", &ask(9));
+    assert!(
+        refused.contains("10.47.3.4/30") && refused.contains("in use"),
+        "{refused}"
+    );
+    for number in 4..8 {
+        let address = format!("10.47.3.{number}");
+        driver.call(
+            "IpamDriver.ReleaseAddress",
+            &json!({ "PoolID": id, "Address": address }),
+        );
+    }
+    let gateway = json!({
+        "PoolID": id,
+        "Address": "10.47.3.4",
+        "Options": { "RequestAddressType": "com.docker.network.gateway" },
+    });
+    let refused = driver.failed("IpamDriver.RequestAddress", &gateway);
+    assert!(refused.contains("can't be the --gateway"), "{refused}");
+}
+
 #[test]
 fn the_driver_answers_before_the_router_and_outlives_it() {
     let Some(lab) = Lab::new("docker-protocol") else {
@@ -138,6 +179,7 @@ fn the_driver_answers_before_the_router_and_outlives_it() {
     );
     let refused = driver.failed("IpamDriver.RequestPool", &json!({ "Pool": "10.99.0.0/16" }));
     assert!(refused.contains("weft network add"), "{refused}");
+    parts_of_the_range(&driver);
 
     // Both kinds of address of one interface are one index.
     let of = |pool: &str, mac: &str| json!({ "PoolID": pool, "Address": "", "Options": { MAC: mac } });
