@@ -5,7 +5,7 @@
 
 use super::pool::{self, Pool};
 use super::saved::Held;
-use super::{Answered, Driver, PREFIX};
+use super::{Answered, Driver};
 use crate::control::{NetworkRequest, Request};
 use crate::net::Cidr;
 use rand_core::{OsRng, RngCore as _};
@@ -125,7 +125,7 @@ impl Driver {
             .clone()
             .unwrap_or_else(|| format!("{:016x}", OsRng.next_u64()));
         let network = Some(pool.network).filter(|name| name != DEFAULT);
-        let holder = format!("{PREFIX}{}/{name}", network.as_deref().unwrap_or(DEFAULT));
+        let holder = format!("{}{}/{name}", self.mark, network.as_deref().unwrap_or(DEFAULT));
         let _entered = self.gate.read().await;
         // Known before it is given, so that nobody takes it for a leftover.
         self.born.lock().await.insert(holder.clone(), Instant::now());

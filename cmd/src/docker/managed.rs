@@ -18,7 +18,7 @@ const STATE: &str = "/var/lib/weft";
 /// Where Docker looks for the plugin's socket, inside.
 const SOCKETS: &str = "/run/docker/plugins";
 /// The plugin's part of the state directory: a driver beside it has networks of its own.
-const OWN: &str = "docker-plugin";
+pub(crate) const PLUGIN_STATE: &str = "docker-plugin";
 /// Programs name the one that loads libraries by these paths, wherever it really is.
 const LOADERS: [&str; 2] = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
 
@@ -27,7 +27,7 @@ pub(crate) fn plugin_dir(folder: &Path, router: &Path, docker: &Path, state: &Pa
     if folder.exists() {
         bail!("{} is there already", folder.display());
     }
-    let state = absolute(state)?.join(OWN);
+    let state = absolute(state)?.join(PLUGIN_STATE);
     let config = config(&Mount::new(router)?, &Mount::new(docker)?, &state);
     DirBuilder::new()
         .recursive(true)

@@ -34,7 +34,7 @@ mod weft;
 
 pub(crate) use api::Docker;
 pub(crate) use install::install;
-pub(crate) use managed::plugin_dir;
+pub(crate) use managed::{PLUGIN_STATE, plugin_dir};
 pub(crate) use serve::serve;
 
 use saved::Saved;
@@ -45,7 +45,8 @@ use std::time::Instant;
 use tokio::sync::{Mutex, RwLock};
 use weft::Weft;
 
-/// What the keys of endpoints and the holders of addresses begin with; no CNI network can be called so.
+/// What the keys of endpoints and the holders of addresses begin with; no CNI network can be called so. The mark of the driver
+/// follows: there may be several on a host.
 pub(crate) const PREFIX: &str = "@docker/";
 
 /// What a call is answered.
@@ -60,6 +61,8 @@ pub(crate) struct Driver {
     born: Arc<Mutex<BTreeMap<String, Instant>>>,
     /// Calls hold it for reading; whoever removes what nobody knows, for writing.
     gate: Arc<RwLock<()>>,
+    /// What the keys and holders of this driver begin with.
+    mark: Arc<str>,
     /// What Docker is told of the scope of networks.
     scope: &'static str,
 }
@@ -68,5 +71,10 @@ impl Driver {
     /// Networks are a swarm's.
     fn is_global(&self) -> bool {
         self.scope == "global"
+    }
+
+    /// What the router knows an endpoint by.
+    fn key(&self, endpoint: &str) -> String {
+        format!("{}{endpoint}", self.mark)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Driver;
 use super::api::Docker;
-use super::saved::{Held, key};
+use super::saved::Held;
 use crate::control::Request;
 use anyhow::Result;
 use mesh::Name;
@@ -162,7 +162,7 @@ impl Driver {
             }
             let names = names(name, labels, &place["Aliases"]);
             let request = Request::SetNames {
-                key: key(endpoint),
+                key: self.key(endpoint),
                 name: name.to_owned(),
                 names,
             };

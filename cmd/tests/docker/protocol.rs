@@ -1,5 +1,6 @@
 //! The driver's side of Docker's protocol, without Docker: on a socket that somebody else holds.
 
+use crate::common::run::{run, weft_command};
 use crate::common::{Container, Host, Lab, WEFT, run_in, until};
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
@@ -11,16 +12,19 @@ use std::time::{Duration, Instant};
 
 /// The driver as systemd starts it: the listening socket is descriptor 3.
 struct Driver {
+    /// What it is called on its host.
+    name: &'static str,
     socket: PathBuf,
     listener: UnixListener,
     child: Option<Child>,
 }
 
 impl Driver {
-    fn new(host: &Host) -> Self {
-        let socket = host.dir.join("plugin.sock");
+    fn new(host: &Host, name: &'static str) -> Self {
+        let socket = host.dir.join(format!("{name}.sock"));
         let listener = UnixListener::bind(&socket).unwrap();
         let mut driver = Self {
+            name,
             socket,
             listener,
             child: None,
@@ -37,7 +41,7 @@ impl Driver {
         command.args(["sh", "-c", script, "sh", WEFT, "docker", "serve"]);
         command
             .env("WEFT_SOCKET", host.socket())
-            .env("WEFT_STATE_DIR", host.dir.join("driver"))
+            .env("WEFT_STATE_DIR", host.dir.join(self.name))
             .env("WEFT_DOCKER", host.dir.join("no-docker"));
         let inherited: OwnedFd = self.listener.try_clone().unwrap().into();
         command.stdin(inherited).stdout(Stdio::null());
@@ -150,7 +154,7 @@ fn the_driver_answers_before_the_router_and_outlives_it() {
         return;
     };
     let host = lab.host("h1");
-    let mut driver = Driver::new(&host);
+    let mut driver = Driver::new(&host, "driver");
     // No router runs, and none ever has.
     let start = Instant::now();
     let activated = driver.call("Plugin.Activate", &Value::Null);
@@ -255,4 +259,69 @@ fn the_driver_answers_before_the_router_and_outlives_it() {
     let text = |name: &str| std::fs::read_to_string(units.join(name)).unwrap();
     assert!(text("weft-docker.socket").contains("ListenStream=/run/docker/plugins/weft.sock"));
     assert!(text("weft-docker.service").contains("docker serve"));
+}
+
+#[test]
+fn drivers_of_one_host_leave_each_other_what_they_have() {
+    let Some(lab) = Lab::new("docker-two") else {
+        return;
+    };
+    let host = lab.host("h1");
+    let mut router = host.launch(&[]);
+    let one = Driver::new(&host, "one");
+    let of = |mac: &str| json!({ "PoolID": "default/4", "Options": { MAC: mac } });
+    let mac = "02:00:00:00:00:01";
+    let first = one.call("IpamDriver.RequestAddress", &of(mac))["Address"].clone();
+    let network = json!({ "NetworkID": "n1", "Options": {}, "IPv4Data": [] });
+    one.call("NetworkDriver.CreateNetwork", &network);
+    let interface = json!({ "Address": first, "MacAddress": mac });
+    let endpoint = json!({ "NetworkID": "n1", "EndpointID": "e1", "Interface": interface });
+    one.call("NetworkDriver.CreateEndpoint", &endpoint);
+    one.call("NetworkDriver.Join", &endpoint);
+    let before = free(&host);
+    // The other begins as all drivers do: it takes away what it has left behind, which is nothing.
+    let mut two = Driver::new(&host, "two");
+    let second = two.call("IpamDriver.RequestAddress", &of(mac))["Address"].clone();
+    assert_ne!(first, second, "the same MAC address, on two engines");
+    let is_there = || {
+        let attached: Value = serde_json::from_str(&host.weft(&["ps", "--json"]).ok()).unwrap();
+        attached.as_array().unwrap().len() == 1 && free(&host) == before - 1
+    };
+    assert!(is_there());
+    // Both look again when they start, and when the router is back.
+    two.kill();
+    two.start(&host);
+    router.kill();
+    two.call(
+        "NetworkDriver.Leave",
+        &json!({ "NetworkID": "n1", "EndpointID": "e9" }),
+    );
+    router = host.launch(&[]);
+    std::thread::sleep(Duration::from_millis(2500));
+    assert!(is_there());
+    two.call(
+        "IpamDriver.ReleaseAddress",
+        &json!({ "PoolID": "default/4", "Address": address(&second) }),
+    );
+    one.call("NetworkDriver.DeleteEndpoint", &endpoint);
+    one.call(
+        "IpamDriver.ReleaseAddress",
+        &json!({ "PoolID": "default/4", "Address": address(&first) }),
+    );
+    until("nothing is left", Duration::from_secs(10), || {
+        (host.weft(&["ps", "--json"]).ok().trim() == "[]" && free(&host) == before + 1).then_some(())
+    });
+    // What they have stored is theirs alone.
+    let mut third = weft_command(&["docker", "serve"]);
+    third
+        .env("WEFT_STATE_DIR", host.dir.join("one"))
+        .env("WEFT_PLUGIN", host.dir.join("third.sock"));
+    let refused = run(third, "").failed(1);
+    assert!(refused.contains("--state-dir of its own"), "{refused}");
+    drop(router);
+}
+
+/// Without the prefix length.
+fn address(cidr: &Value) -> &str {
+    cidr.as_str().unwrap().split('/').next().unwrap()
 }
