@@ -412,6 +412,17 @@ pub(crate) enum DockerVerb {
         #[arg(long, env = "WEFT_PLUGIN", default_value = PLUGIN, value_name = "SOCKET")]
         plugin: PathBuf,
     },
+    /// Stop the driver and remove what `install` has written. Remove Docker's networks of weft first.
+    Uninstall {
+        /// Where systemd looks for units.
+        #[arg(
+            long,
+            env = "WEFT_UNIT_DIR",
+            default_value = "/etc/systemd/system",
+            value_name = "D"
+        )]
+        unit_dir: PathBuf,
+    },
     /// Make the folder of which `docker plugin create NAME DIR` makes a plugin that Docker runs itself; a swarm takes no
     /// other. Needs the router's socket and state directory to be where they are on all hosts.
     PluginDir {

@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `serve` | socket, requests, answers |
 //! | `ipam`, `network` | what the two drivers answer |
+//! | `options` | what may be said of a network, and which of the router's is meant |
 //! | `pool` | the names of pools |
 //! | `swarm` | what a swarm's manager asks for, and its nodes once more |
 //! | `saved` | what must outlive the process |
@@ -26,6 +27,7 @@ mod ipam;
 mod managed;
 mod names;
 mod network;
+mod options;
 mod pool;
 mod saved;
 mod serve;
@@ -33,7 +35,7 @@ mod swarm;
 mod weft;
 
 pub(crate) use api::Docker;
-pub(crate) use install::install;
+pub(crate) use install::{install, uninstall};
 pub(crate) use managed::{PLUGIN_STATE, plugin_dir};
 pub(crate) use serve::serve;
 
@@ -41,6 +43,7 @@ use saved::Saved;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 use tokio::sync::{Mutex, RwLock};
 use weft::Weft;
@@ -63,6 +66,8 @@ pub(crate) struct Driver {
     gate: Arc<RwLock<()>>,
     /// What the keys and holders of this driver begin with.
     mark: Arc<str>,
+    /// So many times in a row Docker has asked for any range at all.
+    unnamed: Arc<AtomicU32>,
     /// What Docker is told of the scope of networks.
     scope: &'static str,
 }

@@ -254,11 +254,14 @@ fn the_driver_answers_before_the_router_and_outlives_it() {
 
     // The units that make all this so.
     let units = host.dir.join("units");
-    host.weft(&["docker", "install", "--unit-dir", units.to_str().unwrap()])
-        .ok();
+    let in_units = |verb: &str| host.weft(&["docker", verb, "--unit-dir", units.to_str().unwrap()]);
+    in_units("install").ok();
     let text = |name: &str| std::fs::read_to_string(units.join(name)).unwrap();
     assert!(text("weft-docker.socket").contains("ListenStream=/run/docker/plugins/weft.sock"));
     assert!(text("weft-docker.service").contains("docker serve"));
+    in_units("uninstall").ok();
+    assert_eq!(std::fs::read_dir(&units).unwrap().count(), 0);
+    assert!(in_units("uninstall").failed(1).contains("not installed"));
 }
 
 #[test]
