@@ -400,28 +400,16 @@ pub(crate) enum CniVerb {
 pub(crate) enum DockerVerb {
     /// Let systemd hold the plugin's socket and run the driver, now and after each boot.
     Install {
-        /// Where systemd looks for units.
-        #[arg(
-            long,
-            env = "WEFT_UNIT_DIR",
-            default_value = "/etc/systemd/system",
-            value_name = "D"
-        )]
-        unit_dir: PathBuf,
+        #[command(flatten)]
+        units: Units,
         /// Where Docker looks for the driver; the file's name is the driver's.
         #[arg(long, env = "WEFT_PLUGIN", default_value = PLUGIN, value_name = "SOCKET")]
         plugin: PathBuf,
     },
     /// Stop the driver and remove what `install` has written. Remove Docker's networks of weft first.
     Uninstall {
-        /// Where systemd looks for units.
-        #[arg(
-            long,
-            env = "WEFT_UNIT_DIR",
-            default_value = "/etc/systemd/system",
-            value_name = "D"
-        )]
-        unit_dir: PathBuf,
+        #[command(flatten)]
+        units: Units,
     },
     /// Make the folder of which `docker plugin create NAME DIR` makes a plugin that Docker runs itself; a swarm takes no
     /// other. Needs the router's socket and state directory to be where they are on all hosts.
@@ -439,6 +427,19 @@ pub(crate) enum DockerVerb {
     },
     /// Run the driver, in the foreground.
     Serve(DockerServe),
+}
+
+/// Where `install` writes.
+#[derive(Debug, Args)]
+pub(crate) struct Units {
+    /// Where systemd looks for units.
+    #[arg(
+        long,
+        env = "WEFT_UNIT_DIR",
+        default_value = "/etc/systemd/system",
+        value_name = "D"
+    )]
+    pub(crate) unit_dir: PathBuf,
 }
 
 /// Where Docker looks for the driver.

@@ -99,11 +99,11 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
             verb: DockerVerb::Serve(options),
         } => docker::serve(cli, options),
         Verb::Docker {
-            verb: DockerVerb::Install { unit_dir, plugin },
-        } => docker::install(unit_dir, plugin, &cli.socket, &cli.state_dir),
+            verb: DockerVerb::Install { units, plugin },
+        } => docker::install(&units.unit_dir, plugin, &cli.socket, &cli.state_dir),
         Verb::Docker {
-            verb: DockerVerb::Uninstall { unit_dir },
-        } => docker::uninstall(unit_dir),
+            verb: DockerVerb::Uninstall { units },
+        } => docker::uninstall(&units.unit_dir),
         Verb::Docker {
             verb: DockerVerb::PluginDir { folder, docker: at },
         } => docker::plugin_dir(folder, &cli.socket, at, &cli.state_dir),

@@ -3,9 +3,10 @@
 //! Docker asks for an address of each kind by the MAC address of the interface, so both are the same index of the router's
 //! range.
 
+use super::options::{self, option, text};
 use super::pool::{self, Pool};
 use super::saved::Held;
-use super::{Answered, Driver, options};
+use super::{Answered, Driver};
 use crate::control::{NetworkRequest, Request};
 use crate::net::Cidr;
 use rand_core::{OsRng, RngCore as _};
@@ -268,18 +269,4 @@ fn asked_pool(ask: &Value) -> Result<(String, Pool), String> {
 /// What an address is stored under.
 pub(super) fn held_by(pool: &str, address: &dyn std::fmt::Display) -> String {
     format!("{pool}|{address}")
-}
-
-/// A text that must be there.
-pub(super) fn text(value: &Value, key: &str) -> Result<String, String> {
-    let text = value[key].as_str().filter(|text| !text.is_empty());
-    text.map(str::to_owned).ok_or_else(|| format!("{key} is missing"))
-}
-
-/// A text among options, if it is there.
-pub(super) fn option(value: &Value, options: &str, key: &str) -> Option<String> {
-    value[options][key]
-        .as_str()
-        .filter(|text| !text.is_empty())
-        .map(str::to_owned)
 }

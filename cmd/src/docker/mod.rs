@@ -13,7 +13,7 @@
 //! |---|---|
 //! | `serve` | socket, requests, answers |
 //! | `ipam`, `network` | what the two drivers answer |
-//! | `options` | what may be said of a network, and which of the router's is meant |
+//! | `options` | what calls say, what may be said of a network, and which of the router's is meant |
 //! | `pool` | the names of pools |
 //! | `swarm` | what a swarm's manager asks for, and its nodes once more |
 //! | `saved` | what must outlive the process |

@@ -1,8 +1,8 @@
 //! Interfaces: Docker's network driver (`remote.md` of libnetwork).
 
-use super::ipam::{option, text};
+use super::options::{self, option, text};
 use super::saved::{Endpoint, Network};
-use super::{Answered, Driver, options};
+use super::{Answered, Driver};
 use crate::control::{ContainerRef, Request};
 use crate::net::Cidr;
 use rand_core::{OsRng, RngCore as _};

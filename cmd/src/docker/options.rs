@@ -1,4 +1,4 @@
-//! What `docker network create` may say of a network, and to whom of the router's networks that leads.
+//! What calls say; what `docker network create` may say of a network, and to which of the router's networks that leads.
 
 use super::ipam::{LOCAL, Range, SWARM};
 use crate::net::Cidr;
@@ -6,6 +6,20 @@ use serde_json::Value;
 
 /// Address spaces of Docker's own addresses, which differ from host to host.
 const OF_DOCKER: [&str; 2] = ["LocalDefault", "GlobalDefault"];
+
+/// A text that must be there.
+pub(super) fn text(value: &Value, key: &str) -> Result<String, String> {
+    let text = value[key].as_str().filter(|text| !text.is_empty());
+    text.map(str::to_owned).ok_or_else(|| format!("{key} is missing"))
+}
+
+/// A text among options, if it is there.
+pub(super) fn option(value: &Value, options: &str, key: &str) -> Option<String> {
+    value[options][key]
+        .as_str()
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned)
+}
 
 /// Refuses options that nobody knows. What Docker says by itself begins with its name.
 pub(super) fn check(options: &Value, flag: &str, known: &[&str]) -> Result<(), String> {

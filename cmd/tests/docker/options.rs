@@ -40,18 +40,16 @@ fn options_of_networks_do_what_they_say() {
     };
     let [host_a, host_r, host_b] = &hosts.hosts;
     let [a, b] = Engine::both([host_a, host_b]);
-    let create = |engine: &Engine<'_>, options: &str| {
-        let command = format!("network create -d weft --ipam-driver weft {options}");
-        engine.docker(&command.split(' ').collect::<Vec<_>>())
-    };
     host_a
         .weft(&["network", "add", "blue", "--subnet", "10.99.0.0/16"])
         .ok();
     for engine in [&a, &b] {
-        create(engine, "--subnet 10.32.0.0/12 -o multicast=true loud").ok();
+        engine
+            .network("--subnet 10.32.0.0/12 -o multicast=true loud")
+            .ok();
         let part = "--subnet 10.99.0.0/16 --ip-range 10.99.3.8/29 part";
         until("the network is known", SOON, || {
-            (create(engine, part).code == Some(0)).then_some(())
+            (engine.network(part).code == Some(0)).then_some(())
         });
         for (options, why) in [
             (
@@ -67,7 +65,7 @@ fn options_of_networks_do_what_they_say() {
                 "weft network add red",
             ),
         ] {
-            let failed = create(engine, options).failed(1);
+            let failed = engine.network(options).failed(1);
             assert!(failed.contains(why), "{options}: {failed}");
         }
         let failed = engine
@@ -164,9 +162,9 @@ fn options_of_networks_do_what_they_say() {
     });
     // Where the host has a route to the range, Docker takes it only from its caller.
     host_a.weft(&["expose"]).ok();
-    let failed = create(&a, "mesh").failed(1);
+    let failed = a.network("mesh").failed(1);
     assert!(failed.contains("say --subnet 10.32.0.0/12"), "{failed}");
-    create(&a, "--subnet 10.32.0.0/12 mesh").ok();
+    a.network("--subnet 10.32.0.0/12 mesh").ok();
 }
 
 /// What the web server at a host's port says.

@@ -2,6 +2,7 @@
 
 use crate::common::run::{run, weft_command};
 use crate::common::{Container, Host, Lab, WEFT, run_in, until};
+use crate::engine::free;
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
@@ -101,11 +102,6 @@ impl Drop for Driver {
 }
 
 const MAC: &str = "com.docker.network.endpoint.macaddress";
-
-fn free(host: &Host) -> u64 {
-    let ipam: Value = serde_json::from_str(&host.weft(&["ipam", "--json"]).ok()).unwrap();
-    ipam["free"].as_u64().unwrap()
-}
 
 /// `--ip-range`: all its addresses are given, and then no other.
 fn parts_of_the_range(driver: &Driver) {
