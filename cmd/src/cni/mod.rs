@@ -220,13 +220,12 @@ impl Plugin {
             ..ContainerRef::default()
         };
         let names = self.names();
-        self.router(&Request::Attach {
+        let attached = self.router(&Request::Attach {
             container: Box::new(container),
             addresses,
             names,
         })?;
         let finish = || {
-            let attached = self.router(&Request::Attached { key: self.key() })?;
             let routes = self.add_routes(netns, given, &result::gateways_of(&attached))?;
             result::of(self, &attached, given, &routes)
         };

@@ -207,17 +207,22 @@ impl Router {
             .iter()
             .find(|one| one.key.as_deref() == Some(key));
         let found = found.ok_or_else(|| format!("nothing is attached as {key}"))?;
-        let (port, bridge) = (&found.port, self.bridge_of(found.vni));
+        Ok(self.shown(found))
+    }
+
+    /// What an attachment is, for who asked for it.
+    pub(super) fn shown(&self, one: &Attachment) -> Value {
+        let (port, bridge) = (&one.port, self.bridge_of(one.vni));
         let text = |(at, prefix): &(IpAddr, u8)| format!("{at}/{prefix}");
         let addresses: Vec<_> = port.addresses.iter().map(text).collect();
-        let exposed = self.containers.exposed(found.vni).filter(|_| found.gateway);
-        let gateways = exposed.map_or(&[][..], |one| &one.port.addresses);
+        let exposed = self.containers.exposed(one.vni).filter(|_| one.gateway);
+        let gateways = exposed.map_or(&[][..], |host| &host.port.addresses);
         let gateways: Vec<_> = gateways.iter().map(|(address, _)| address).collect();
         let domain = self
             .names
             .read(|zone| zone.domain().trim_end_matches('.').to_owned());
-        Ok(json!({
-            "dns": { "nameservers": self.names.servers(found.vni), "domain": domain },
+        json!({
+            "dns": { "nameservers": self.names.servers(one.vni), "domain": domain },
             "host_ifname": port.host_ifname,
             "ifname": port.ifname,
             "mac": port.mac.to_string(),
@@ -225,7 +230,7 @@ impl Router {
             "bridge": bridge,
             "addresses": addresses,
             "gateways": gateways,
-        }))
+        })
     }
 }
 

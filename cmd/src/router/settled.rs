@@ -12,7 +12,7 @@ use fastpath::kernel::Report;
 use fastpath::names;
 use fastpath::plan::Obstacle;
 use mesh::{Input, Vni};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tracing::{info, warn};
@@ -86,15 +86,7 @@ impl Router {
                     .containers
                     .position(&host)
                     .map(|at| &self.containers.attached[at]);
-                let addresses: Vec<_> = attached.map_or_else(Vec::new, |attachment| {
-                    attachment
-                        .port
-                        .addresses
-                        .iter()
-                        .map(|(a, prefix)| format!("{a}/{prefix}"))
-                        .collect()
-                });
-                let _ = answer.send(Ok(json!(addresses)));
+                let _ = answer.send(Ok(attached.map_or(Value::Null, |attached| self.shown(attached))));
             }
             (Some(Asked::Detach { answer }), error) => {
                 let _ = answer.map(|answer| answer.send(error.map_or(Ok(Value::Null), Err)));
