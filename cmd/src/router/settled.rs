@@ -32,7 +32,7 @@ impl Router {
             }
             Outcome::Counters { ticket, counters } => {
                 if let Some(Asked::Status { answer }) = self.containers.asked.remove(&ticket) {
-                    let _ = answer.send(status::to_json(&self.status(&counters)));
+                    let _ = answer.send(status::to_json(&self.status(&counters)).map_err(Into::into));
                 }
             }
         }
@@ -78,7 +78,7 @@ impl Router {
                 self.put(&host, before.map(|before| *before));
                 self.persist_attachments(Then::Nothing);
                 let _ = self.converge();
-                let _ = answer.send(Err(error));
+                let _ = answer.send(Err(error.into()));
             }
             (Some(Asked::Attach { host, answer, .. }), None) => {
                 self.note_made(&host);
@@ -89,10 +89,11 @@ impl Router {
                 let _ = answer.send(Ok(attached.map_or(Value::Null, |attached| self.shown(attached))));
             }
             (Some(Asked::Detach { answer }), error) => {
-                let _ = answer.map(|answer| answer.send(error.map_or(Ok(Value::Null), Err)));
+                let _ = answer
+                    .map(|answer| answer.send(error.map_or(Ok(Value::Null), |error| Err(error.into()))));
             }
             (Some(Asked::Status { answer }), _) => {
-                let _ = answer.send(status::to_json(&self.status(&BTreeMap::new())));
+                let _ = answer.send(status::to_json(&self.status(&BTreeMap::new())).map_err(Into::into));
             }
             (Some(Asked::Reset { answer }), error) => self.removed(error.map_or(Ok(()), Err), answer),
             (None, _) => {}
