@@ -238,6 +238,7 @@ impl Mesh {
             self.links.timer_fired(now, due);
         }
         self.links.tick(now, &mut self.spread, &mut self.out);
+        self.spread.recent.expire(now);
         self.own.tick(now, &mut self.out);
         self.compare_if_due(now);
         self.ask(now);
