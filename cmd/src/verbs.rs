@@ -248,7 +248,9 @@ fn ps(cli: &Cli, container: Option<&str>, at: &Runtimes) -> Result<()> {
     }
 }
 
-fn print_addresses(cli: &Cli, value: Value) -> Result<()> {
+/// Those of an attachment.
+fn print_addresses(cli: &Cli, mut value: Value) -> Result<()> {
+    let value = value["addresses"].take();
     if cli.json {
         return print_json(&value);
     }
