@@ -405,6 +405,8 @@ pub(crate) enum DockerVerb {
         /// Where Docker looks for the driver; the file's name is the driver's.
         #[arg(long, env = "WEFT_PLUGIN", default_value = PLUGIN, value_name = "SOCKET")]
         plugin: PathBuf,
+        #[command(flatten)]
+        at: DockerAt,
     },
     /// Stop the driver and remove what `install` has written. Remove Docker's networks of weft first.
     Uninstall {
@@ -416,14 +418,8 @@ pub(crate) enum DockerVerb {
     PluginDir {
         /// The folder, which is made.
         folder: PathBuf,
-        /// Where Docker answers.
-        #[arg(
-            long,
-            env = "WEFT_DOCKER",
-            default_value = "/run/docker.sock",
-            value_name = "SOCKET"
-        )]
-        docker: PathBuf,
+        #[command(flatten)]
+        at: DockerAt,
     },
     /// Run the driver, in the foreground.
     Serve(DockerServe),
@@ -442,6 +438,19 @@ pub(crate) struct Units {
     pub(crate) unit_dir: PathBuf,
 }
 
+/// Docker itself.
+#[derive(Debug, Args)]
+pub(crate) struct DockerAt {
+    /// Where Docker answers.
+    #[arg(
+        long,
+        env = "WEFT_DOCKER",
+        default_value = "/run/docker.sock",
+        value_name = "SOCKET"
+    )]
+    pub(crate) docker: PathBuf,
+}
+
 /// Where Docker looks for the driver.
 const PLUGIN: &str = "/run/docker/plugins/weft.sock";
 
@@ -451,14 +460,8 @@ pub(crate) struct DockerServe {
     /// Where Docker looks for the driver; the file's name is the driver's. Not used when systemd passes a socket.
     #[arg(long, env = "WEFT_PLUGIN", default_value = PLUGIN, value_name = "SOCKET")]
     pub(crate) plugin: PathBuf,
-    /// Where Docker answers.
-    #[arg(
-        long,
-        env = "WEFT_DOCKER",
-        default_value = "/run/docker.sock",
-        value_name = "SOCKET"
-    )]
-    pub(crate) docker: PathBuf,
+    #[command(flatten)]
+    pub(crate) at: DockerAt,
     /// Networks are made on each host, or once in a swarm.
     #[arg(long, env = "WEFT_DOCKER_SCOPE", value_enum, default_value_t = DockerScope::Local)]
     pub(crate) scope: DockerScope,

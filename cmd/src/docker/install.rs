@@ -11,23 +11,37 @@ const UNIT: &str = "weft-docker";
 /// Where systemd looks for units of the operator's.
 const FOLDER: &str = "/etc/systemd/system";
 
+/// What the driver is told by its unit.
+pub(crate) struct Places<'a> {
+    /// Where Docker looks for it.
+    pub(crate) plugin: &'a Path,
+    /// Where Docker answers.
+    pub(crate) docker: &'a Path,
+    /// Where the router answers.
+    pub(crate) socket: &'a Path,
+    pub(crate) state_dir: &'a Path,
+}
+
 /// Writes the units; and starts them, where systemd runs and `folder` is where it looks. A driver that runs is started anew.
-pub(crate) fn install(folder: &Path, plugin: &Path, socket: &Path, state_dir: &Path) -> Result<()> {
+pub(crate) fn install(folder: &Path, places: &Places<'_>) -> Result<()> {
     let program = std::env::current_exe().context("this program's own file")?;
-    let socket = std::path::absolute(socket).context("the socket's path")?;
-    let state_dir = std::path::absolute(state_dir).context("the state directory's path")?;
+    let setting = |name: &str, path: &Path| -> Result<String> {
+        let path = std::path::absolute(path).with_context(|| format!("the path {}", path.display()))?;
+        Ok(quoted(&format!("{name}={}", path.display())))
+    };
     let socket_unit = format!(
         "[Unit]\nDescription=Weft for Docker: the plugin's socket\nBefore=docker.service\n\n\
-         [Socket]\nListenStream={}\nSocketMode=0600\n\n[Install]\nWantedBy=sockets.target\n",
-        plugin.display().to_string().replace('%', "%%")
+         [Socket]\nListenStream={}\nSocketMode=0600\nRemoveOnStop=yes\n\n[Install]\nWantedBy=sockets.target\n",
+        places.plugin.display().to_string().replace('%', "%%")
     );
     let service_unit = format!(
         "[Unit]\nDescription=Weft for Docker\nRequires={UNIT}.socket\nAfter={UNIT}.socket\n\n\
-         [Service]\nType=notify\nExecStart={} docker serve\nEnvironment={} {}\nRestart=always\nRestartSec=100ms\n",
+         [Service]\nType=notify\nExecStart={} docker serve\nEnvironment={} {} {}\nRestart=always\nRestartSec=100ms\n",
         // Only here dollars mean variables.
         quoted(&program.display().to_string()).replace('$', "$$"),
-        quoted(&format!("WEFT_SOCKET={}", socket.display())),
-        quoted(&format!("WEFT_STATE_DIR={}", state_dir.display()))
+        setting("WEFT_SOCKET", places.socket)?,
+        setting("WEFT_STATE_DIR", places.state_dir)?,
+        setting("WEFT_DOCKER", places.docker)?
     );
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for (path, text) in units(folder).iter().zip([&socket_unit, &service_unit]) {

@@ -18,12 +18,13 @@
 //! | `swarm` | what a swarm's manager asks for, and its nodes once more |
 //! | `saved` | what must outlive the process |
 //! | `weft` | the router: asked, waited for, tidied up |
-//! | `api`, `names` | Docker's API: what containers are called, and which are gone |
+//! | `api`, `names`, `known` | Docker's API: what containers are called, and what is gone |
 //! | `install`, `managed` | `weft docker install`, `weft docker plugin-dir` |
 
 mod api;
 mod install;
 mod ipam;
+mod known;
 mod managed;
 mod names;
 mod network;
@@ -35,7 +36,7 @@ mod swarm;
 mod weft;
 
 pub(crate) use api::Docker;
-pub(crate) use install::{install, uninstall};
+pub(crate) use install::{Places, install, uninstall};
 pub(crate) use managed::{PLUGIN_STATE, plugin_dir};
 pub(crate) use serve::serve;
 

@@ -69,7 +69,7 @@ async fn run(cli: &Cli, options: &DockerServe, saved: Saved) -> Result<()> {
             DockerScope::Global => "global",
         },
     };
-    tokio::spawn(driver.clone().follow(Docker(options.docker.clone())));
+    tokio::spawn(driver.clone().follow(Docker(options.at.docker.clone())));
     let tidier = driver.clone();
     tokio::spawn(async move {
         loop {

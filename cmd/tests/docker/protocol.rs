@@ -254,7 +254,12 @@ fn the_driver_answers_before_the_router_and_outlives_it() {
     in_units("install").ok();
     let text = |name: &str| std::fs::read_to_string(units.join(name)).unwrap();
     assert!(text("weft-docker.socket").contains("ListenStream=/run/docker/plugins/weft.sock"));
-    assert!(text("weft-docker.service").contains("docker serve"));
+    let service = text("weft-docker.service");
+    let settings = format!("\"WEFT_SOCKET={}\"", host.socket().display());
+    assert!(
+        service.contains("docker serve") && service.contains(&settings),
+        "{service}"
+    );
     in_units("uninstall").ok();
     assert_eq!(std::fs::read_dir(&units).unwrap().count(), 0);
     assert!(in_units("uninstall").failed(1).contains("not installed"));
