@@ -7,9 +7,7 @@
 //! here has heard that it is gone.
 
 use crate::index::{Index, mix};
-use crate::record::Record;
-use crate::{PeerId, PeerInfo, ShortId};
-use std::sync::Arc;
+use crate::{PeerId, ShortId};
 
 /// A router, as this one counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,11 +21,10 @@ impl Number {
     }
 }
 
-/// All known routers by number. Each stands there with its `PeerInfo`, in which its id is found: eight bytes and a
-/// slot of the index for each.
+/// Routers by number, where there is no store that has them: for trying out parts of the core.
 #[derive(Debug, Default)]
 pub struct Directory {
-    infos: Vec<Option<Arc<Record>>>,
+    ids: Vec<Option<PeerId>>,
     /// By short id; no two routers have the same.
     index: Index,
     seed: u64,
@@ -63,24 +60,13 @@ impl Directory {
     /// The router with this number.
     #[must_use]
     pub fn id(&self, number: Number) -> Option<&PeerId> {
-        self.record(number).map(|record| &record.key.origin)
+        self.ids.get(number.index())?.as_ref()
     }
 
     /// Its short id.
     #[must_use]
     pub fn short(&self, number: Number) -> Option<ShortId> {
         self.id(number).map(PeerId::short)
-    }
-
-    /// What it says of itself.
-    #[must_use]
-    pub fn info(&self, number: Number) -> Option<&PeerInfo> {
-        self.record(number).and_then(|record| record.info())
-    }
-
-    /// The record in which it says so.
-    pub(crate) fn record(&self, number: Number) -> Option<&Arc<Record>> {
-        self.infos.get(number.index())?.as_ref()
     }
 
     /// How many routers there are.
@@ -98,13 +84,13 @@ impl Directory {
     /// All numbers are below this.
     #[must_use]
     pub fn bound(&self) -> usize {
-        self.infos.len()
+        self.ids.len()
     }
 
     /// All routers, in the order of their numbers, which means nothing.
     pub fn iter(&self) -> impl Iterator<Item = (Number, &PeerId)> {
-        let infos = (0..).map(Number).zip(&self.infos);
-        infos.filter_map(|(number, record)| Some((number, &record.as_ref()?.key.origin)))
+        let ids = (0..).map(Number).zip(&self.ids);
+        ids.filter_map(|(number, id)| Some((number, id.as_ref()?)))
     }
 
     /// All routers, in the order of their ids.
@@ -115,53 +101,41 @@ impl Directory {
         all.into_iter().map(|(number, _)| number).collect()
     }
 
-    /// Admits a router of which nothing but the name is known: for trying out parts of the core. Its number, if it
-    /// has one already. `None` if another one has the same short id.
+    /// Admits a router. Its number, if it has one already. `None` if another one has the same short id.
     pub fn admit(&mut self, id: PeerId) -> Option<Number> {
-        self.enter(Arc::new(Record::name_only(id)))
-    }
-
-    /// Admits the router whose `PeerInfo` this is, or puts it in the place of its former one.
-    pub(crate) fn enter(&mut self, record: Arc<Record>) -> Option<Number> {
-        let id = record.key.origin;
         if let Some(number) = self.named(id.short()) {
-            let slot = self.infos.get_mut(number.index())?;
-            if slot.as_ref().is_some_and(|old| old.key.origin != id) {
-                return None;
-            }
-            *slot = Some(record);
-            return Some(number);
+            return Some(number).filter(|number| self.id(*number) == Some(&id));
         }
         let number = self.free.pop().unwrap_or_else(|| {
-            grow_slowly(&mut self.infos);
-            self.infos.push(None);
-            Number(u32::try_from(self.infos.len() - 1).unwrap_or(u32::MAX))
+            self.ids.push(None);
+            Number(u32::try_from(self.ids.len() - 1).unwrap_or(u32::MAX))
         });
-        self.infos[number.index()] = Some(record);
+        self.ids[number.index()] = Some(id);
         self.count += 1;
-        let (infos, seed) = (&self.infos, self.seed);
-        let hash_of = |position: u32| hash_at(infos, seed, position);
-        self.index
-            .insert(hash_at(infos, seed, number.0), number.0, hash_of);
+        let (ids, seed) = (&self.ids, self.seed);
+        let hash_of = |position: u32| hash_at(ids, seed, position);
+        self.index.insert(hash_of(number.0), number.0, hash_of);
         Some(number)
     }
 
     /// Takes a router out. Its number stays unused until [`free`](Self::free).
+    #[cfg(test)]
     pub(crate) fn remove(&mut self, number: Number) {
-        if self.record(number).is_none() {
+        if self.id(number).is_none() {
             return;
         }
-        let (infos, seed) = (&self.infos, self.seed);
-        let hash_of = |position: u32| hash_at(infos, seed, position);
+        let (ids, seed) = (&self.ids, self.seed);
+        let hash_of = |position: u32| hash_at(ids, seed, position);
         self.index.remove(hash_of(number.0), number.0, hash_of);
-        self.infos[number.index()] = None;
+        self.ids[number.index()] = None;
         self.count -= 1;
     }
 
     /// The number of a router that was taken out may be given to another one.
+    #[cfg(test)]
     pub(crate) fn free(&mut self, number: Number) {
         let at = self.free.partition_point(|other| *other > number);
-        if self.record(number).is_none() && self.free.get(at) != Some(&number) {
+        if self.id(number).is_none() && self.free.get(at) != Some(&number) {
             self.free.insert(at, number);
         }
     }
@@ -171,11 +145,9 @@ impl Directory {
     }
 }
 
-fn hash_at(infos: &[Option<Arc<Record>>], seed: u64, position: u32) -> u64 {
-    let record = infos.get(position as usize).and_then(Option::as_ref);
-    record.map_or(0, |record| {
-        mix(u64::from_be_bytes(record.key.origin.short().0), seed)
-    })
+fn hash_at(ids: &[Option<PeerId>], seed: u64, position: u32) -> u64 {
+    let id = ids.get(position as usize).and_then(Option::as_ref);
+    id.map_or(0, |id| mix(u64::from_be_bytes(id.short().0), seed))
 }
 
 /// Makes room for one more. An array that doubles is a third empty on average; one that grows by an eighth costs
@@ -189,7 +161,7 @@ pub(crate) fn grow_slowly<T>(array: &mut Vec<T>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{id, info_record};
+    use crate::testing::id;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -202,7 +174,7 @@ mod tests {
             for (n, what) in steps {
                 match what {
                     0 => {
-                        let number = directory.enter(info_record(n, 1, 1)).unwrap();
+                        let number = directory.admit(id(n)).unwrap();
                         prop_assert!(!resting.contains(&number));
                         prop_assert_eq!(*model.entry(id(n)).or_insert(number), number);
                     }

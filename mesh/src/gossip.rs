@@ -2,7 +2,7 @@
 
 use crate::link::Phase;
 use crate::record::{Key, Record, RecordError, kind};
-use crate::store::Merged;
+use crate::store::{Merged, Replaced};
 use crate::wire::{Batch, Message};
 use crate::{DropReason, Instant, LinkId, MacsBody, Mesh, Output, Packet, PeerId, Vni};
 use std::sync::Arc;
@@ -54,12 +54,12 @@ impl Mesh {
             self.forget_origin(now, &peer);
         }
         match merged {
-            Merged::New(outdated) => {
+            Merged::New(replaced) => {
                 if asked == Some(from) {
                     self.spread.hit(now, from);
                 }
                 self.news.push((Some(from), Arc::clone(record)));
-                self.learn(now, record, &outdated);
+                self.learn(now, record, &replaced);
             }
             Merged::Known => self.spread.had_by(&from, mark),
             Merged::Refused(DropReason::BadSignature) => self.bad_signature(now, link, from),
@@ -104,7 +104,8 @@ impl Mesh {
     }
 
     /// Acts upon a record that was stored, and upon those that went with it.
-    fn learn(&mut self, now: Instant, record: &Arc<Record>, outdated: &[(u8, u64)]) {
+    fn learn(&mut self, now: Instant, record: &Arc<Record>, replaced: &Replaced) {
+        let outdated = &replaced.outdated;
         let (key, origin) = (&record.key, record.key.origin);
         for (_, subkey) in outdated.iter().filter(|(kind, _)| *kind == kind::MACS) {
             let vni = Vni(u32::try_from(subkey >> 16).unwrap_or(u32::MAX));
@@ -124,10 +125,8 @@ impl Mesh {
         if outdated.iter().any(|(kind, _)| *kind == kind::NETWORKS) {
             self.networks.forget(&origin);
         }
-        let links = Some(record).filter(|record| record.key.kind == kind::LINK_STATE);
-        if (links.is_some() || outdated.iter().any(|(kind, _)| *kind == kind::LINK_STATE))
-            && self.links_told(&origin, links)
-        {
+        let old = replaced.links.as_deref();
+        if (key.kind == kind::LINK_STATE || old.is_some()) && self.links_told(&origin, old) {
             self.schedule.request(now);
         }
         match key.kind {

@@ -52,6 +52,8 @@ impl Mesh {
         let info = self.own.info();
         let record = self.own.issue(kind::PEER_INFO, 0, &info);
         self.publish(now, record);
+        let own = self.own.id;
+        self.admitted(&own);
     }
 
     fn issue_links(&mut self, now: Instant, links: &[(Adjacency, bool)]) {
@@ -59,9 +61,10 @@ impl Mesh {
         let all: Vec<Adjacency> = links.iter().map(|(adjacency, _)| adjacency.clone()).collect();
         let told = &all[..all.len().min(MAX_ADJACENCIES)];
         let record = self.own.issue(kind::LINK_STATE, 0, &told);
-        let record = self.publish(now, record);
         let own = self.own.id;
-        if record.is_some_and(|record| self.links_told(&own, Some(&record))) {
+        let old = self.store.links_record(&own).cloned();
+        let record = self.publish(now, record);
+        if record.is_some() && self.links_told(&own, old.as_deref()) {
             self.schedule.rush(now);
         }
     }

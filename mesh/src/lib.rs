@@ -42,6 +42,7 @@
 //! | `peerlabel` | the label by which VXLAN headers name a router, and who holds which |
 //! | `trees` | this router's place in the trees along which broadcast spreads |
 //! | `routed` | control messages over several hops |
+//! | `handed` | what routers say, for worlds that begin with a mesh that stands |
 //! | `recording/` | what a core was told, without keys, and a core that is told it again |
 //! | `ipam/` | which addresses containers get, and which router owns the others |
 //! | `fdb/` | behind which router each MAC address lies |
@@ -61,6 +62,7 @@ mod fdb;
 mod forge;
 mod gossip;
 mod graph;
+mod handed;
 mod id;
 mod index;
 pub mod ipam;

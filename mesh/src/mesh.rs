@@ -16,7 +16,6 @@ use crate::routed::Limits;
 use crate::schedule::Schedule;
 use crate::spread::Spread;
 use crate::store::Store;
-use crate::topology::{Recorded, Told};
 use crate::{
     Config, DirectPath, DropReason, Input, Instant, Labels, LinkId, LinkLabel, Names, Output, Packet, PeerId,
     Registry, TimerReason, Trees,
@@ -38,8 +37,6 @@ pub struct Mesh {
     pub(crate) addresses: Addresses,
     pub(crate) names: Names,
     pub(crate) networks: Networks,
-    /// What all routers say of their links.
-    pub(crate) told: Told<Recorded>,
     pub(crate) graph: Graph,
     pub(crate) routes: Routes,
     pub(crate) detours: Detours,
@@ -95,7 +92,6 @@ impl Mesh {
             addresses,
             names: Names::new(config.id),
             networks: Networks::new(config.id),
-            told: Told::default(),
             graph: Graph::new(),
             routes: Routes::default(),
             detours: Detours::default(),
@@ -115,8 +111,6 @@ impl Mesh {
             turns: BTreeMap::new(),
             own: Own::new(config),
         };
-        let own = mesh.own.id;
-        mesh.admitted(&own);
         for vni in damaged {
             let detail = format!("what is stored of the addresses of network {} is damaged", vni.0);
             mesh.out.refuse(DropReason::MalformedRecord, detail);
@@ -238,6 +232,7 @@ impl Mesh {
             self.links.timer_fired(now, due);
         }
         self.links.tick(now, &mut self.spread, &mut self.out);
+        self.spread.recent.expire(now);
         self.own.tick(now, &mut self.out);
         self.compare_if_due(now);
         self.ask(now);
@@ -277,7 +272,6 @@ impl Mesh {
             let around = Around {
                 links: &self.links,
                 store: &self.store,
-                told: &self.told,
                 graph: &self.graph,
                 spread: &self.spread,
                 addresses: &addresses,

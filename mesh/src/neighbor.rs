@@ -121,7 +121,6 @@ impl Mesh {
         let around = Around {
             links: &self.links,
             store: &self.store,
-            told: &self.told,
             graph: &self.graph,
             spread: &self.spread,
             addresses: &[],
@@ -135,7 +134,6 @@ impl Mesh {
         let around = Around {
             links: &self.links,
             store: &self.store,
-            told: &self.told,
             graph: &self.graph,
             spread: &self.spread,
             addresses: &[],

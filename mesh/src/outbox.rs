@@ -5,6 +5,9 @@ use crate::{DropReason, Drops, Event, LinkId, Output, Packet};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// Outputs for which room is kept. After ten thousand new routes it would be a megabyte and more.
+const KEPT_ROOM: usize = 256;
+
 /// Outputs that wait to be polled, and the drop counters.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -28,7 +31,11 @@ impl Outbox {
 
     /// The oldest output.
     pub(crate) fn pop(&mut self) -> Option<Output> {
-        self.queue.pop_front()
+        let output = self.queue.pop_front();
+        if output.is_none() && self.queue.capacity() > KEPT_ROOM {
+            self.queue = VecDeque::new();
+        }
+        output
     }
 
     /// How many there are.

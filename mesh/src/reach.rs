@@ -3,10 +3,8 @@
 use crate::graph::search::search;
 use crate::graph::{Known, route_as_ids};
 use crate::linkstate::differs;
-use crate::record::{Key, Record, kind};
-use crate::topology::Recorded;
+use crate::record::Record;
 use crate::{Delay, DirectPath, DropReason, Instant, Mesh, Number, Output, PeerId, ShortId, Vni, routed};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Direct data paths that are remembered.
@@ -19,7 +17,7 @@ const MOST_SEARCHED: usize = 512;
 impl Mesh {
     /// Brings everything that follows from the topology up to date.
     pub(crate) fn recompute(&mut self, now: Instant) {
-        let known = &self.told;
+        let known = &self.store;
         self.graph.update_data(known);
         let mut looked_at = self.graph.work.looked_at().len();
         for (peer, route) in self.routes.follow(now, known, &mut self.graph) {
@@ -33,26 +31,27 @@ impl Mesh {
         let reached = self.graph.update_spread(known);
         looked_at += self.graph.work.looked_at().len();
         for (number, is_reachable) in reached {
-            if let Some(id) = known.id(number) {
-                self.store.note_reachable(now, id, is_reachable);
-                for change in self.names.note_reached(id, is_reachable) {
+            if let Some(id) = self.store.id(number).copied() {
+                self.store.note_reachable(now, &id, is_reachable);
+                for change in self.names.note_reached(&id, is_reachable) {
                     self.out.push(Output::Name(change));
                 }
             }
         }
         self.spread.set_parent(now, self.spread_parent());
+        self.graph.work.trim();
         self.schedule.done(looked_at);
         self.detours.note(now, &self.graph);
         for number in self.graph.done() {
-            self.told.free(number);
+            self.store.free(number);
         }
         self.connector.look_again();
     }
 
     /// Somebody broadcasts along the tree of this source.
     pub(crate) fn use_tree(&mut self, now: Instant, vni: Vni, source: ShortId) {
-        let source = self.told.number(source).and_then(|number| self.told.id(number));
-        if source.is_some_and(|source| self.trees.note_use(now, vni, *source)) {
+        let source = self.store.named(source);
+        if source.is_some_and(|source| self.trees.note_use(now, vni, source)) {
             self.schedule.rush(now);
         }
     }
@@ -62,7 +61,7 @@ impl Mesh {
         if let Some(at) = self.schedule.next_timeout() {
             self.detours.defer(at);
         }
-        for (neighbor, label, route) in self.detours.poll(now, &self.told, &self.graph) {
+        for (neighbor, label, route) in self.detours.poll(now, &self.store, &self.graph) {
             self.out.push(Output::Detour {
                 neighbor,
                 label,
@@ -72,39 +71,30 @@ impl Mesh {
     }
 
     /// A router is known from now on.
-    pub(crate) fn admitted(&mut self, id: &PeerId) -> Option<Number> {
-        let key = Key {
-            origin: *id,
-            kind: kind::PEER_INFO,
-            subkey: 0,
-        };
-        let number = match self.store.get(&key) {
-            Some(info) => self.told.enter(Arc::clone(info))?,
-            None => self.told.admit(*id)?,
-        };
+    pub(crate) fn admitted(&mut self, id: &PeerId) {
+        let Some(number) = self.store.find(id) else { return };
         if *id == self.own.id {
             self.graph.set_own(number);
         }
         if let Some(path) = self.direct.get(id) {
             self.graph.set_direct(number, Some(*path));
         }
-        Some(number)
     }
 
-    /// A router says something of its links: in this record, or nothing any more. True if it is something new.
-    pub(crate) fn links_told(&mut self, id: &PeerId, record: Option<&Arc<Record>>) -> bool {
-        let Some(number) = self.told.find(id).or_else(|| self.admitted(id)) else {
+    /// A router says something else of its links than in this record: in another one, or nothing any more. True if it
+    /// is something new.
+    pub(crate) fn links_told(&mut self, id: &PeerId, old: Option<&Record>) -> bool {
+        let Some(number) = self.store.find(id) else {
             return false;
         };
-        let old = self.told.set(number, Recorded(record.cloned()));
-        let is_new = old.as_ref() != self.told.links(number);
-        self.graph.links.renew(&self.told, number, old.as_ref());
-        is_new
+        let old = old.map_or(&[][..], Record::links);
+        self.graph.links.renew(&self.store, number, old);
+        old != self.store.links(number)
     }
 
     /// A router is no longer known.
     pub(crate) fn dismissed(&mut self, now: Instant, id: &PeerId) {
-        if let Some(number) = self.told.remove(id) {
+        if let Some(number) = self.store.take_gone(id) {
             self.graph.forget(number, *id);
             self.routes.forget(number);
             self.schedule.request(now);
@@ -114,7 +104,7 @@ impl Mesh {
     /// True if control messages reach a router, as of when paths were last computed. This router reaches itself.
     #[must_use]
     pub fn is_reachable(&self, peer: &PeerId) -> bool {
-        let number = self.told.find(peer);
+        let number = self.store.find(peer);
         *peer == self.own.id || number.is_some_and(|number| self.graph.spread.tree.reaches(number))
     }
 
@@ -122,7 +112,7 @@ impl Mesh {
     #[must_use]
     pub fn spread_parent(&self) -> Option<PeerId> {
         let parent = self.graph.spread.tree.parent(self.graph.own()?)?;
-        self.told.id(parent).copied()
+        self.store.id(parent).copied()
     }
 
     /// True while changes wait for paths and trees to be computed from them.
@@ -140,11 +130,11 @@ impl Mesh {
         if self.links.with(peer).is_some() {
             return Some(vec![*peer]);
         }
-        let (own, to) = (self.graph.own()?, self.told.find(peer)?);
+        let (own, to) = (self.graph.own()?, self.store.find(peer)?);
         if own == to || !self.graph.spread.tree.reaches(to) {
             return None;
         }
-        let view = self.graph.control_view(&self.told);
+        let view = self.graph.control_view(&self.store);
         let is_linked = |path: &Vec<Number>| {
             let mut hops = [own].into_iter().chain(path.iter().copied()).zip(path);
             hops.all(|(from, to)| self.graph.links.slab.get(from, *to).is_some())
@@ -153,7 +143,7 @@ impl Mesh {
         let path = path
             .or_else(|| search(&view, own, to, |_, _| true, MOST_SEARCHED))
             .or_else(|| self.graph.spread.tree.between(own, to));
-        route_as_ids(&self.told, &path?)
+        route_as_ids(&self.store, &path?)
     }
 
     /// A direct data path works, or its values changed.
@@ -173,7 +163,7 @@ impl Mesh {
             None => self.schedule.rush(now),
         }
         self.direct.insert(peer, path);
-        if let Some(number) = self.told.find(&peer) {
+        if let Some(number) = self.store.find(&peer) {
             self.graph.set_direct(number, Some(path));
         }
     }
@@ -181,7 +171,7 @@ impl Mesh {
     /// A direct data path no longer works.
     pub(crate) fn path_down(&mut self, now: Instant, peer: &PeerId) {
         if self.direct.remove(peer).is_some() {
-            if let Some(number) = self.told.find(peer) {
+            if let Some(number) = self.store.find(peer) {
                 self.graph.set_direct(number, None);
             }
             self.schedule.rush(now);

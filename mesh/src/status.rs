@@ -129,10 +129,11 @@ impl Mesh {
     }
 
     fn links_of(&self, id: &PeerId) -> Vec<(PeerId, u64)> {
-        let told = self.store.links(id).iter();
-        let told = told.filter_map(|adjacency| {
-            let neighbor = self.told.number(adjacency.neighbor)?;
-            Some((*self.told.id(neighbor)?, u64::from(adjacency.delay_us()) * 2))
+        let number = self.store.find(id);
+        let told = number.map_or(&[][..], |number| self.store.links(number));
+        let told = told.iter().filter_map(|adjacency| {
+            let neighbor = self.store.named(adjacency.neighbor)?;
+            Some((neighbor, u64::from(adjacency.delay_us()) * 2))
         });
         if *id != self.own.id {
             return told.collect();
@@ -213,14 +214,14 @@ impl Mesh {
     /// The data routes to all routers that have one, in the order of their ids.
     #[must_use]
     pub fn routes(&self) -> Vec<(PeerId, Route)> {
-        self.routes.all(&self.told, &self.graph)
+        self.routes.all(&self.store, &self.graph)
     }
 
     /// The data route to a router.
     #[must_use]
     pub fn route(&self, peer: &PeerId) -> Option<Route> {
-        let to = self.told.find(peer)?;
-        self.routes.get(&self.told, &self.graph, to)
+        let to = self.store.find(peer)?;
+        self.routes.get(&self.store, &self.graph, to)
     }
 
     /// What a router says of itself.

@@ -1,13 +1,10 @@
 //! What every router says of its own links, as its signed `LinkState` record carries it. `graph/` makes two-way
 //! links of it.
 
-use crate::directory::grow_slowly;
 use crate::graph::Known;
 use crate::graph::told::Links;
-use crate::record::Record;
 use crate::{Directory, LinkLabel, Number, PeerId, ShortId};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 /// One end's view of one of its links, as its signed `LinkState` record carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,22 +70,12 @@ impl Delay {
     }
 }
 
-/// Routers and what they say of their links: as a list, or as the record that tells it.
+/// Routers and what they say of their links: for trying out trees without a core, whose store knows all that.
 #[derive(Debug, Default)]
-pub(crate) struct Told<L = Vec<Adjacency>> {
+pub(crate) struct Told {
     directory: Directory,
     /// By number: sorted by neighbour, one each.
-    lists: Vec<L>,
-}
-
-/// What a router says of its links, in the shared record; `None`: nothing yet.
-#[derive(Debug, Default)]
-pub(crate) struct Recorded(pub(crate) Option<Arc<Record>>);
-
-impl AsRef<[Adjacency]> for Recorded {
-    fn as_ref(&self) -> &[Adjacency] {
-        self.0.as_ref().map_or(&[], |record| record.links())
-    }
+    lists: Vec<Vec<Adjacency>>,
 }
 
 /// Puts a list in order: by neighbour. Of several links with one neighbour the lowest label counts.
@@ -98,61 +85,47 @@ pub(crate) fn in_order(mut links: Vec<Adjacency>) -> Vec<Adjacency> {
     links
 }
 
-impl<L: AsRef<[Adjacency]> + Default> Told<L> {
+impl Told {
     /// The number of a router, which it gets if it has none. `None` if another one has the same short id.
     pub(crate) fn admit(&mut self, id: PeerId) -> Option<Number> {
         let number = self.directory.admit(id)?;
-        self.make_room(number);
-        Some(number)
-    }
-
-    /// The number of the router whose `PeerInfo` this is.
-    pub(crate) fn enter(&mut self, info: Arc<Record>) -> Option<Number> {
-        let number = self.directory.enter(info)?;
-        self.make_room(number);
-        Some(number)
-    }
-
-    fn make_room(&mut self, number: Number) {
         if self.lists.len() <= number.index() {
-            grow_slowly(&mut self.lists);
-            self.lists.resize_with(number.index() + 1, L::default);
+            self.lists.resize_with(number.index() + 1, Vec::new);
         }
-    }
-
-    /// How many routers there are.
-    pub(crate) fn count(&self) -> usize {
-        self.directory.len()
+        Some(number)
     }
 
     /// The number of a router.
+    #[cfg(test)]
     pub(crate) fn find(&self, id: &PeerId) -> Option<Number> {
         self.directory.number(id)
     }
 
     /// Replaces what a router says of its links; returns what it said before.
-    pub(crate) fn set(&mut self, of: Number, links: L) -> L {
+    pub(crate) fn set(&mut self, of: Number, links: Vec<Adjacency>) -> Vec<Adjacency> {
         match self.lists.get_mut(of.index()) {
             Some(list) => std::mem::replace(list, links),
-            None => L::default(),
+            None => Vec::new(),
         }
     }
 
     /// Forgets a router; its number rests.
+    #[cfg(test)]
     pub(crate) fn remove(&mut self, id: &PeerId) -> Option<Number> {
         let number = self.directory.number(id)?;
         self.directory.remove(number);
-        self.lists[number.index()] = L::default();
+        self.lists[number.index()] = Vec::new();
         Some(number)
     }
 
     /// A number has rested long enough.
+    #[cfg(test)]
     pub(crate) fn free(&mut self, number: Number) {
         self.directory.free(number);
     }
 }
 
-impl<L: AsRef<[Adjacency]>> Known for Told<L> {
+impl Known for Told {
     fn numbers(&self) -> usize {
         self.directory.bound()
     }
@@ -166,7 +139,7 @@ impl<L: AsRef<[Adjacency]>> Known for Told<L> {
     }
 
     fn links(&self, of: Number) -> &[Adjacency] {
-        self.lists.get(of.index()).map_or(&[], AsRef::as_ref)
+        self.lists.get(of.index()).map_or(&[], Vec::as_slice)
     }
 }
 

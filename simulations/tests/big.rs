@@ -117,3 +117,93 @@ fn nobody_answers_a_dial_to_a_dead_host() {
     assert!(target.error.is_some());
     assert!(world.linked_with(HostId(1)).is_empty());
 }
+
+/// What a router makes of the mesh: its neighbours, its parent, and the hops, cost and MTU of each route.
+fn view_of(world: &BigWorld, host: HostId) -> impl PartialEq + std::fmt::Debug + use<> {
+    let mesh = world.mesh(host).unwrap();
+    let routes: Vec<_> = mesh
+        .routes()
+        .into_iter()
+        .map(|(to, route)| (to, route.path, route.cost_us, route.mtu))
+        .collect();
+    (world.linked_with(host), mesh.spread_parent(), routes)
+}
+
+#[test]
+fn a_placed_mesh_is_one_that_routers_reach_themselves() {
+    const ROUTERS: usize = 200;
+    let world = || {
+        let profile = Profile::Plane {
+            least: Duration::from_micros(500),
+            most: Duration::from_millis(100),
+            seed: 5,
+        };
+        let mut world = BigWorld::new(5, ROUTERS, profile, 2);
+        world.forbid_discovery();
+        world
+    };
+    let (mut joined, mut placed) = (world(), world());
+    let links = placed.draw_links();
+    assert_eq!(links, joined.draw_links());
+    for host in (0..ROUTERS).map(HostId) {
+        let dialled = links.iter().filter(|(from, _)| *from == host);
+        let dialled: Vec<_> = dialled.map(|(_, to)| *to).collect();
+        joined.launch(host, SECOND, &dialled);
+    }
+    joined.run(SECOND * 5);
+    let agreed = joined.until(SECOND, SECOND * 60, BigWorld::all_agree);
+    assert!(agreed.is_some(), "{} informed", joined.informed());
+    // By then no path is kept any more only because it was there first.
+    joined.run(SECOND * 60);
+
+    placed.place(&links, |_| true);
+    assert!(placed.all_agree(), "{} informed", placed.informed());
+    assert!(placed.all_routable());
+    for host in (0..ROUTERS).map(HostId) {
+        let degree = placed.linked_with(host).len();
+        assert!((6..=12).contains(&degree), "{degree}");
+        assert_eq!(view_of(&placed, host), view_of(&joined, host), "{host:?}");
+    }
+
+    // Left alone, they find nothing to tell each other, and who comes later learns all from them.
+    let issued = |world: &BigWorld| -> u64 {
+        let hosts = (0..ROUTERS).filter_map(|host| world.mesh(HostId(host)));
+        hosts.map(mesh::Mesh::issued).sum()
+    };
+    let (before, traffic) = (issued(&placed), placed.all_traffic());
+    placed.run(SECOND * 60);
+    assert_eq!(issued(&placed), before);
+    let sent = (placed.all_traffic() - traffic).sent(Class::Control);
+    assert!(
+        sent.bytes < 200 * sent.messages && sent.messages < 100 * ROUTERS as u64,
+        "{sent:?}"
+    );
+    assert!(placed.all_agree());
+    placed.crash(HostId(7));
+    let targets: Vec<_> = (0..6).map(HostId).collect();
+    placed.launch(HostId(7), SECOND * 10, &targets);
+    placed.run(SECOND * 12);
+    let agreed = placed.until(SECOND, SECOND * 60, BigWorld::all_agree);
+    assert!(agreed.is_some(), "{} informed", placed.informed());
+    assert!(placed.all_routable());
+}
+
+#[test]
+fn in_a_placed_mesh_those_that_were_told_nothing_keep_their_links() {
+    let profile = Profile::Plane {
+        least: Duration::from_micros(500),
+        most: Duration::from_millis(100),
+        seed: 6,
+    };
+    let mut world = BigWorld::new(6, 60, profile, 1);
+    let links = world.draw_links();
+    world.place(&links, |host| host.0.is_multiple_of(4));
+    let known = |world: &BigWorld, host| world.mesh(HostId(host)).unwrap().routes().len();
+    assert_eq!((known(&world, 0), known(&world, 56)), (59, 59));
+    assert!(known(&world, 1) <= 12, "its neighbours at most");
+    for host in (0..60).filter(|host| host % 4 != 0) {
+        world.crash(HostId(host));
+    }
+    let routable = world.until(SECOND / 4, SECOND * 20, BigWorld::all_routable);
+    assert!(routable.is_some_and(|time| time > SECOND), "{routable:?}");
+}

@@ -4,7 +4,6 @@ use crate::graph::{Graph, Known as _};
 use crate::link::Links;
 use crate::spread::Spread;
 use crate::store::Store;
-use crate::topology::{Recorded, Told};
 use crate::{Number, PeerId};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
@@ -13,9 +12,8 @@ use std::net::SocketAddr;
 /// Parts of a core, to be looked at.
 pub(crate) struct Around<'a> {
     pub(crate) links: &'a Links,
-    pub(crate) store: &'a Store,
     /// All known routers.
-    pub(crate) told: &'a Told<Recorded>,
+    pub(crate) store: &'a Store,
     pub(crate) graph: &'a Graph,
     pub(crate) spread: &'a Spread,
     /// This router's own addresses.
@@ -30,19 +28,19 @@ impl Around<'_> {
 
     /// Whether the mesh reaches a router.
     pub(super) fn is_reachable(&self, peer: &PeerId) -> bool {
-        let number = self.told.find(peer);
+        let number = self.store.find(peer);
         number.is_some_and(|number| self.graph.spread.tree.reaches(number))
     }
 
     /// How many links a router tells of.
     pub(super) fn degree(&self, peer: &PeerId) -> usize {
-        let number = self.told.find(peer);
-        number.map_or(0, |number| self.told.links(number).len())
+        let number = self.store.find(peer);
+        number.map_or(0, |number| self.store.links(number).len())
     }
 
     /// How many other routers are known.
     pub(super) fn known(&self) -> usize {
-        self.told.count().saturating_sub(1)
+        self.store.count().saturating_sub(1)
     }
 
     /// How many other routers the mesh reaches: looks at all of them.
@@ -63,7 +61,7 @@ impl Around<'_> {
     /// Some of the routers that are known, at random: all of them, in some order, if that is not more than
     /// `about`, else somewhat fewer than `about`, as none comes twice.
     pub(super) fn sample(&self, about: usize, rng: &mut StdRng) -> Vec<PeerId> {
-        let span = u32::try_from(self.told.numbers()).unwrap_or(u32::MAX);
+        let span = u32::try_from(self.store.numbers()).unwrap_or(u32::MAX);
         let mut places: Vec<u32> = if span as usize <= about {
             (0..span).collect()
         } else {
@@ -73,7 +71,10 @@ impl Around<'_> {
             places.swap(at, rng.random_range(0..=at));
         }
         let mut found: Vec<PeerId> = Vec::new();
-        for id in places.into_iter().filter_map(|place| self.told.id(Number(place))) {
+        for id in places
+            .into_iter()
+            .filter_map(|place| self.store.id(Number(place)))
+        {
             if !found.contains(id) {
                 found.push(*id);
             }
@@ -82,7 +83,7 @@ impl Around<'_> {
     }
 
     fn numbers(&self) -> impl Iterator<Item = Number> + use<> {
-        let span = u32::try_from(self.told.numbers()).unwrap_or(u32::MAX);
+        let span = u32::try_from(self.store.numbers()).unwrap_or(u32::MAX);
         (0..span).map(Number)
     }
 }

@@ -99,6 +99,15 @@ impl Work {
         self.slots = Vec::new();
     }
 
+    /// Forgets the changes as well if there are many: there may be as many of it as routers in a simulation.
+    pub(crate) fn trim(&mut self) {
+        if self.was.len() > FEW {
+            self.begin(0);
+            self.was.shrink_to(FEW);
+            self.queue.shrink_to(FEW);
+        }
+    }
+
     /// Where a router was at the beginning, if that was looked at. Only after [`sort`](Self::sort).
     pub(crate) fn was(&self, number: Number) -> Option<Place> {
         if !self.seen.contains(number) {

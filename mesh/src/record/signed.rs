@@ -126,23 +126,6 @@ impl Record {
         })
     }
 
-    /// No record, but the name of an origin in the shape of one.
-    pub(crate) fn name_only(origin: PeerId) -> Self {
-        let (kind, subkey) = (super::kind::PEER_INFO, 0);
-        Self {
-            key: Key { origin, kind, subkey },
-            version: Version {
-                epoch: 0,
-                counter: 0,
-                hash: [0; 16],
-            },
-            bytes: Box::default(),
-            body_at: 0,
-            body: OnceLock::from(None),
-            verdict: OnceLock::from(false),
-        }
-    }
-
     /// Makes and signs a record. `None` if it came out larger than [`MAX_RECORD`].
     pub(crate) fn sign(signer: &dyn Signer, key: Key, epoch: u64, counter: u64, body: &[u8]) -> Option<Self> {
         let mut bytes = postcard::to_stdvec(&Header { key, epoch, counter }).ok()?;

@@ -4,11 +4,9 @@
 //! the tree, nothing is left to show.
 
 use crate::Instant;
+use crate::index::Index;
 use crate::record::Record;
-#[expect(clippy::disallowed_types, reason = "looked up only, never iterated")]
-use std::collections::HashMap;
 use std::collections::VecDeque;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,36 +38,20 @@ struct Entry {
     had_by: u64,
 }
 
-/// Marks are hashes already. Who makes some that meet, by many tries, slows down lookups among a few thousand.
-#[derive(Debug, Default)]
-struct OfMark(u64);
-
-impl Hasher for OfMark {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes
-            .iter()
-            .for_each(|byte| self.write_u64(self.0 << 8 ^ u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, mark: u64) {
-        self.0 = mark;
-    }
-}
-
 /// A log of records: each has a number, one more than that before it.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     log: VecDeque<Entry>,
     /// The number of the oldest.
     first: u64,
-    #[expect(clippy::disallowed_types, reason = "looked up only, never iterated")]
-    numbers: HashMap<u64, u64, BuildHasherDefault<OfMark>>,
+    /// Positions by mark. Marks are hashes already: who makes some that meet, by many tries, slows down lookups among
+    /// a few thousand.
+    index: Index,
     slots: u64,
 }
+
+/// What the index knows of a number: so many bits, of which no two in the log have the same.
+const POSITION: u64 = 0x00ff_ffff;
 
 impl Recent {
     /// A bit for a neighbour, if one is free.
@@ -98,34 +80,46 @@ impl Recent {
         if self.log.len() >= MAX_RECENT {
             self.drop_oldest();
         }
-        self.numbers.insert(record.mark(), self.end());
+        let position = self.position(self.log.len());
         self.log.push_back(Entry {
             record: Arc::clone(record),
             at: now,
             had_by: had_by.0,
         });
+        let (log, first) = (&self.log, self.first);
+        self.index
+            .insert(record.mark(), position, |other| mark_at(log, first, other));
     }
 
     /// The record with this mark, if it came in lately.
     pub(crate) fn get(&self, mark: u64) -> Option<&Arc<Record>> {
-        let at = usize::try_from(self.numbers.get(&mark)? - self.first).ok()?;
-        self.log.get(at).map(|entry| &entry.record)
+        self.log.get(self.find(mark)?).map(|entry| &entry.record)
     }
 
     /// True if this record came in lately, even if a newer one has replaced it since.
     pub(crate) fn knows(&self, mark: u64) -> bool {
-        self.numbers.contains_key(&mark)
+        self.find(mark).is_some()
     }
 
     /// This neighbour has this record.
     pub(crate) fn had_by(&mut self, mark: u64, slot: Option<Slot>) {
-        let (Some(slot), Some(number)) = (slot, self.numbers.get(&mark)) else {
+        let (Some(slot), Some(at)) = (slot, self.find(mark)) else {
             return;
         };
-        let at = usize::try_from(number - self.first).unwrap_or(usize::MAX);
         if let Some(entry) = self.log.get_mut(at) {
             entry.had_by |= slot.bit();
         }
+    }
+
+    fn find(&self, mark: u64) -> Option<usize> {
+        let is = |position| mark_at(&self.log, self.first, position) == mark;
+        let position = self.index.find(mark, is)?;
+        Some(place(self.first, position))
+    }
+
+    /// The position of what stands at this place of the log, or will.
+    fn position(&self, place: usize) -> u32 {
+        ((self.first + place as u64) & POSITION) as u32
     }
 
     /// The number of the oldest mark.
@@ -151,18 +145,37 @@ impl Recent {
         (marks, unseen.next().is_some() || since < self.first)
     }
 
-    fn expire(&mut self, now: Instant) {
+    /// Forgets what came in too long ago, and the room that it took if nothing is left.
+    pub(crate) fn expire(&mut self, now: Instant) {
         while self.log.front().is_some_and(|entry| now.since(entry.at) >= KEPT) {
             self.drop_oldest();
+        }
+        if self.log.is_empty() && self.log.capacity() > 0 {
+            (self.log, self.index) = (VecDeque::new(), Index::default());
         }
     }
 
     fn drop_oldest(&mut self) {
-        if let Some(entry) = self.log.pop_front() {
-            self.numbers.remove(&entry.record.mark());
+        let position = self.position(0);
+        let (log, first) = (&self.log, self.first);
+        if let Some(entry) = log.front() {
+            self.index
+                .remove(entry.record.mark(), position, |other| mark_at(log, first, other));
+            self.log.pop_front();
             self.first += 1;
         }
     }
+}
+
+/// Where in the log something stands that the index has at this position.
+fn place(first: u64, position: u32) -> usize {
+    (u64::from(position).wrapping_sub(first) & POSITION) as usize
+}
+
+/// The mark there.
+fn mark_at(log: &VecDeque<Entry>, first: u64, position: u32) -> u64 {
+    log.get(place(first, position))
+        .map_or(0, |entry| entry.record.mark())
 }
 
 impl Slot {
@@ -213,6 +226,27 @@ mod tests {
     }
 
     #[test]
+    fn numbers_may_be_larger_than_what_the_index_keeps_of_them() {
+        let mut recent = Recent {
+            first: 5 * (POSITION + 1) - 3,
+            ..Recent::default()
+        };
+        let records = numbered(0..6);
+        for record in &records {
+            recent.add(Instant(0), record, Had::default());
+        }
+        for record in &records {
+            assert_eq!(recent.get(record.mark()), Some(record));
+        }
+        recent.drop_oldest();
+        assert!(!recent.knows(records[0].mark()) && recent.knows(records[5].mark()));
+        recent.expire(Instant(0) + KEPT);
+        assert_eq!((recent.first(), recent.end()), (recent.first(), recent.first()));
+        assert!(records.iter().all(|record| !recent.knows(record.mark())));
+        assert_eq!(recent.log.capacity(), 0);
+    }
+
+    #[test]
     fn it_is_bounded_in_number_and_time() {
         let mut recent = Recent::default();
         let records = numbered(0..MAX_RECENT as u64 + 7);
@@ -225,7 +259,7 @@ mod tests {
         let late = record(2, (9, 0), (1, 1), &[]);
         recent.add(Instant(0) + KEPT, &late, Had::default());
         assert!(!recent.knows(marks[7]) && recent.knows(late.mark()));
-        assert_eq!((recent.log.len(), recent.numbers.len()), (1, 1));
+        assert_eq!((recent.log.len(), recent.index.iter().count()), (1, 1));
         assert_eq!(
             recent.to_show(recent.end() - 1, None, 9),
             (vec![late.mark()], false)

@@ -14,10 +14,11 @@ mod tests;
 
 pub(crate) use sums::Sums;
 
+use crate::graph::Known;
 use crate::record::{Key, Record, Version, kind};
-use crate::{Adjacency, DropReason, Instant, PeerId, PeerInfo, ShortId, Signer, Size, Stamp};
+use crate::{Adjacency, DropReason, Instant, Number, PeerId, PeerInfo, ShortId, Signer, Size, Stamp};
 use origins::{Origin, Origins};
-use slots::{INFO, Slots, slot};
+use slots::{INFO, LINKS, Slots, slot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,12 +45,21 @@ const COLLECT_EVERY: Duration = Duration::from_secs(30);
 /// What became of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Merged {
-    /// Stored. With it the records of these (kind, subkey) went, which an earlier run of its origin had left.
-    New(Vec<(u8, u64)>),
+    /// Stored.
+    New(Replaced),
     /// The very record was there already.
     Known,
     /// Refused.
     Refused(DropReason),
+}
+
+/// What went with a record that was stored.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Replaced {
+    /// (kind, subkey) of those which an earlier run of its origin had left.
+    pub(crate) outdated: Vec<(u8, u64)>,
+    /// In what its origin has said of its links until now, if that is gone.
+    pub(crate) links: Option<Arc<Record>>,
 }
 
 /// The versions of a collected router.
@@ -66,6 +76,8 @@ pub(crate) struct Store {
     floors: BTreeMap<PeerId, Floor>,
     bytes: usize,
     evicted: Vec<PeerId>,
+    /// Those that are gone, with their numbers, until the graph has heard of it.
+    gone: Vec<(PeerId, Number)>,
     /// What was taken in, for somebody who watches.
     pub(crate) taken: Option<Vec<Stamp>>,
     next_collection: Instant,
@@ -143,7 +155,7 @@ impl Store {
         if !record.verify(signer) {
             return refused(DropReason::BadSignature);
         }
-        if origin.is_none() && self.named(key.origin.short()).is_some() {
+        if origin.is_none() && self.origins.number(key.origin.short()).is_some() {
             return refused(DropReason::IdentityClash);
         }
         self.has_room(record, origin).map_err(Merged::Refused)
@@ -151,7 +163,10 @@ impl Store {
 
     /// The router with this short id. There is never more than one: links name routers by it.
     pub(crate) fn named(&self, short: ShortId) -> Option<PeerId> {
-        self.origins.named(short)
+        self.origins
+            .number(short)
+            .and_then(|number| self.origins.id(number))
+            .copied()
     }
 
     /// Checks the limits of what one router may have.
@@ -186,7 +201,7 @@ impl Store {
         Ok(())
     }
 
-    fn insert(&mut self, now: Instant, record: Arc<Record>) -> Vec<(u8, u64)> {
+    fn insert(&mut self, now: Instant, record: Arc<Record>) -> Replaced {
         let id = record.key.origin;
         let place = slot(&record);
         let Some(origin) = self.origins.get_mut(&id) else {
@@ -194,7 +209,7 @@ impl Store {
             if record.info().is_some() {
                 self.add(now, record);
             }
-            return Vec::new();
+            return Replaced::default();
         };
         let newest = record
             .info()
@@ -221,7 +236,10 @@ impl Store {
         }
         origin.bytes = origin.bytes + small(size) - small(gone);
         self.bytes = self.bytes + size - gone;
-        outdated.into_iter().filter(|old| *old != place).collect()
+        let mut all = others.into_iter().chain(replaced);
+        let links = all.find(|old| slot(old) == LINKS);
+        let outdated = outdated.into_iter().filter(|old| *old != place).collect();
+        Replaced { outdated, links }
     }
 
     /// A router that was not known.
@@ -245,9 +263,10 @@ impl Store {
 
     /// Forgets a router and what it was.
     pub(crate) fn remove(&mut self, id: &PeerId) -> bool {
-        let Some(origin) = self.origins.remove(id) else {
+        let Some((number, origin)) = self.origins.remove(id) else {
             return false;
         };
+        self.gone.push((*id, number));
         self.bytes -= origin.bytes as usize;
         for record in origin.records.iter() {
             self.sums.remove(record, origin.is_covered);
@@ -259,6 +278,27 @@ impl Store {
             self.fading.remove(&(origin.since, *id));
         }
         true
+    }
+
+    /// The number that a router had which is gone; it rests until [`free`](Self::free).
+    pub(crate) fn take_gone(&mut self, id: &PeerId) -> Option<Number> {
+        let at = self.gone.iter().position(|(gone, _)| gone == id)?;
+        Some(self.gone.swap_remove(at).1)
+    }
+
+    /// A number has rested long enough.
+    pub(crate) fn free(&mut self, number: Number) {
+        self.origins.free(number);
+    }
+
+    /// The number of a router.
+    pub(crate) fn find(&self, id: &PeerId) -> Option<Number> {
+        self.origins.find(id)
+    }
+
+    /// How many routers are known, this one included.
+    pub(crate) fn count(&self) -> usize {
+        self.origins.len()
     }
 
     /// Routers, those remembered only by their versions, bytes of records.
@@ -323,10 +363,9 @@ impl Store {
             .flat_map(|origin| origin.records.iter())
     }
 
-    /// All links a router lists.
-    pub(crate) fn links(&self, id: &PeerId) -> &[Adjacency] {
-        self.of_kind(id, kind::LINK_STATE, 0)
-            .map_or(&[], |record| record.links())
+    /// In which a router says what links it has.
+    pub(crate) fn links_record(&self, id: &PeerId) -> Option<&Arc<Record>> {
+        self.origins.get(id)?.records.get(LINKS)
     }
 
     /// Tells that there is a way to a router now, or none any more. To this router there always is one.
@@ -450,6 +489,26 @@ impl Store {
             .flatten()
             .min()
             .map(|at| at.max(self.next_collection))
+    }
+}
+
+/// What routers say of their links, as the graph asks for it.
+impl Known for Store {
+    fn numbers(&self) -> usize {
+        self.origins.bound()
+    }
+
+    fn number(&self, short: ShortId) -> Option<Number> {
+        self.origins.number(short)
+    }
+
+    fn id(&self, number: Number) -> Option<&PeerId> {
+        self.origins.id(number)
+    }
+
+    fn links(&self, of: Number) -> &[Adjacency] {
+        let record = self.origins.at(of).and_then(|origin| origin.records.get(LINKS));
+        record.map_or(&[], |record| record.links())
     }
 }
 

@@ -10,8 +10,10 @@ pub(super) type Slot = (u8, u64);
 
 /// Where a router's `PeerInfo` is.
 pub(super) const INFO: Slot = (kind::PEER_INFO, 0);
+/// Where its `LinkState` is.
+pub(super) const LINKS: Slot = (kind::LINK_STATE, 0);
 /// Nearly every router has these, and no others.
-const USUAL: [Slot; 3] = [INFO, (kind::LINK_STATE, 0), (kind::MACS, 0)];
+const USUAL: [Slot; 3] = [INFO, LINKS, (kind::MACS, 0)];
 
 /// The usual ones first, then the others in the order of their slots. One in each.
 #[derive(Debug, Default)]

@@ -187,9 +187,12 @@ fn strangers_and_forgeries_are_refused() {
         merged(&mut store, borrowed),
         Merged::Refused(DropReason::MalformedRecord)
     );
-    assert_eq!(merged(&mut store, info_record(1, 1, 1)), Merged::New(Vec::new()));
+    assert_eq!(
+        merged(&mut store, info_record(1, 1, 1)),
+        Merged::New(Replaced::default())
+    );
     assert_eq!(merged(&mut store, info_record(1, 1, 1)), Merged::Known);
-    assert_eq!(merged(&mut store, links), Merged::New(Vec::new()));
+    assert_eq!(merged(&mut store, links), Merged::New(Replaced::default()));
     let older = record(1, (kind::LINK_STATE, 0), (1, 1), &[0]);
     assert_eq!(
         merged(&mut store, older),
@@ -211,11 +214,16 @@ fn strangers_and_forgeries_are_refused() {
 fn a_new_run_takes_the_old_ones_records_along() {
     let mut store = Store::default();
     merged(&mut store, info_record(1, 1, 1));
-    merged(&mut store, record(1, (kind::LINK_STATE, 0), (1, 2), &[0]));
+    let links = record(1, LINKS, (1, 2), &[0]);
+    merged(&mut store, Arc::clone(&links));
     merged(&mut store, record(1, (9, 7), (2, 1), &[]));
+    let outdated = vec![LINKS];
     assert_eq!(
         merged(&mut store, info_record(1, 2, 1)),
-        Merged::New(vec![(kind::LINK_STATE, 0)])
+        Merged::New(Replaced {
+            outdated,
+            links: Some(links)
+        })
     );
     assert_eq!(store.records(&id(1)).count(), 2);
     let leftover = record(1, (kind::LINK_STATE, 0), (1, 99), &[0]);
@@ -238,18 +246,24 @@ fn the_collected_come_back_only_as_new_as_they_were() {
         merged(&mut store, info_record(1, 4, 9)),
         Merged::Refused(DropReason::StaleRecord)
     );
-    assert_eq!(merged(&mut store, info_record(1, 5, 1)), Merged::New(Vec::new()));
+    assert_eq!(
+        merged(&mut store, info_record(1, 5, 1)),
+        Merged::New(Replaced::default())
+    );
     assert_eq!(
         merged(&mut store, record(1, (9, 0), (5, 7), &[])),
         Merged::Refused(DropReason::StaleRecord)
     );
     assert_eq!(
         merged(&mut store, record(1, (9, 0), (5, 8), &[])),
-        Merged::New(Vec::new())
+        Merged::New(Replaced::default())
     );
     store.remove(&id(1));
     store.collect(later + FLOOR_KEPT);
-    assert_eq!(merged(&mut store, info_record(1, 4, 9)), Merged::New(Vec::new()));
+    assert_eq!(
+        merged(&mut store, info_record(1, 4, 9)),
+        Merged::New(Replaced::default())
+    );
 }
 
 #[test]
@@ -259,14 +273,14 @@ fn no_router_fills_the_store() {
     for subkey in 0..MAX_ORIGIN_UNKNOWN as u64 {
         assert_eq!(
             merged(&mut store, record(1, (9, subkey), (1, 2), &[])),
-            Merged::New(Vec::new())
+            Merged::New(Replaced::default())
         );
     }
     let more = record(1, (10, 1000), (1, 2), &[]);
     assert_eq!(merged(&mut store, more), Merged::Refused(DropReason::StoreFull));
     assert_eq!(
         merged(&mut store, record(1, (9, 0), (1, 3), &[])),
-        Merged::New(Vec::new()),
+        Merged::New(Replaced::default()),
         "newer ones always fit"
     );
     let big = vec![0; 15 << 10];
@@ -297,6 +311,6 @@ fn two_routers_never_share_a_short_id() {
     let clash = Merged::Refused(DropReason::IdentityClash);
     assert_eq!(merged(&mut store, Arc::clone(&twin)), clash);
     store.remove(&id(1));
-    assert_eq!(merged(&mut store, twin), Merged::New(Vec::new()));
+    assert_eq!(merged(&mut store, twin), Merged::New(Replaced::default()));
     assert_eq!(merged(&mut store, info_record(1, 1, 1)), clash);
 }

@@ -170,6 +170,34 @@ impl Host {
         self.work(at, terms, planned);
     }
 
+    /// One end of a link is there, as if it had been dialled by `this` end or by the other one.
+    pub(super) fn place(
+        &mut self,
+        now: u64,
+        on: Connection,
+        with: u32,
+        direction: Direction,
+        (terms, planned): (&Terms, &mut Vec<Event>),
+    ) {
+        self.ends.insert(on, End::new(now, with, Stage::Up));
+        self.with_reach(now, terms, planned, |host, reach| {
+            host.link_up(on, with, direction, None, reach);
+        });
+        self.work(now, terms, planned);
+    }
+
+    /// The number of a connection that this host dials.
+    pub(super) fn next_connection(&mut self) -> Connection {
+        self.dials += 1;
+        u64::from(self.number) << 32 | u64::from(self.dials)
+    }
+
+    /// The first link, if there is one.
+    pub(super) fn first_link(&self) -> Option<LinkId> {
+        let mut up = self.ends.iter().filter(|(_, end)| end.is_up());
+        up.next().map(|(on, _)| LinkId(*on))
+    }
+
     /// Gives the core an input from outside.
     pub(super) fn input(&mut self, now: u64, input: Input, terms: &Terms, planned: &mut Vec<Event>) {
         if self.mesh.is_some() {
@@ -254,7 +282,7 @@ impl Host {
                 end.stage = Stage::Up;
                 end.heard = now;
                 line::handshake_came(&mut self.traffic, 2);
-                self.link_up(on, from, None, reach);
+                self.link_up(on, from, Direction::In, None, reach);
             }
             What::Message(packet, bytes) => {
                 end.came(now, bytes, &mut self.traffic);
@@ -299,8 +327,7 @@ impl Host {
             let at = reach.now + if own { 1000 } else { micros(HANDSHAKE_TIME) };
             return reach.plan(at, self.number, 0, What::Nowhere(target, own));
         };
-        self.dials += 1;
-        let on = u64::from(self.number) << 32 | u64::from(self.dials);
+        let on = self.next_connection();
         let stage = Stage::Dialling { target, expect };
         self.ends.insert(on, End::new(reach.now, to, stage));
         line::first(&mut self.traffic, 1);
@@ -371,21 +398,24 @@ impl Host {
             let at = reach.now + reach.terms.delay(self.number, to);
             reach.plan(at, to, on, What::Confirm);
         }
-        self.link_up(on, to, Some(target), reach);
+        self.link_up(on, to, Direction::Out, Some(target), reach);
     }
 
-    fn link_up(&mut self, on: Connection, with: u32, target: Option<String>, reach: &mut Reach<'_>) {
+    fn link_up(
+        &mut self,
+        on: Connection,
+        with: u32,
+        direction: Direction,
+        target: Option<String>,
+        reach: &mut Reach<'_>,
+    ) {
         reach.plan(reach.now + micros(IDLE), self.number, on, What::IdleDue);
         self.linked = Some(reach.now);
         self.pending.push_back(Input::LinkUp {
             link: LinkId(on),
             peer: reach.terms.id(with),
             address: address(with, false),
-            direction: if target.is_some() {
-                Direction::Out
-            } else {
-                Direction::In
-            },
+            direction,
             target,
         });
     }
@@ -489,6 +519,9 @@ impl Host {
     }
 
     fn send(&mut self, link: LinkId, packet: Packet, reliable: bool, reach: &mut Reach<'_>) {
+        if reach.terms.holds_records && packet.is_of_records() {
+            return;
+        }
         let Some(end) = self.ends.get_mut(&link.0).filter(|end| end.is_up()) else {
             return;
         };

@@ -13,12 +13,14 @@
 //! | `terms` | what holds for all: wires, the cut, addresses |
 //! | `host`, `line` | a router's core, and its ends of connections |
 //! | `signer` | signatures in a world without cheats |
+//! | `place` | worlds that begin with a mesh that stands |
 //! | `look` | what one sees from outside |
 
 mod event;
 mod host;
 mod line;
 mod look;
+mod place;
 mod shard;
 mod signer;
 mod terms;
@@ -59,6 +61,7 @@ impl BigWorld {
             addresses: None,
             discovery: true,
             lost: BTreeMap::new(),
+            holds_records: false,
         };
         let mut shards: Vec<_> = (0..threads).map(|number| Shard::new(number, threads)).collect();
         for number in 0..terms.hosts {
@@ -169,6 +172,11 @@ impl BigWorld {
         self.terms.sides.clear();
     }
 
+    /// Whether records, and what routers ask each other about them, pass from now on.
+    pub fn hold_records(&mut self, are_held: bool) {
+        self.terms.holds_records = are_held;
+    }
+
     /// From now on hosts note when they hear of this address.
     pub fn watch(&mut self, mac: Mac) {
         self.terms.watched = Some(mac);
@@ -199,6 +207,15 @@ impl BigWorld {
     #[must_use]
     pub fn mesh(&self, host: HostId) -> Option<&Mesh> {
         self.at(host).mesh.as_deref()
+    }
+
+    /// Takes the core out of a host on which nothing runs from then on.
+    pub fn take_mesh(&mut self, host: HostId) -> Option<Box<Mesh>> {
+        let shards = self.shards.len();
+        let host = &mut self.shards[host.0 % shards].hosts[host.0 / shards];
+        let mesh = host.mesh.take();
+        host.crash();
+        mesh
     }
 
     /// What a host sent and received.

@@ -32,6 +32,8 @@ pub(super) struct Terms {
     pub(super) discovery: bool,
     /// How many disks each host has lost, if any: each had another identity on it.
     pub(super) lost: BTreeMap<u32, u32>,
+    /// Records do not pass, nor what routers ask each other about them.
+    pub(super) holds_records: bool,
 }
 
 impl Terms {
@@ -134,6 +136,7 @@ mod tests {
             addresses: None,
             discovery: true,
             lost: BTreeMap::new(),
+            holds_records: false,
         };
         for host in [0, 1, 255, 256, 69_999] {
             assert_eq!(terms.host_at(&address(host, false)), Some(host));

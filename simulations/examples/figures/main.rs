@@ -1,13 +1,21 @@
 //! The figures of a large mesh, with the goals beside them:
 //! `cargo run --release -p simulations --example figures -- [--routers N] [--seed S] [--threads N] [--max-links N]
-//! [--wired] [--together] [join|stretch|steady|spread|heal|kill|all]`.
+//! [--placed] [--wired] [--together] [join|delta|stretch|steady|spread|heal|kill|all]`.
 //!
-//! Routers join from one bootstrap over 60 virtual seconds, whatever else is asked for. Wires take 0.5 to 100 ms one
+//! Routers join from one bootstrap over 60 virtual seconds, whatever else is asked for, unless the mesh is `--placed`:
+//! then it stands from the beginning, with links as the core chooses them, and every router is told all records
+//! (`simulations/src/big/place.rs`). Each row then has the smallest world that is honest: `delta` one router that
+//! knows all others, `stretch` twenty, `kill` the survivors; all the rest a world in which all know all. Wires take 0.5 to 100 ms one
 //! way, by the distance in a plane, and carry 100 Mb/s. With `--wired` each router is told to dial two near ones and two
 //! at random, and nobody else: what the core does with links that are as they should be. With `--together` all start
 //! within a second, each with the addresses of two near ones and two at random, as if kept from an earlier run: what
 //! can be asked of a mesh whose join would take too long.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
+mod asked;
+mod blows;
+mod delta;
+
+use asked::Asked;
 use mesh::{Input, Mac, Vni};
 use simulations::{BigWorld, Class, Cost, HostId, Profile, Random, Traffic};
 use std::time::{Duration, Instant};
@@ -21,9 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(600);
 fn main() {
     let Some(asked) = Asked::read() else {
         eprintln!(
-            "usage: figures [--routers N] [--seed S] [--threads N] [--max-links N] [--wired] [--together] [STAGE…]"
+            "usage: figures [--routers N] [--seed S] [--threads N] [--max-links N] [--placed] [--wired] [--together] \
+             [STAGE…]"
         );
-        eprintln!("stages: join stretch steady spread heal kill all");
+        eprintln!("stages: join delta stretch steady spread heal kill all");
         std::process::exit(2);
     };
     println!("{}", machine());
@@ -32,67 +41,16 @@ fn main() {
         asked.routers, asked.seed, asked.threads
     );
     let mut bench = Bench::new(asked);
-    bench.join();
-    if bench.wants("stretch") {
-        bench.stretch();
-    }
-    if bench.wants("steady") {
-        bench.steady();
-    }
-    if bench.wants("spread") {
-        bench.spread();
-    }
-    if bench.wants("heal") {
-        bench.heal();
-    }
-    if bench.wants("kill") {
-        bench.kill();
+    if bench.asked.placed {
+        bench.placed();
+    } else {
+        bench.joined();
     }
     println!("\n| what | figure | goal | |\n|---|---|---|---|");
     for [what, figure, goal, verdict] in &bench.rows {
         println!("| {what} | {figure} | {goal} | {verdict} |");
     }
     println!("\n{}", bench.world.trace_hash());
-}
-
-/// What the command line asks for.
-struct Asked {
-    routers: usize,
-    seed: u64,
-    threads: usize,
-    max_links: Option<usize>,
-    wired: bool,
-    together: bool,
-    stages: Vec<String>,
-}
-
-impl Asked {
-    fn read() -> Option<Self> {
-        let mut asked = Self {
-            routers: 10_000,
-            seed: 1,
-            threads: 2,
-            max_links: None,
-            wired: false,
-            together: false,
-            stages: Vec::new(),
-        };
-        let mut args = std::env::args().skip(1);
-        while let Some(arg) = args.next() {
-            let mut number = || args.next()?.replace(['_', ','], "").parse::<u64>().ok();
-            match arg.as_str() {
-                "--routers" => asked.routers = (number()? as usize).max(10),
-                "--seed" => asked.seed = number()?,
-                "--threads" => asked.threads = number()? as usize,
-                "--max-links" => asked.max_links = Some(number()? as usize),
-                "--wired" => asked.wired = true,
-                "--together" => asked.together = true,
-                "join" | "stretch" | "steady" | "spread" | "heal" | "kill" | "all" => asked.stages.push(arg),
-                _ => return None,
-            }
-        }
-        Some(asked)
-    }
 }
 
 /// Which processor, how many of them, and the memory.
@@ -116,6 +74,23 @@ struct Bench {
     rows: Vec<[String; 4]>,
 }
 
+/// Hosts, and wires between them.
+fn world(asked: &Asked) -> BigWorld {
+    let profile = Profile::Plane {
+        least: Duration::from_micros(500),
+        most: Duration::from_millis(100),
+        seed: asked.seed,
+    };
+    let mut world = BigWorld::new(asked.seed, asked.routers, profile, asked.threads);
+    if let Some(most) = asked.max_links {
+        world.limit_links(most);
+    }
+    if asked.wired {
+        world.forbid_discovery();
+    }
+    world
+}
+
 fn ms(time: Duration) -> String {
     format!("{:.0} ms", time.as_secs_f64() * 1000.0)
 }
@@ -127,25 +102,71 @@ fn mac(kind: u8, host: usize) -> Mac {
 
 impl Bench {
     fn new(asked: Asked) -> Self {
-        let profile = Profile::Plane {
-            least: Duration::from_micros(500),
-            most: Duration::from_millis(100),
-            seed: asked.seed,
-        };
-        let mut world = BigWorld::new(asked.seed, asked.routers, profile, asked.threads);
-        if let Some(most) = asked.max_links {
-            world.limit_links(most);
-        }
-        if asked.wired {
-            world.forbid_discovery();
-        }
-        let random = Random::new(asked.seed).fork("figures", 0);
         Self {
+            world: world(&asked),
+            random: Random::new(asked.seed).fork("figures", 0),
             asked,
-            world,
-            random,
             rows: Vec::new(),
         }
+    }
+
+    /// A mesh that joined, and what it does.
+    fn joined(&mut self) {
+        self.join();
+        for (stage, run) in [
+            ("stretch", Self::stretch as fn(&mut Self)),
+            ("steady", Self::steady),
+            ("spread", Self::spread),
+            ("heal", Self::heal),
+            ("kill", Self::kill),
+        ] {
+            if self.wants(stage) {
+                run(self);
+            }
+        }
+    }
+
+    /// A mesh that was placed, each time as much of it as is needed.
+    fn placed(&mut self) {
+        if self.wants("delta") {
+            self.delta();
+        }
+        if self.wants("stretch") {
+            let sources = self.sources();
+            self.place(|host| sources.contains(&host));
+            self.stretch();
+        }
+        if self.wants("kill") {
+            let survivors = self.draw_survivors();
+            self.place(|host| survivors.contains(&host));
+            self.kill_all_but(&survivors);
+        }
+        let whole = ["steady", "spread", "heal"].map(|stage| self.wants(stage));
+        if whole.contains(&true) {
+            self.place(|_| true);
+            self.rest();
+        }
+        for (is_wanted, run) in
+            whole
+                .into_iter()
+                .zip([Self::steady as fn(&mut Self), Self::spread, Self::heal])
+        {
+            if is_wanted {
+                run(self);
+            }
+        }
+    }
+
+    /// Another world, with a mesh of which these routers know all.
+    fn place(&mut self, is_told: impl Fn(HostId) -> bool) {
+        let started = Instant::now();
+        self.world = world(&self.asked);
+        let links = self.world.draw_links();
+        let told = (0..self.asked.routers)
+            .filter(|host| is_told(HostId(*host)))
+            .count();
+        self.world.place(&links, is_told);
+        self.said(started, &format!("placed; {told} of the routers know all others"));
     }
 
     fn wants(&self, stage: &str) -> bool {
@@ -278,11 +299,15 @@ impl Bench {
         }
     }
 
-    fn stretch(&mut self) {
+    /// Some routers.
+    fn sources(&self) -> Vec<HostId> {
         let routers = self.asked.routers;
-        let sources: Vec<_> = (0..20.min(routers))
-            .map(|n| HostId(n * routers / 20.min(routers)))
-            .collect();
+        let count = routers.min(20);
+        (0..count).map(|n| HostId(n * routers / count)).collect()
+    }
+
+    fn stretch(&mut self) {
+        let sources = self.sources();
         let stretch = self.world.stretch(&sources);
         let figure = format!(
             "{:.3} × at most, {:.4} × in the mean of {} routes; {} missing",
@@ -363,120 +388,6 @@ impl Bench {
             "a record known to 99 %",
             figure,
             "≤ 120 ms, ≤ 500 B per router",
-            is_met,
-        );
-    }
-
-    fn heal(&mut self) {
-        let started = Instant::now();
-        let routers = self.asked.routers;
-        let side = |host: HostId| host.0.is_multiple_of(2);
-        self.world.cut(side, None);
-        self.world.run(SECOND * 20);
-        for host in 0..routers {
-            let place = HostId(host);
-            let addresses = [true, false]
-                .map(|second| self.world.address(place, second))
-                .to_vec();
-            self.world.input(place, Input::Addresses(addresses));
-            let addresses = vec![[10, 0, 0, 2].into()];
-            self.world.input(
-                place,
-                Input::Attach {
-                    vni: Vni(1),
-                    mac: mac(2, host),
-                    addresses,
-                },
-            );
-            if host % 100 == 99 {
-                self.world.run(SECOND / 10);
-            }
-        }
-        self.world.run(SECOND * 20);
-        self.said(started, "cut, every record changed");
-        let (a, b) = (HostId(0), HostId(1));
-        self.world.cut(side, Some((a, b)));
-        let targets = vec![self.world.address(b, false).to_string()];
-        self.world.input(
-            a,
-            Input::Connect {
-                targets,
-                replace: false,
-            },
-        );
-        let before_link = self.world.now();
-        let step = Duration::from_millis(1);
-        let is_linked =
-            |world: &BigWorld| world.linked_with(a).contains(&b) && world.linked_with(b).contains(&a);
-        if self.world.until(step, SECOND * 60, is_linked).is_none() {
-            return self.row(
-                "50/50 heal over one link",
-                "never linked".to_owned(),
-                "≤ 2.5 s",
-                false,
-            );
-        }
-        let linked = self.world.linked_at(b).unwrap_or(before_link);
-        let size = |world: &BigWorld, even: bool| -> u64 {
-            let of_side = (0..routers).map(HostId).filter(|host| side(*host) == even);
-            of_side
-                .filter_map(|host| Some(world.mesh(host)?.own_bytes() as u64))
-                .sum()
-        };
-        let (evens, odds) = (size(&self.world, true), size(&self.world, false));
-        let half = routers as u64 / 2;
-        let minimal = evens * half + odds * (routers as u64 - half);
-        let before = self.world.all_traffic();
-        let healed = self
-            .agree(Duration::from_millis(10))
-            .map(|_| self.world.now() - linked);
-        self.said(started, "healed");
-        // What follows late counts, too.
-        self.world.run(SECOND);
-        let traffic = self.world.all_traffic() - before;
-        let sent = traffic.sent(Class::Control).bytes + traffic.sent(Class::Ack).bytes;
-        let share = sent as f64 / minimal as f64;
-        let figure = format!(
-            "{}; {share:.2} × the minimal {:.0} MB",
-            healed.map_or("never".to_owned(), ms),
-            minimal as f64 / 1e6
-        );
-        let is_met = healed.is_some_and(|time| time <= Duration::from_millis(2500)) && share <= 1.2;
-        self.row(
-            "50/50 heal, every record changed, one link",
-            figure,
-            "≤ 2.5 s, ≤ 1.2 ×",
-            is_met,
-        );
-        self.world.heal();
-        self.rest();
-    }
-
-    fn kill(&mut self) {
-        let started = Instant::now();
-        let mut alive: Vec<_> = self.world.running();
-        let survivors = alive.len().div_ceil(10);
-        while alive.len() > survivors {
-            let at = self.random.below(alive.len() as u64) as usize;
-            self.world.crash(alive.swap_remove(at));
-        }
-        let joined = self.world.until(SECOND / 4, SECOND * 60, BigWorld::all_routable);
-        self.said(started, "90 % killed");
-        let agreed = self.agree(SECOND / 4).is_some();
-        let figure = format!(
-            "{}; {}",
-            joined.map_or("never".to_owned(), ms),
-            if agreed {
-                "all agree then"
-            } else {
-                "they do not agree later"
-            }
-        );
-        let is_met = joined.is_some_and(|time| time <= SECOND * 10) && agreed;
-        self.row(
-            "90 % killed at once: one component, routable",
-            figure,
-            "≤ 10 s",
             is_met,
         );
     }
