@@ -412,6 +412,20 @@ pub(crate) enum DockerVerb {
         #[arg(long, env = "WEFT_PLUGIN", default_value = PLUGIN, value_name = "SOCKET")]
         plugin: PathBuf,
     },
+    /// Make the folder of which `docker plugin create NAME DIR` makes a plugin that Docker runs itself; a swarm takes no
+    /// other. Needs the router's socket and state directory to be where they are on all hosts.
+    PluginDir {
+        /// The folder, which is made.
+        folder: PathBuf,
+        /// Where Docker answers.
+        #[arg(
+            long,
+            env = "WEFT_DOCKER",
+            default_value = "/run/docker.sock",
+            value_name = "SOCKET"
+        )]
+        docker: PathBuf,
+    },
     /// Run the driver, in the foreground.
     Serve(DockerServe),
 }

@@ -186,6 +186,7 @@ fn assemble(
         news,
         clock,
         bell,
+        wrote: None,
     };
     for (lane, socket) in sockets.into_iter().enumerate() {
         let lane = Lane {

@@ -5,6 +5,7 @@
 //! launch: an identity that is lost at the next boot is worse than none.
 
 use crate::address_store::AddressStore;
+use crate::docker::PLUGIN_STATE;
 use anyhow::{Context, Result, bail};
 use crypto::identity::Identity;
 use crypto::keyring::Keyring;
@@ -22,13 +23,14 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// All files of a router's.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "identity",
     "secrets",
     "memory.json",
     "attachments.json",
     "addresses.redb",
     "docker.json",
+    "docker.lock",
     "lock",
 ];
 
@@ -137,19 +139,12 @@ impl StateDir {
         if is_own(path).with_context(what)? {
             fs::set_permissions(path, fs::Permissions::from_mode(0o700)).with_context(what)?;
         }
-        let lock_path = path.join("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&lock_path)
-            .with_context(what)?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let Some(lock) = lock(&path.join("lock")).with_context(what)? else {
             bail!(
                 "another router uses {}: stop it (`weft stop`), or choose another --state-dir",
                 path.display()
             );
-        }
+        };
         Ok(Self {
             path: std::path::absolute(path).with_context(what)?,
             _lock: lock,
@@ -266,6 +261,18 @@ impl StateDir {
     }
 }
 
+/// Locks a file while the result lives; `None` if somebody else has it locked.
+pub(crate) fn lock(path: &Path) -> std::io::Result<Option<File>> {
+    let lock = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)?;
+    Ok(flock(&lock, FlockOperation::NonBlockingLockExclusive)
+        .is_ok()
+        .then_some(lock))
+}
+
 /// True if nothing but a router's files is in the directory.
 fn is_own(path: &Path) -> std::io::Result<bool> {
     for entry in fs::read_dir(path)? {
@@ -275,7 +282,7 @@ fn is_own(path: &Path) -> std::io::Result<bool> {
             .strip_prefix('.')
             .and_then(|name| name.strip_suffix(".new"))
             .unwrap_or(&name);
-        if !FILES.contains(&plain) {
+        if !FILES.contains(&plain) && plain != PLUGIN_STATE {
             return Ok(false);
         }
     }

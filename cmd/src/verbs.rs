@@ -101,6 +101,9 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Docker {
             verb: DockerVerb::Install { unit_dir, plugin },
         } => docker::install(unit_dir, plugin, &cli.socket, &cli.state_dir),
+        Verb::Docker {
+            verb: DockerVerb::PluginDir { folder, docker: at },
+        } => docker::plugin_dir(folder, &cli.socket, at, &cli.state_dir),
         Verb::Ps { container, runtimes } => ps(cli, container.as_deref(), runtimes),
         Verb::Ipam { network } => {
             let network = network.clone();
@@ -242,7 +245,9 @@ fn ps(cli: &Cli, container: Option<&str>, at: &Runtimes) -> Result<()> {
     }
 }
 
-fn print_addresses(cli: &Cli, value: Value) -> Result<()> {
+/// Those of an attachment.
+fn print_addresses(cli: &Cli, mut value: Value) -> Result<()> {
+    let value = value["addresses"].take();
     if cli.json {
         return print_json(&value);
     }

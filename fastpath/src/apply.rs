@@ -3,7 +3,7 @@
 use crate::esp::{self, Xfrm};
 use crate::gateway::{self, Gateway};
 use crate::guard::{Guard, GuardError};
-use crate::kernel::{Kernel, KernelError};
+use crate::kernel::{Kernel, KernelError, Round};
 use crate::names;
 use crate::netlink::link::{BridgeSettings, Kind};
 use crate::netlink::{Socket, address, link, neighbour, nft, or_missing, route, tc};
@@ -14,7 +14,6 @@ use crate::vxlan::Switch;
 use crate::{groups, read, sysctl};
 use mesh::{DropReason, Mac};
 use netlink_packet_route::link::In6AddrGenMode;
-use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The kernel this process runs on, seen from one namespace: the host's.
@@ -94,28 +93,22 @@ impl Kernel for Linux {
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), KernelError> {
-        match op {
-            Op::Inside { .. } => all_inside(&[op]).pop().unwrap_or(Ok(())),
-            Op::Guard { name, rules } => self.guard(name, rules),
-            Op::Hook { name, hook } => self.hook(name, hook),
-            Op::Filter { name, rule } => self.install_filter(name, rule),
-            Op::Gateway {
-                name,
-                bridge,
-                gateway,
-            } => {
-                self.host.visit(|| gateway::install(name, bridge, gateway))??;
-                self.gateways.insert(name.clone(), gateway.clone());
-                Ok(())
-            }
-            _ => self.host.visit(|| on_host(op))?,
-        }
+        let mut round = Round::default();
+        self.apply_together(std::slice::from_ref(op), &mut round);
+        round.into_result()
     }
 
-    fn apply_together(&mut self, ops: &[&Op]) -> Vec<Result<(), KernelError>> {
-        match ops {
-            [Op::Inside { .. }, ..] => all_inside(ops),
-            _ => ops.iter().map(|op| self.apply(op)).collect(),
+    fn apply_together(&mut self, ops: &[Op], round: &mut Round) {
+        let begun = match ops {
+            [Op::Inside { netns, .. }, ..] => all_inside(netns, ops, round),
+            _ => {
+                let host = self.host.clone();
+                let work = || self.all_on_host(ops, round);
+                host.visit(work).map_err(KernelError::from).flatten()
+            }
+        };
+        if let Err(error) = begun {
+            round.refuse(ops, error);
         }
     }
 
@@ -182,98 +175,113 @@ impl Linux {
     }
 
     /// A kernel without is served nevertheless: reverse path filtering is the host's business then.
-    fn install_filter(&mut self, table: &str, rule: &Filter) -> Result<(), KernelError> {
+    fn install_filter(&mut self, table: &str, rule: &Filter) {
         let Filter::At { port, only, sealed } = rule else {
-            return Ok(());
+            return;
         };
-        match self
-            .host
-            .visit(|| nft::install(table, *port, only.as_ref(), sealed))?
-        {
+        match nft::install(table, *port, only.as_ref(), sealed) {
             Ok(()) => self.filtered = Some((table.to_owned(), rule.clone())),
             Err(error) => {
                 tracing::warn!("VXLAN is taken by any interface: {error}");
                 self.no_filter = true;
             }
         }
+    }
+
+    /// Fails if none of the steps could be begun.
+    fn all_on_host(&mut self, ops: &[Op], round: &mut Round) -> Result<(), KernelError> {
+        let mut socket = Socket::open()?;
+        for op in ops {
+            round.take(op, || match op {
+                Op::Guard { name, rules } => self.guard(&mut socket, name, rules),
+                Op::Hook { name, hook } => self.hook(&mut socket, name, hook),
+                Op::Filter { name, rule } => {
+                    self.install_filter(name, rule);
+                    Ok(())
+                }
+                Op::Gateway {
+                    name,
+                    bridge,
+                    gateway,
+                } => {
+                    gateway::install(name, bridge, gateway)?;
+                    self.gateways.insert(name.clone(), gateway.clone());
+                    Ok(())
+                }
+                _ => on_host(&mut socket, op),
+            });
+        }
         Ok(())
     }
 
-    fn hook(&mut self, name: &str, hook: &Hook) -> Result<(), KernelError> {
+    fn hook(&mut self, socket: &mut Socket, name: &str, hook: &Hook) -> Result<(), KernelError> {
         let switch = self
             .switch
             .as_mut()
             .ok_or_else(|| KernelError::Refused("the fast path's programs are not loaded".to_owned()))?;
-        self.host.visit(|| {
-            let mut socket = Socket::open()?;
-            let index = link::index(&mut socket, name)?;
-            let other = match hook.other() {
-                Some(other) => link::index(&mut socket, other)?,
-                None => 0,
-            };
-            Ok(switch.hook(&mut socket, index, hook, other)?)
-        })?
+        let index = link::index(socket, name)?;
+        let other = match hook.other() {
+            Some(other) => link::index(socket, other)?,
+            None => 0,
+        };
+        Ok(switch.hook(socket, index, hook, other)?)
     }
 
-    fn guard(&mut self, name: &str, rules: &Guarded) -> Result<(), KernelError> {
+    fn guard(&mut self, socket: &mut Socket, name: &str, rules: &Guarded) -> Result<(), KernelError> {
         let guard = self
             .guard
             .as_mut()
             .ok_or_else(|| KernelError::Refused("no guard is loaded".to_owned()))?;
-        self.host.visit(|| {
-            let mut socket = Socket::open()?;
-            let index = link::index(&mut socket, name)?;
-            Ok(guard.protect(&mut socket, index, rules)?)
-        })?
+        let index = link::index(socket, name)?;
+        Ok(guard.protect(socket, index, rules)?)
     }
 }
 
-fn on_host(op: &Op) -> Result<(), KernelError> {
-    let mut socket = Socket::open()?;
+fn on_host(socket: &mut Socket, op: &Op) -> Result<(), KernelError> {
     match op {
         Op::CreateBridge { name, mac, mtu } => {
-            crate::netlink::or_exists(link::create_bridge(&mut socket, name, *mac))?;
-            set_bridge(&mut socket, name, *mac, *mtu)
+            crate::netlink::or_exists(link::create_bridge(socket, name, *mac))?;
+            set_bridge(socket, name, *mac, *mtu)
         }
-        Op::SetBridge { name, mac, mtu } => set_bridge(&mut socket, name, *mac, *mtu),
+        Op::SetBridge { name, mac, mtu } => set_bridge(socket, name, *mac, *mtu),
         Op::SetPort {
             name,
             bridge,
             flags,
             mtu,
-        } => set_port(&mut socket, name, bridge, *flags, *mtu),
-        Op::CreateVeth { attachment, mtu } => create_veth(&mut socket, attachment, *mtu),
+        } => set_port(socket, name, bridge, *flags, *mtu),
+        Op::CreateVeth { attachment, mtu } => create_veth(socket, attachment, *mtu),
         Op::CreateStub { stub, hatch, mtu } => {
-            link::create_stub(&mut socket, stub, hatch, (*mtu).into())?;
-            silence(&mut socket, stub)?;
-            silence(&mut socket, hatch)
+            link::create_stub(socket, stub, hatch, (*mtu).into())?;
+            silence(socket, stub)?;
+            silence(socket, hatch)
         }
         Op::CreateVxlan { name, port, mtu } => {
-            link::create_vxlan(&mut socket, name, *port, (*mtu).into())?;
-            silence(&mut socket, name)
+            link::create_vxlan(socket, name, *port, (*mtu).into())?;
+            silence(socket, name)
         }
         Op::Unhook { name } => {
-            let index = link::index(&mut socket, name)?;
-            Ok(or_missing(tc::detach(&mut socket, index, tc::BEHIND_GUARD))?)
+            let index = link::index(socket, name)?;
+            Ok(or_missing(tc::detach(socket, index, tc::BEHIND_GUARD))?)
         }
-        Op::SetAside { name, mtu } => set_aside(&mut socket, name, *mtu),
-        Op::AddForwarding { name, mac } => forwarding(&mut socket, name, *mac, neighbour::add),
-        Op::RemoveForwarding { name, mac } => forwarding(&mut socket, name, *mac, neighbour::delete),
-        Op::Raise { name } => Ok(link::raise(&mut socket, name)?),
-        Op::Await { name } => await_running(&mut socket, name),
-        Op::Delete { name } => Ok(link::delete(&mut socket, name)?),
+        Op::SetAside { name, mtu } => set_aside(socket, name, *mtu),
+        Op::AddForwarding { name, mac } => forwarding(socket, name, *mac, neighbour::add),
+        Op::RemoveForwarding { name, mac } => forwarding(socket, name, *mac, neighbour::delete),
+        Op::Raise { name } => Ok(link::raise(socket, name)?),
+        Op::Await { name } => await_running(socket, name),
+        Op::Delete { name } => Ok(link::delete(socket, name)?),
         Op::Unfilter { name } | Op::NoGateway { name } => Ok(nft::remove(name)?),
         Op::CreatePlain { name, vni, port, mtu } => {
-            link::create_plain(&mut socket, name, *vni, *port, (*mtu).into())?;
-            silence(&mut socket, name)
+            link::create_plain(socket, name, *vni, *port, (*mtu).into())?;
+            silence(socket, name)
         }
         Op::AddRemote { name, mac, host } => {
-            let index = link::index(&mut socket, name)?;
-            Ok(neighbour::add_remote(&mut socket, index, *mac, *host)?)
+            let index = link::index(socket, name)?;
+            Ok(neighbour::add_remote(socket, index, *mac, *host)?)
         }
         Op::RemoveRemote { name, mac, host } => {
-            let index = link::index(&mut socket, name)?;
-            Ok(neighbour::delete_remote(&mut socket, index, *mac, *host)?)
+            let index = link::index(socket, name)?;
+            Ok(neighbour::delete_remote(socket, index, *mac, *host)?)
         }
         Op::Guard { .. } | Op::Hook { .. } | Op::Filter { .. } | Op::Gateway { .. } | Op::Inside { .. } => {
             Err(KernelError::Refused("this step belongs elsewhere".to_owned()))
@@ -283,8 +291,9 @@ fn on_host(op: &Op) -> Result<(), KernelError> {
 
 /// Makes an interface one on which the host is deaf and dumb.
 fn silence(socket: &mut Socket, name: &str) -> Result<(), KernelError> {
-    sysctl::write(name, sysctl::SILENT);
-    Ok(link::silence(socket, name)?)
+    let link = link::find(socket, name)?;
+    sysctl::write(&link, sysctl::SILENT);
+    Ok(link::silence(socket, &link)?)
 }
 
 fn set_bridge(socket: &mut Socket, name: &str, mac: Option<Mac>, mtu: u16) -> Result<(), KernelError> {
@@ -305,26 +314,20 @@ fn set_port(
     mtu: u16,
 ) -> Result<(), KernelError> {
     let bridge = link::index(socket, bridge)?;
-    let joined = link::find(socket, name)?.master == Some(bridge);
-    if !joined {
+    let link = link::find(socket, name)?;
+    if link.master != Some(bridge) && link.up {
         // A new port forwards with the kernel's defaults until it is set up: not while it is down.
         link::lower(socket, name)?;
-        link::set_master(socket, name, bridge)?;
     }
-    silence(socket, name)?;
-    link::set_port(socket, name, flags)?;
-    if let Some(locked) = flags.locked {
-        match link::lock_port(socket, name, locked) {
-            Err(error) if error.is(Errno::OPNOTSUPP) || error.is(Errno::INVAL) => {
-                tracing::warn!(
-                    port = name,
-                    "this kernel can't lock bridge ports (needs Linux 5.18)"
-                );
-            }
-            other => other?,
-        }
+    sysctl::write(&link, sysctl::SILENT);
+    link::join(socket, &link, bridge, mtu.into())?;
+    if !link::set_port(socket, name, flags)? {
+        tracing::warn!(
+            port = name,
+            "this kernel can't lock bridge ports (needs Linux 5.18)"
+        );
     }
-    Ok(link::set_mtu(socket, name, mtu.into())?)
+    Ok(())
 }
 
 fn set_aside(socket: &mut Socket, name: &str, mtu: u16) -> Result<(), KernelError> {
@@ -366,25 +369,16 @@ fn forwarding(
     Ok(change(socket, index, mac)?)
 }
 
-/// Does steps inside one namespace on one thread: what became of each.
-fn all_inside(ops: &[&Op]) -> Vec<Result<(), KernelError>> {
-    let Some(Op::Inside { netns, .. }) = ops.first() else {
-        return Vec::new();
-    };
+/// Does steps inside one namespace; fails if none could be begun.
+fn all_inside(place: &NetNsRef, ops: &[Op], round: &mut Round) -> Result<(), KernelError> {
     let work = || {
-        let mut socket = match Socket::open() {
-            Ok(socket) => socket,
-            Err(error) => return vec![Err(error.into())],
-        };
-        ops.iter().map(|op| inside(&mut socket, netns, op)).collect()
+        let mut socket = Socket::open()?;
+        for op in ops {
+            round.take(op, || inside(&mut socket, place, op));
+        }
+        Ok(())
     };
-    let mut results = match netns.open().and_then(|netns| netns.run(work)) {
-        Ok(results) => results,
-        Err(error) => vec![Err(error.into())],
-    };
-    // Of what was not begun nothing more is known than of what was.
-    results.extend((results.len()..ops.len()).map(|_| Err(KernelError::Refused("not begun".to_owned()))));
-    results
+    place.open().and_then(|netns| netns.run(work))?
 }
 
 fn inside(socket: &mut Socket, place: &NetNsRef, op: &Op) -> Result<(), KernelError> {
@@ -402,10 +396,7 @@ fn inside(socket: &mut Socket, place: &NetNsRef, op: &Op) -> Result<(), KernelEr
     match step {
         InsideStep::Mac(mac) => Ok(link::set_mac(socket, ifname, *mac)?),
         InsideStep::Mtu(mtu) => Ok(link::set_mtu(socket, ifname, (*mtu).into())?),
-        InsideStep::Settle { ipv6 } => {
-            settle(socket, ifname, *ipv6);
-            Ok(())
-        }
+        InsideStep::Settle { ipv6 } => settle(socket, ifname, *ipv6),
         InsideStep::Lower => Ok(link::lower(socket, ifname)?),
         InsideStep::Address(address, prefix) => {
             let index = link::index(socket, ifname)?;
@@ -443,15 +434,19 @@ fn await_usable(socket: &mut Socket, ifname: &str) -> Result<(), KernelError> {
     Ok(())
 }
 
-fn settle(socket: &mut Socket, ifname: &str, ipv6: bool) {
-    sysctl::write(ifname, sysctl::CONTAINER);
+fn settle(socket: &mut Socket, ifname: &str, ipv6: bool) -> Result<(), KernelError> {
+    let link = link::find(socket, ifname)?;
+    sysctl::write(&link, sysctl::CONTAINER);
     if ipv6 {
-        sysctl::write(ifname, sysctl::WITH_IPV6);
+        sysctl::write(&link, sysctl::WITH_IPV6);
     }
     // The guard knows the link-local address that is made from the Ethernet address, and no other.
-    if let Err(error) = link::set_address_generation(socket, ifname, In6AddrGenMode::Eui64) {
+    if link.generation.is_some_and(|mode| mode != In6AddrGenMode::Eui64)
+        && let Err(error) = link::set_address_generation(socket, ifname, In6AddrGenMode::Eui64)
+    {
         tracing::debug!(%error, "no IPv6 link-local address is set up");
     }
+    Ok(())
 }
 
 /// The bridges of other networks than the default one that a router with this bridge made.

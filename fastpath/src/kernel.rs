@@ -43,9 +43,11 @@ pub trait Kernel: Send {
     /// What the kernel said.
     fn apply(&mut self, op: &Op) -> Result<(), KernelError>;
 
-    /// Does several steps of which each stands inside the same namespace, or one step: what became of each.
-    fn apply_together(&mut self, ops: &[&Op]) -> Vec<Result<(), KernelError>> {
-        ops.iter().map(|op| self.apply(op)).collect()
+    /// Does several steps that are all for the host's namespace, or all inside the same other one.
+    fn apply_together(&mut self, ops: &[Op], round: &mut Round) {
+        for op in ops {
+            round.take(op, || self.apply(op));
+        }
     }
 
     /// Removes all that a router with this bridge name made: bridge, pairs, guard. Nothing happens when nothing is
@@ -91,6 +93,50 @@ impl Report {
     }
 }
 
+/// The steps of one plan as they are done.
+#[derive(Debug, Default)]
+pub struct Round {
+    done: usize,
+    failed: Vec<(Op, KernelError)>,
+    /// What nothing more can be done about.
+    lost: BTreeSet<String>,
+}
+
+impl Round {
+    /// Does a step, unless a failure has taken its ground away.
+    pub fn take(&mut self, op: &Op, apply: impl FnOnce() -> Result<(), KernelError>) {
+        if self.lost.contains(op.subject()) {
+            return;
+        }
+        match apply() {
+            Ok(()) => self.done += 1,
+            Err(error) => {
+                if op.is_vital() {
+                    self.lost.insert(op.subject().to_owned());
+                }
+                self.failed.push((op.clone(), error));
+            }
+        }
+    }
+
+    /// None of these steps could be begun: of the first is told why, the others are as good as tried.
+    pub(crate) fn refuse(&mut self, ops: &[Op], error: KernelError) {
+        let mut error = Some(error);
+        for op in ops {
+            let why = || KernelError::Refused("not begun".to_owned());
+            self.take(op, || Err(error.take().unwrap_or_else(why)));
+        }
+    }
+
+    /// What became of the one step that was taken.
+    pub(crate) fn into_result(self) -> Result<(), KernelError> {
+        self.failed
+            .into_iter()
+            .next()
+            .map_or(Ok(()), |(_, error)| Err(error))
+    }
+}
+
 /// Plans and applies until nothing is left to do, at most three rounds (others may change things meanwhile). A
 /// failure of one attachment does not keep the others from being worked on.
 ///
@@ -129,34 +175,31 @@ pub fn converge_some(
             report.failed.clear();
             break;
         }
-        report.failed = round(kernel, &ops, &mut report.done);
+        let round = apply(kernel, &ops);
+        report.done += round.done;
+        report.failed = round.failed;
         if !report.failed.is_empty() && report.done == 0 {
+            break;
+        }
+        // What was done about containers is what is desired of them; they needn't wait for a second look. Of what stands
+        // under all of them another plan may come out, where the kernel can't do what the first one wanted.
+        let is_of_container = |op: &Op| {
+            desired
+                .attachments
+                .iter()
+                .any(|one| one.host_ifname == op.subject())
+        };
+        if report.failed.is_empty() && ops.iter().all(is_of_container) {
             break;
         }
     }
     Ok(report)
 }
 
-/// Applies all steps, except those whose ground a failure has taken away.
-fn round(kernel: &mut dyn Kernel, ops: &[Op], done: &mut usize) -> Vec<(Op, KernelError)> {
-    let mut failed = Vec::new();
-    let mut lost = BTreeSet::new();
-    for together in ops.chunk_by(|one, other| one.place().is_some() && one.place() == other.place()) {
-        let left: Vec<_> = together
-            .iter()
-            .filter(|op| !lost.contains(op.subject()))
-            .collect();
-        for (op, result) in left.iter().zip(kernel.apply_together(&left)) {
-            match result {
-                Ok(()) => *done += 1,
-                Err(error) => {
-                    if op.is_vital() {
-                        lost.insert(op.subject().to_owned());
-                    }
-                    failed.push(((*op).clone(), error));
-                }
-            }
-        }
+fn apply(kernel: &mut dyn Kernel, ops: &[Op]) -> Round {
+    let mut round = Round::default();
+    for together in ops.chunk_by(|one, other| one.place() == other.place()) {
+        kernel.apply_together(together, &mut round);
     }
-    failed
+    round
 }

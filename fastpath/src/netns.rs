@@ -1,8 +1,8 @@
 //! Network namespaces: open one, make one, run code or a program inside.
 //!
 //! A thread belongs to one namespace, and what it opens (sockets, `/dev/net/tun`, netlink) belongs there for
-//! good. So work inside a namespace is done by a fresh thread that enters it, does the work and ends; the
-//! calling thread never moves. [`NetNs::run`] costs about 50 µs, and more where many threads want to run.
+//! good. [`NetNs::run`] takes the calling thread there and back, for a few microseconds: a thread of its own would have
+//! to wait for its turn, which takes long where many want to run. Only who may go but not come back gets one.
 //!
 //! A [`NetNs`] keeps its namespace alive. Whoever wants to notice that a container has gone keeps a
 //! [`NetNsRef`] instead and opens it for each use.
@@ -12,6 +12,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Arc;
@@ -163,29 +164,36 @@ impl NetNs {
         PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.fd.as_raw_fd()))
     }
 
-    /// Runs `work` on a fresh thread inside the namespace and waits for it.
+    /// Runs `work` inside the namespace. The calling thread is back where it was when this returns.
     ///
     /// # Errors
     /// When the namespace can't be entered (needs CAP_SYS_ADMIN), or `work` panicked.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetNsError> {
-        on_thread(|| {
-            move_into_link_name_space(self.fd.as_fd(), Some(LinkNameSpaceType::Network))
-                .map_err(|error| system("enter a network namespace")(error.into()))?;
-            Ok(work())
-        })?
+        let own = Self::current()?;
+        // In a user namespace a thread may have been born where it may not enter.
+        if own.enter().is_err() {
+            return on_thread(|| self.enter().map(|()| work()))?;
+        }
+        self.enter()?;
+        let back = Back(own);
+        let done = catch_unwind(AssertUnwindSafe(work));
+        drop(back);
+        done.map_err(|panic| NetNsError::Panicked(message(panic.as_ref())))
     }
 
-    /// As [`run`](Self::run), but on the calling thread if that is inside already: the host's own namespace mostly is, and
-    /// to wait for another thread takes long on a busy machine.
+    fn enter(&self) -> Result<(), NetNsError> {
+        move_into_link_name_space(self.fd.as_fd(), Some(LinkNameSpaceType::Network))
+            .map_err(|error| system("enter a network namespace")(error.into()))
+    }
+
+    /// As [`run`](Self::run), but without a move if the calling thread is there already: in the host's own namespace it
+    /// mostly is.
     ///
     /// # Errors
     /// As [`run`](Self::run); a panic goes to the caller.
     pub fn visit<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetNsError> {
-        if Self::current().is_ok_and(|own| own == *self) {
-            Ok(work())
-        } else {
-            self.run(work)
-        }
+        let is_here = rustix::fs::stat(OWN).is_ok_and(|own| own.st_ino == self.inode);
+        if is_here { Ok(work()) } else { self.run(work) }
     }
 
     /// Starts a program inside the namespace.
@@ -196,8 +204,7 @@ impl NetNs {
     /// When the namespace can't be entered, or the program not be started.
     pub fn spawn(&self, mut command: Command) -> Result<Child, NetNsError> {
         let name = command.get_program().to_string_lossy().into_owned();
-        self.run(move || command.spawn())?
-            .map_err(system(format!("start {name}")))
+        on_thread(|| self.enter().map(|()| command.spawn()))??.map_err(system(format!("start {name}")))
     }
 }
 
@@ -257,6 +264,19 @@ impl NetNsError {
             self,
             Self::NotFound(_) | Self::NotANamespace(_) | Self::Replaced(_) | Self::NoSuchName(_)
         )
+    }
+}
+
+/// Takes the thread back into its namespace.
+struct Back(NetNs);
+
+impl Drop for Back {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.enter() {
+            // Whatever this thread did next would happen to a container instead of the host.
+            tracing::error!("there is no way back from a container's namespace: {error}");
+            std::process::abort();
+        }
     }
 }
 

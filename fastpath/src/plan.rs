@@ -174,12 +174,12 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Op> {
     for attachment in &desired.attachments {
         plan_attachment(desired, observed, attachment, &mut ops);
     }
-    // What is waited for comes about by itself: for all attachments at a time.
-    let is_wait = |op: &Op| {
-        let inside = matches!(op, Op::Inside { step, .. } if *step == InsideStep::Await);
-        inside || matches!(op, Op::Await { .. })
-    };
-    ops.sort_by_key(is_wait);
+    // What is waited for comes about by itself: for all attachments at a time, and at the host's ends together.
+    ops.sort_by_key(|op| match op {
+        Op::Inside { step, .. } if *step == InsideStep::Await => 1,
+        Op::Await { .. } => 2,
+        _ => 0,
+    });
     ops
 }
 

@@ -94,7 +94,7 @@ fn is_relevant(name: &str, desired: &Desired) -> bool {
 
 fn host_link(link: &Link, bridge: Option<u32>, desired: &Desired) -> HostLink {
     HostLink {
-        quiet: link.noarp && !link.link_local && sysctl::settled(&link.name, sysctl::SILENT),
+        quiet: link.noarp && !link.link_local() && sysctl::settled(link, sysctl::SILENT),
         in_bridge: bridge.is_some() && link.master == bridge,
         ..bare(link, desired)
     }
@@ -166,8 +166,8 @@ fn inside_link(
     attachment: &Attachment,
 ) -> Result<InsideLink, NetlinkError> {
     let ipv6 = attachment.addresses.iter().any(|(address, _)| address.is_ipv6());
-    let settled = sysctl::settled(&link.name, sysctl::CONTAINER)
-        && (!ipv6 || sysctl::settled(&link.name, sysctl::WITH_IPV6));
+    let settled =
+        sysctl::settled(link, sysctl::CONTAINER) && (!ipv6 || sysctl::settled(link, sysctl::WITH_IPV6));
     let own = address::list(socket)?
         .into_iter()
         .filter(|address| address.index == link.index);

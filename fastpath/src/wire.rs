@@ -107,7 +107,8 @@ pub fn tunnel(at: End<'_>, id: u32, local: Ipv4Addr, remote: Ipv4Addr, port: u16
 pub fn switch(at: End<'_>) -> Result<(), KernelError> {
     inside(at.netns, |socket| {
         link::create_bridge(socket, at.ifname, None)?;
-        link::silence(socket, at.ifname)?;
+        let made = link::find(socket, at.ifname)?;
+        link::silence(socket, &made)?;
         link::raise(socket, at.ifname)
     })
 }

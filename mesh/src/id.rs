@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 /// A router's identity: the 32 bytes of its Ed25519 public key (RFC 8032).
@@ -170,8 +171,16 @@ impl Vni {
 }
 
 /// An Ethernet address.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Mac(pub [u8; 6]);
+
+/// As one number: every frame is looked up by it.
+impl Hash for Mac {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, d, e, f] = self.0;
+        state.write_u64(u64::from_ne_bytes([a, b, c, d, e, f, 0, 0]));
+    }
+}
 
 impl Mac {
     /// `ff:ff:ff:ff:ff:ff`.

@@ -16,7 +16,7 @@ mod result;
 
 pub(crate) use install::install;
 
-use crate::control::{Client, ContainerRef, NotRunning, Request};
+use crate::control::{Client, ContainerRef, NotRunning, Request, passes};
 use crate::net::Cidr;
 use call::{Call, Verb};
 use conf::{CHECK_SINCE, Conf, GC_SINCE, VERSIONS};
@@ -124,9 +124,12 @@ impl Plugin {
             Err(error) => return Err(Failure::new(Code::Io, format!("{error:#}"))),
         };
         let answer = client.ask(request).map_err(|error| {
-            let text = format!("{error:#}");
-            let passes = text.contains("try again");
-            Failure::new(if passes { Code::TryAgain } else { Code::Refused }, text)
+            let code = if passes(&error) {
+                Code::TryAgain
+            } else {
+                Code::Refused
+            };
+            Failure::new(code, format!("{error:#}"))
         });
         answer.map(Some)
     }
@@ -220,13 +223,12 @@ impl Plugin {
             ..ContainerRef::default()
         };
         let names = self.names();
-        self.router(&Request::Attach {
+        let attached = self.router(&Request::Attach {
             container: Box::new(container),
             addresses,
             names,
         })?;
         let finish = || {
-            let attached = self.router(&Request::Attached { key: self.key() })?;
             let routes = self.add_routes(netns, given, &result::gateways_of(&attached))?;
             result::of(self, &attached, given, &routes)
         };

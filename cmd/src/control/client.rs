@@ -1,7 +1,7 @@
 //! The verbs' side of the control socket.
 
-use super::{Reply, Request};
-use anyhow::{Context, Result, anyhow, bail};
+use super::{Refused, Reply, Request};
+use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,23 @@ pub(crate) struct Client {
 #[derive(Debug, thiserror::Error)]
 #[error("no router is running here (nothing answers on {0}): start one with `weft launch`")]
 pub(crate) struct NotRunning(pub(crate) String);
+
+/// A router that has just gone.
+#[derive(Debug, thiserror::Error)]
+#[error("the router on {path} ended before it answered")]
+struct Lost {
+    path: String,
+    source: Option<std::io::Error>,
+}
+
+/// True if it is of use to ask the same again in a moment: the router is away, or refused for a reason that passes.
+pub(crate) fn passes(error: &anyhow::Error) -> bool {
+    error.is::<NotRunning>()
+        || error.is::<Lost>()
+        || error
+            .downcast_ref()
+            .is_some_and(|refused: &Refused| refused.passes)
+}
 
 impl Client {
     /// Connects to the router's control socket.
@@ -40,19 +57,24 @@ impl Client {
         request: &Request,
         mut each: impl FnMut(serde_json::Value) -> Result<()>,
     ) -> Result<()> {
-        let lost = || format!("lost the router on {}", self.path.display());
+        let path = || self.path.display().to_string();
+        let lost = |source| Lost {
+            path: path(),
+            source: Some(source),
+        };
         let mut line = serde_json::to_vec(request).context("the request as JSON")?;
         line.push(b'\n');
-        self.stream.write_all(&line).with_context(lost)?;
+        self.stream.write_all(&line).map_err(lost)?;
         for line in BufReader::new(&self.stream).lines() {
-            let reply = serde_json::from_str(&line.with_context(lost)?);
+            let reply = serde_json::from_str(&line.map_err(lost)?);
             match reply.context("the router's answer can't be read: is it of another version?")? {
                 Reply::Value(value) => each(value)?,
-                Reply::Error(error) => return Err(anyhow!(error)),
+                Reply::Error(refused) => return Err(refused.into()),
                 Reply::Done => return Ok(()),
             }
         }
-        bail!("the router on {} ended before it answered", self.path.display())
+        let source = None;
+        Err(Lost { path: path(), source }.into())
     }
 
     /// Sends `request` and returns its one value.
@@ -63,5 +85,41 @@ impl Client {
             Ok(())
         })?;
         Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    /// What a client hears of a router that answers with these bytes and hangs up.
+    fn heard(answer: &'static [u8]) -> anyhow::Error {
+        let number = answer.len();
+        let path = std::env::temp_dir().join(format!("weft-client-{}-{number}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).unwrap();
+        let router = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
+            (&stream).write_all(answer).unwrap();
+        });
+        let error = Client::connect(&path).unwrap().ask(&Request::Id).unwrap_err();
+        router.join().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        error
+    }
+
+    #[test]
+    fn what_passes_is_told_by_the_router_and_not_by_its_words() {
+        let lasting = heard(b"{\"Error\":{\"text\":\"nothing: try again\",\"passes\":false}}\n");
+        assert!(!passes(&lasting), "{lasting}");
+        let passing = heard(b"{\"Error\":{\"text\":\"not yet\",\"passes\":true}}\n");
+        assert!(passes(&passing) && passing.to_string() == "not yet", "{passing}");
+        assert!(passes(&heard(b"")), "a router that ends");
+        assert!(!passes(&heard(b"{}\n")), "one that is not understood");
+        let nobody = Client::connect(Path::new("/nonexistent/weft")).err().unwrap();
+        assert!(passes(&nobody), "{nobody}");
     }
 }

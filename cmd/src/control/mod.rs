@@ -7,7 +7,7 @@
 mod client;
 mod server;
 
-pub(crate) use client::{Client, NotRunning};
+pub(crate) use client::{Client, NotRunning, passes};
 pub(crate) use server::{SocketFile, serve};
 
 use crate::net::Cidr;
@@ -196,9 +196,41 @@ pub(crate) enum Reply {
     /// Something to print.
     Value(serde_json::Value),
     /// It went wrong.
-    Error(String),
+    Error(Refused),
     /// It is done.
     Done,
+}
+
+/// Why the router did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct Refused {
+    pub(crate) text: String,
+    /// A moment later it may do it.
+    #[serde(default)]
+    pub(crate) passes: bool,
+}
+
+impl Refused {
+    /// For a reason that passes.
+    pub(crate) fn for_now(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            passes: true,
+        }
+    }
+}
+
+impl From<String> for Refused {
+    fn from(text: String) -> Self {
+        Self { text, passes: false }
+    }
+}
+
+impl From<&str> for Refused {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
 }
 
 /// A question to the router's own task.
@@ -207,7 +239,7 @@ pub(crate) enum Command {
     /// Answered at once.
     Ask {
         request: Request,
-        answer: oneshot::Sender<Result<serde_json::Value, String>>,
+        answer: oneshot::Sender<Result<serde_json::Value, Refused>>,
     },
     /// Find a router by name, id or prefix: its id, and the hops of the data route if there is one.
     Find {

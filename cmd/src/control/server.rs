@@ -1,6 +1,6 @@
 //! The router's side of the control socket.
 
-use super::{Command, Echo, Found, PingLine, PingPath, Reply, Request, TraceLine};
+use super::{Command, Echo, Found, PingLine, PingPath, Refused, Reply, Request, TraceLine};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::os::unix::fs::PermissionsExt;
@@ -80,7 +80,8 @@ async fn answer(stream: UnixStream, commands: mpsc::Sender<Command>) {
         Ok(request) => session.handle(request).await,
         Err(error) => Err(format!(
             "the router does not understand this request ({error}): is it of another version?"
-        )),
+        )
+        .into()),
     };
     let last = outcome.map_or_else(Reply::Error, |()| Reply::Done);
     // When the client is gone there is nobody to tell.
@@ -93,31 +94,31 @@ struct Session {
 }
 
 impl Session {
-    async fn send(&mut self, reply: &Reply) -> Result<(), String> {
+    async fn send(&mut self, reply: &Reply) -> Result<(), Refused> {
         let mut line = serde_json::to_vec(reply).map_err(|error| error.to_string())?;
         line.push(b'\n');
         self.write
             .write_all(&line)
             .await
-            .map_err(|error| error.to_string())
+            .map_err(|error| error.to_string().into())
     }
 
-    async fn value(&mut self, value: impl Serialize) -> Result<(), String> {
+    async fn value(&mut self, value: impl Serialize) -> Result<(), Refused> {
         let value = serde_json::to_value(value).map_err(|error| error.to_string())?;
         self.send(&Reply::Value(value)).await
     }
 
-    async fn ask<T>(
+    async fn ask<T, E: Into<Refused>>(
         &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Command,
-    ) -> Result<T, String> {
-        let stopped = || "the router is stopping".to_owned();
+        command: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Command,
+    ) -> Result<T, Refused> {
+        let stopped = || Refused::for_now("the router is stopping");
         let (answer, answered) = oneshot::channel();
         self.commands.send(command(answer)).await.map_err(|_| stopped())?;
-        answered.await.map_err(|_| stopped())?
+        answered.await.map_err(|_| stopped())?.map_err(Into::into)
     }
 
-    async fn handle(&mut self, request: Request) -> Result<(), String> {
+    async fn handle(&mut self, request: Request) -> Result<(), Refused> {
         match request {
             Request::Ping { peer, control, count } => self.ping(peer, control, count.min(MAX_PINGS)).await,
             Request::Trace { peer } => self.trace(peer).await,
@@ -128,11 +129,11 @@ impl Session {
         }
     }
 
-    async fn find(&self, peer: String) -> Result<Found, String> {
+    async fn find(&self, peer: String) -> Result<Found, Refused> {
         self.ask(|answer| Command::Find { peer, answer }).await
     }
 
-    async fn ping(&mut self, peer: String, control: bool, count: u32) -> Result<(), String> {
+    async fn ping(&mut self, peer: String, control: bool, count: u32) -> Result<(), Refused> {
         let found = self.find(peer).await?;
         let how = if control {
             PingPath::Control
@@ -163,16 +164,16 @@ impl Session {
             }
         }
         if answered == 0 {
-            Err(format!("{} did not answer", found.name))
+            Err(format!("{} did not answer", found.name).into())
         } else {
             Ok(())
         }
     }
 
-    async fn trace(&mut self, peer: String) -> Result<(), String> {
+    async fn trace(&mut self, peer: String) -> Result<(), Refused> {
         let found = self.find(peer).await?;
         if found.route.is_empty() {
-            return Err(format!("there is no data route to {}", found.name));
+            return Err(format!("there is no data route to {}", found.name).into());
         }
         for (hop, peer) in (1..).zip(&found.route) {
             let how = PingPath::Data(Some(hop));
@@ -204,9 +205,9 @@ impl Session {
     }
 }
 
-fn parts(echo: Result<Echo, String>) -> (Option<u64>, Vec<String>, Option<String>) {
+fn parts(echo: Result<Echo, Refused>) -> (Option<u64>, Vec<String>, Option<String>) {
     match echo {
         Ok(echo) => (u64::try_from(echo.rtt.as_micros()).ok(), echo.path, None),
-        Err(error) => (None, Vec::new(), Some(error)),
+        Err(error) => (None, Vec::new(), Some(error.text)),
     }
 }

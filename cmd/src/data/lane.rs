@@ -1,6 +1,6 @@
 //! A lane: one thread that carries frames both ways, with its own socket, its own queue of each TAP, and its own keys.
 //!
-//! 1. It waits until the UDP port or the TAP has something, in one call for both.
+//! 1. It [waits](super::watch) until the UDP port or the TAP has something, in one call for both.
 //! 2. What came to the port is [received](super::udp), opened, and written to the TAP or sent on.
 //! 3. What containers sent is [read](super::tap), sealed, and sent. This is tried after each receive, without asking:
 //!    where the kernel answers at once, its answer is there before the write to the TAP has returned.
@@ -11,9 +11,9 @@
 use super::{Event, Shore};
 use crate::data::tap::TapReader;
 use crate::data::udp::UdpReader;
+use crate::data::watch::Watch;
 use crate::link::{ConnectionIds, QuicQueue};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::event::Timespec;
 use sleeve::Scratch;
 use std::io;
 use std::sync::Arc;
@@ -28,6 +28,11 @@ pub(crate) struct Lane {
     /// How long it may look for packets before it sleeps.
     pub(crate) busy_poll: Duration,
 }
+
+/// What a lane waits for, by number: the bell, the socket, and from this one on the TAPs.
+const BELL: usize = 0;
+const SOCKET: usize = 1;
+const TAPS: usize = 2;
 
 /// Looks, and does not wait.
 const NOT_AT_ALL: Timespec = Timespec {
@@ -97,26 +102,26 @@ impl Running {
             .iter()
             .filter_map(|(vni, queues)| Some((*vni, queues, queues.get(shore.lane)?)))
             .collect();
-        let mut waited = vec![
-            PollFd::from_borrowed_fd(bell, PollFlags::IN),
-            PollFd::new(shore.socket.as_socket(), PollFlags::IN),
-        ];
-        waited.extend(taps.iter().map(|(_, _, tap)| PollFd::new(*tap, PollFlags::IN)));
-        let is_ready = |one: &PollFd<'_>| !one.revents().is_empty();
+        let mut watch = Watch::new()?;
+        watch.add(BELL, bell)?;
+        watch.add(SOCKET, shore.socket.as_socket())?;
+        for (place, (_, _, tap)) in taps.iter().enumerate() {
+            watch.add(TAPS + place, tap)?;
+        }
         loop {
-            self.patience.wait(&mut waited)?;
-            if is_ready(&waited[0]) {
+            self.patience.wait(&mut watch)?;
+            if watch.is_ready(BELL) {
                 return Ok(shore.bell.heard(shore.lane));
             }
             let mut turn = Turn::default();
-            if is_ready(&waited[1]) {
+            if watch.is_ready(SOCKET) {
                 turn.came = self.udp.receive_all(&mut self.scratch);
             }
-            // One is tried unasked: where the kernel answers at once, its answer is there.
-            let unasked = turn.came > 0 && taps.len() == 1;
+            // That one is tried unasked: where the kernel answers at once, its answer is there.
+            let wrote = self.udp.wrote();
             let mut lost = false;
-            for ((vni, queues, tap), ready) in taps.iter().zip(&waited[2..]) {
-                if !is_ready(ready) && !unasked {
+            for (place, (vni, queues, tap)) in taps.iter().enumerate() {
+                if !watch.is_ready(TAPS + place) && wrote != Some(*vni) {
                     continue;
                 }
                 match self.tap.read_all(*vni, tap, &mut self.scratch) {
@@ -187,33 +192,24 @@ impl Patience {
     }
 
     /// Returns once there is something to do.
-    fn wait(&mut self, waited: &mut [PollFd<'_>]) -> io::Result<()> {
+    fn wait(&mut self, watch: &mut Watch) -> io::Result<()> {
         let begun = Instant::now();
         let soon = || begun.elapsed() < self.most;
         let pays = &mut self.pays[usize::from(self.went)];
-        let mut there = 0;
+        let mut there = false;
         if *pays && self.answered {
-            while there == 0 && soon() {
-                there = look(waited, Some(&NOT_AT_ALL))?;
-                if there == 0 {
+            while !there && soon() {
+                there = watch.wait(Some(&NOT_AT_ALL))?;
+                if !there {
                     thread::yield_now();
                 }
             }
         }
-        if there == 0 {
-            look(waited, None)?;
+        if !there {
+            watch.wait(None)?;
         }
         *pays = soon();
         Ok(())
-    }
-}
-
-fn look(waited: &mut [PollFd<'_>], time: Option<&Timespec>) -> io::Result<usize> {
-    loop {
-        match poll(waited, time) {
-            Err(Errno::INTR) => {}
-            other => return Ok(other?),
-        }
     }
 }
 
@@ -245,11 +241,12 @@ mod tests {
         let most = Duration::from_millis(20);
         let event = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
         let ring = || rustix::io::write(&event, &1_u64.to_ne_bytes()).unwrap();
-        let mut waited = [PollFd::new(&event, PollFlags::IN)];
+        let mut watch = Watch::new().unwrap();
+        watch.add(0, &event).unwrap();
         let mut patience = Patience::new(most);
         patience.note(Turn { came: 1, went: 1 });
         ring();
-        patience.wait(&mut waited).unwrap();
+        patience.wait(&mut watch).unwrap();
         assert_eq!(patience.pays, [false, true], "what came at once came soon");
         rustix::io::read(&event, &mut [0; 8]).unwrap();
         std::thread::scope(|scope| {
@@ -257,9 +254,9 @@ mod tests {
                 thread::sleep(most * 3);
                 ring();
             });
-            patience.wait(&mut waited).unwrap();
+            patience.wait(&mut watch).unwrap();
         });
         assert_eq!(patience.pays, [false, false]);
-        assert!(!waited[0].revents().is_empty());
+        assert!(watch.is_ready(0));
     }
 }

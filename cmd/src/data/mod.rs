@@ -6,7 +6,7 @@
 //!                      TAP ◄──  lane ◄─ Plane::inbound ◄─── UDP port ◄── some router
 //!                                └── QUIC ──► QuicQueue ──► links
 //! ```
-//! A lane blocks in `poll` when there is nothing to do. News for the control plane (messages inside sessions, routers
+//! A lane blocks in `epoll_wait` when there is nothing to do. News for the control plane (messages inside sessions, routers
 //! that need a session) go over a bounded channel; when it is full they are dropped and counted.
 
 mod bell;
@@ -14,6 +14,7 @@ mod lane;
 mod tap;
 mod taps;
 mod udp;
+mod watch;
 
 pub(crate) use bell::Bell;
 pub(crate) use lane::Lane;
@@ -87,6 +88,8 @@ pub(crate) struct Shore {
     pub(crate) news: mpsc::Sender<Event>,
     pub(crate) clock: Clock,
     pub(crate) bell: Arc<Bell>,
+    /// The network to whose TAP this copy wrote last.
+    pub(crate) wrote: Option<Vni>,
 }
 
 impl Shore {
@@ -107,7 +110,8 @@ impl Shore {
         }
     }
 
-    fn to_tap(&self, vni: Vni, write: impl FnOnce(&Tap) -> io::Result<usize>) {
+    fn put(&mut self, vni: Vni, write: impl FnOnce(&Tap) -> io::Result<usize>) {
+        self.wrote = Some(vni);
         match self.taps.with(vni, self.lane, write) {
             Some(Ok(_)) => {}
             Some(Err(_)) => self.drops.count(DropReason::SendFailed),
@@ -169,7 +173,7 @@ impl Sink for Shore {
     }
 
     fn frame(&mut self, vni: Vni, frame: &[u8]) {
-        self.to_tap(vni, |tap| match tap.offloads() {
+        self.put(vni, |tap| match tap.offloads() {
             Offloads::None => tap.write(frame),
             _ => tap.write_with(&Offload::default().header(0, false), frame),
         });
@@ -179,7 +183,7 @@ impl Sink for Shore {
         // Headers are far shorter than 2^16.
         let header = offload.header(transport.payload as u16, transport.six);
         let mut refused = false;
-        self.to_tap(vni, |tap| match tap.write_with(&header, frame) {
+        self.put(vni, |tap| match tap.write_with(&header, frame) {
             // What some kernel does not take is not lost for that.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                 refused = true;

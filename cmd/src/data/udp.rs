@@ -10,7 +10,7 @@
 use super::Shore;
 use crate::link::{ConnectionIds, QuicQueue};
 use crate::net::canonical;
-use mesh::DropReason;
+use mesh::{DropReason, Vni};
 use quinn::udp::RecvMeta;
 use sleeve::Scratch;
 use std::io::IoSliceMut;
@@ -42,6 +42,11 @@ impl UdpReader {
             queue,
             ids,
         }
+    }
+
+    /// The network to whose TAP frames went last, since this was last asked.
+    pub(super) fn wrote(&mut self) -> Option<Vni> {
+        self.shore.wrote.take()
     }
 
     /// Handles what is there, up to a few batches: what containers send has its turn as well. Says how many bytes that

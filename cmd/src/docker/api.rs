@@ -1,4 +1,4 @@
-//! Docker's own API, as far as it is needed: four GETs. A client of our own instead of a library, which would bring
+//! Docker's own API, as far as it is needed: a few GETs. A client of our own instead of a library, which would bring
 //! some forty crates for them; `hyper` is there already, under `axum`.
 
 use anyhow::{Context as _, Result, bail};

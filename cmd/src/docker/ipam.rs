@@ -1,21 +1,27 @@
 //! Addresses: Docker's IPAM driver (`ipam-driver.md` of libnetwork).
 //!
-//! A pool is one range of a network of the router's, named `NETWORK/4` or `NETWORK/6`. Docker asks for an address of each
-//! kind by the MAC address of the interface, so both are the same index of the router's range.
+//! Docker asks for an address of each kind by the MAC address of the interface, so both are the same index of the router's
+//! range.
 
+use super::pool::{self, Pool};
 use super::saved::Held;
-use super::{Answered, Driver, PREFIX};
+use super::{Answered, Driver};
 use crate::control::{NetworkRequest, Request};
 use crate::net::Cidr;
 use rand_core::{OsRng, RngCore as _};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What the default network is called.
 pub(super) const DEFAULT: &str = "default";
 const MAC: &str = "com.docker.network.endpoint.macaddress";
 const GATEWAY: &str = "com.docker.network.gateway";
+/// How long addresses of a part of the range are tried.
+const TRYING: Duration = Duration::from_secs(10);
+/// The address space out of which a swarm's manager asks.
+pub(super) const SWARM: &str = "weft-swarm";
 
 /// A network of the router's.
 pub(super) struct Range {
@@ -58,9 +64,6 @@ impl Driver {
         let pool = ask["Pool"].as_str().unwrap_or_default();
         let is_v6 = ask["V6"].as_bool().unwrap_or_default() || pool.contains(':');
         let of_kind = |range: &Range| if is_v6 { range.v6 } else { Some(range.v4) };
-        if ask["SubPool"].as_str().is_some_and(|part| !part.is_empty()) {
-            return Err("--ip-range is not supported: weft divides the addresses among hosts itself".into());
-        }
         let wanted: Option<Cidr> = match pool {
             "" => None,
             text => Some(text.parse()?),
@@ -82,8 +85,18 @@ impl Driver {
             )
         })?;
         // So told, Docker asks for no address of a gateway, of which there is none.
+        let within = match ask["SubPool"].as_str().unwrap_or_default() {
+            "" => None,
+            part => Some(part_of(cidr, part.parse()?)?),
+        };
+        let pool = Pool {
+            within,
+            network: range.name.clone(),
+            is_v6,
+            is_swarms: ask["AddressSpace"] == SWARM,
+        };
         Ok(json!({
-            "PoolID": format!("{}/{}", range.name, if is_v6 { 6 } else { 4 }),
+            "PoolID": pool.to_string(),
             "Pool": cidr.to_string(),
             "Data": { GATEWAY: cidr.to_string() },
         }))
@@ -91,8 +104,7 @@ impl Driver {
 
     /// `RequestAddress`.
     pub(super) async fn request_address(&self, ask: &Value) -> Answered {
-        let pool = text(ask, "PoolID")?;
-        let (network, is_v6) = parts(&pool)?;
+        let (id, pool) = asked_pool(ask)?;
         let want = match ask["Address"].as_str().unwrap_or_default() {
             "" => None,
             text => Some(
@@ -101,56 +113,104 @@ impl Driver {
             ),
         };
         if option(ask, "Options", "RequestAddressType").as_deref() == Some(GATEWAY) {
-            return self.gateway(&network, is_v6, want).await;
+            return self.gateway(&pool, want).await;
+        }
+        if let Some(want) = want
+            && let Some(cidr) = self.of_manager(&id, &pool, want).await?
+        {
+            return Ok(json!({ "Address": cidr.to_string() }));
         }
         let mac = option(ask, "Options", MAC);
         let name = mac
             .clone()
             .unwrap_or_else(|| format!("{:016x}", OsRng.next_u64()));
-        let network = Some(network).filter(|name| name != DEFAULT);
-        let holder = format!("{PREFIX}{}/{name}", network.as_deref().unwrap_or(DEFAULT));
+        let network = Some(pool.network).filter(|name| name != DEFAULT);
+        let holder = format!("{}{}/{name}", self.mark, network.as_deref().unwrap_or(DEFAULT));
         let _entered = self.gate.read().await;
         // Known before it is given, so that nobody takes it for a leftover.
         self.born.lock().await.insert(holder.clone(), Instant::now());
-        let given = self.weft.ask(Request::Allocate {
-            network: network.clone(),
-            holder: holder.clone(),
-            want,
-        });
-        let given = given.await?;
+        let given = match pool.within.filter(|_| want.is_none()) {
+            Some(part) => self.allocate_within(part, &network, &holder).await?,
+            None => self.allocate(&network, &holder, want).await?,
+        };
         let cidrs = given.as_array().into_iter().flatten().filter_map(Value::as_str);
         let cidrs: Vec<Cidr> = cidrs.filter_map(|text| text.parse().ok()).collect();
-        let of_kind = cidrs.iter().find(|cidr| cidr.address.is_ipv6() == is_v6);
+        let of_kind = cidrs.iter().find(|cidr| cidr.address.is_ipv6() == pool.is_v6);
         let Some(cidr) = of_kind else {
             self.weft.undo(Request::Release { network, holder }).await;
             return Err("the network has no range of that kind".into());
         };
-        let held = Held { network, holder, mac };
+        let held = Held {
+            network,
+            holder,
+            mac,
+            is_swarms: pool.is_swarms,
+        };
         let mut saved = self.saved.lock().await;
-        saved.addresses.insert(format!("{pool}|{}", cidr.address), held);
+        saved.addresses.insert(held_by(&id, &cidr.address), held);
         saved.store()?;
         Ok(json!({ "Address": cidr.to_string() }))
     }
 
-    /// There is no gateway; what is asked for as one is only shown to people.
-    async fn gateway(&self, network: &str, is_v6: bool, want: Option<IpAddr>) -> Answered {
+    async fn allocate(&self, network: &Option<String>, holder: &str, want: Option<IpAddr>) -> Answered {
+        let allocate = Request::Allocate {
+            network: network.clone(),
+            holder: holder.to_owned(),
+            want,
+        };
+        self.weft.ask(allocate).await
+    }
+
+    /// An address of a part of the range, whichever router it belongs to. Which of them others use only their routers know, so
+    /// they are tried.
+    async fn allocate_within(&self, part: Cidr, network: &Option<String>, holder: &str) -> Answered {
+        let in_use: BTreeSet<IpAddr> = {
+            let saved = self.saved.lock().await;
+            let names = saved.addresses.keys().filter_map(|name| name.rsplit_once('|'));
+            names.filter_map(|(_, address)| address.parse().ok()).collect()
+        };
+        let (mut refused, until) = (String::from("all are in use"), Instant::now() + TRYING);
+        for want in pool::candidates(part, OsRng.next_u64(), &in_use) {
+            match self.allocate(network, holder, Some(want)).await {
+                Ok(given) => return Ok(given),
+                Err(why) => refused = why,
+            }
+            if Instant::now() > until {
+                break;
+            }
+        }
+        Err(format!(
+            "no address of the --ip-range {part} is to be had: {refused}"
+        ))
+    }
+
+    /// The range of a pool.
+    pub(super) async fn range_of(&self, pool: &Pool) -> Result<Cidr, String> {
         let ranges = self.ranges().await?;
-        let range = ranges.iter().find(|range| range.name == network);
-        let cidr = range.and_then(|range| if is_v6 { range.v6 } else { Some(range.v4) });
-        let cidr = cidr.ok_or_else(|| format!("weft has no network {network}"))?;
-        if let Some(want) = want {
-            return Err(format!("{want} can't be a gateway: weft's networks have none"));
+        let range = ranges.iter().find(|range| range.name == pool.network);
+        let cidr = range.and_then(|range| if pool.is_v6 { range.v6 } else { Some(range.v4) });
+        cidr.ok_or_else(|| format!("weft has no network {} with a range of that kind", pool.network))
+    }
+
+    /// There is no gateway; what is asked for as one is only shown to people.
+    async fn gateway(&self, pool: &Pool, want: Option<IpAddr>) -> Answered {
+        let cidr = self.range_of(pool).await?;
+        // A swarm's nodes ask for what its manager was told.
+        if let Some(want) = want.filter(|want| *want != cidr.address) {
+            return Err(format!(
+                "{want} can't be the --gateway: networks of weft have none, and containers reach what is outside by Docker's own bridge"
+            ));
         }
         Ok(json!({ "Address": cidr.to_string() }))
     }
 
     /// `ReleaseAddress`.
     pub(super) async fn release_address(&self, ask: &Value) -> Answered {
-        let (pool, address) = (text(ask, "PoolID")?, text(ask, "Address")?);
+        let (id, address) = (text(ask, "PoolID")?, text(ask, "Address")?);
         let _entered = self.gate.read().await;
         let over = {
             let mut saved = self.saved.lock().await;
-            let gone = saved.addresses.remove(&format!("{pool}|{address}"));
+            let gone = saved.addresses.remove(&held_by(&id, &address));
             saved.store()?;
             // The other kind of address has the same holder.
             gone.filter(|gone| !saved.addresses.values().any(|held| held.holder == gone.holder))
@@ -163,13 +223,29 @@ impl Driver {
     }
 }
 
-/// The network and the kind of a pool.
-fn parts(pool: &str) -> Result<(String, bool), String> {
-    match pool.rsplit_once('/') {
-        Some((name, "4")) => Ok((name.to_owned(), false)),
-        Some((name, "6")) => Ok((name.to_owned(), true)),
-        _ => Err(format!("{pool:?} is no pool of weft's")),
+/// A part of a range.
+fn part_of(range: Cidr, part: Cidr) -> Result<Cidr, String> {
+    if !pool::includes(range, part) {
+        return Err(format!(
+            "the --ip-range {part} is not a part of the range {range}"
+        ));
     }
+    Ok(Cidr {
+        address: pool::first(part),
+        ..part
+    })
+}
+
+/// The pool that is asked of, and how Docker names it.
+fn asked_pool(ask: &Value) -> Result<(String, Pool), String> {
+    let id = text(ask, "PoolID")?;
+    let pool = id.parse()?;
+    Ok((id, pool))
+}
+
+/// What an address is stored under.
+pub(super) fn held_by(pool: &str, address: &dyn std::fmt::Display) -> String {
+    format!("{pool}|{address}")
 }
 
 /// A text that must be there.

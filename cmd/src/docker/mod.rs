@@ -13,22 +13,28 @@
 //! |---|---|
 //! | `serve` | socket, requests, answers |
 //! | `ipam`, `network` | what the two drivers answer |
+//! | `pool` | the names of pools |
+//! | `swarm` | what a swarm's manager asks for, and its nodes once more |
 //! | `saved` | what must outlive the process |
 //! | `weft` | the router: asked, waited for, tidied up |
 //! | `api`, `names` | Docker's API: what containers are called, and which are gone |
-//! | `install` | `weft docker install` |
+//! | `install`, `managed` | `weft docker install`, `weft docker plugin-dir` |
 
 mod api;
 mod install;
 mod ipam;
+mod managed;
 mod names;
 mod network;
+mod pool;
 mod saved;
 mod serve;
+mod swarm;
 mod weft;
 
 pub(crate) use api::Docker;
 pub(crate) use install::install;
+pub(crate) use managed::{PLUGIN_STATE, plugin_dir};
 pub(crate) use serve::serve;
 
 use saved::Saved;
@@ -39,7 +45,8 @@ use std::time::Instant;
 use tokio::sync::{Mutex, RwLock};
 use weft::Weft;
 
-/// What the keys of endpoints and the holders of addresses begin with; no CNI network can be called so.
+/// What the keys of endpoints and the holders of addresses begin with; no CNI network can be called so. The mark of the driver
+/// follows: there may be several on a host.
 pub(crate) const PREFIX: &str = "@docker/";
 
 /// What a call is answered.
@@ -54,6 +61,20 @@ pub(crate) struct Driver {
     born: Arc<Mutex<BTreeMap<String, Instant>>>,
     /// Calls hold it for reading; whoever removes what nobody knows, for writing.
     gate: Arc<RwLock<()>>,
+    /// What the keys and holders of this driver begin with.
+    mark: Arc<str>,
     /// What Docker is told of the scope of networks.
     scope: &'static str,
+}
+
+impl Driver {
+    /// Networks are a swarm's.
+    fn is_global(&self) -> bool {
+        self.scope == "global"
+    }
+
+    /// What the router knows an endpoint by.
+    fn key(&self, endpoint: &str) -> String {
+        format!("{}{endpoint}", self.mark)
+    }
 }

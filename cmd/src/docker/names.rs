@@ -2,7 +2,7 @@
 
 use super::Driver;
 use super::api::Docker;
-use super::saved::{Held, key};
+use super::saved::Held;
 use crate::control::Request;
 use anyhow::Result;
 use mesh::Name;
@@ -16,10 +16,12 @@ use tracing::{debug, warn};
 const SYNC: Duration = Duration::from_secs(60);
 /// How long to wait for a Docker that is away.
 const PAUSE: Duration = Duration::from_millis(500);
-/// What is younger may not be known to Docker yet.
-const YOUNG: Duration = Duration::from_secs(45);
+/// What is younger may not be known to Docker yet, whose own list follows its calls by less than a second.
+const YOUNG: Duration = Duration::from_secs(15);
 /// Names of a container, comma separated, beside those it has anyway.
 const LABEL: &str = "weft.name";
+/// What the service is called whose task a container is, in a swarm.
+const SERVICE: &str = "com.docker.swarm.service.name";
 
 impl Driver {
     /// Follows Docker for ever.
@@ -37,9 +39,11 @@ impl Driver {
     async fn follow_once(&self, docker: &Docker) -> Result<()> {
         // First the events, so that nothing is missed between.
         let mut events = docker.events().await?;
+        // A Docker that was killed does not know all that it had, and after a start all is young: so it is soon looked again.
+        let mut next = YOUNG + PAUSE;
         loop {
             self.sync(docker).await?;
-            let until = tokio::time::Instant::now() + SYNC;
+            let until = tokio::time::Instant::now() + std::mem::replace(&mut next, SYNC);
             while let Ok(event) = timeout(until - tokio::time::Instant::now(), events.next()).await {
                 let container = event?["Actor"]["Attributes"]["container"]
                     .as_str()
@@ -78,13 +82,13 @@ impl Driver {
             }
         }
         self.forget(&listed, &endpoints).await;
-        Ok(())
+        self.forget_tasks(docker).await
     }
 
     async fn forget(&self, networks: &BTreeSet<String>, endpoints: &BTreeSet<String>) {
         let _alone = self.gate.write().await;
         self.born.lock().await.retain(|_, at| at.elapsed() <= YOUNG);
-        let (gone, unused) = {
+        let gone = {
             let (mut saved, born) = (self.saved.lock().await, self.born.lock().await);
             let is_over = |id: &String| !endpoints.contains(id) && !born.contains_key(id);
             let gone: Vec<String> = saved.endpoints.keys().filter(|id| is_over(id)).cloned().collect();
@@ -92,17 +96,12 @@ impl Driver {
             saved
                 .networks
                 .retain(|id, _| networks.contains(id) || born.contains_key(id));
-            let macs: BTreeSet<String> = saved.endpoints.values().map(|one| one.mac.clone()).collect();
-            let is_used = |mac: &Option<String>| mac.as_ref().is_none_or(|mac| macs.contains(mac));
-            let is_left = |held: &Held| !is_used(&held.mac) && !born.contains_key(&held.holder);
-            let held = saved.addresses.extract_if(.., |_, held| is_left(held));
-            let unused: Vec<Held> = held.map(|(_, held)| held).collect();
-            if (before != saved.networks.len() || !unused.is_empty())
+            if before != saved.networks.len()
                 && let Err(error) = saved.store()
             {
                 warn!("{error}");
             }
-            (gone, unused)
+            gone
         };
         for id in gone {
             warn!(endpoint = id, "Docker does not know it any more: taken away");
@@ -110,6 +109,28 @@ impl Driver {
                 warn!("{error}");
             }
         }
+        let macs: BTreeSet<String> = {
+            let saved = self.saved.lock().await;
+            saved.endpoints.values().map(|one| one.mac.clone()).collect()
+        };
+        let is_left = |held: &Held| held.mac.as_ref().is_some_and(|mac| !macs.contains(mac));
+        self.free(|_, held| is_left(held)).await;
+    }
+
+    /// Frees addresses, but those that are so young that Docker may not have said yet whose they are.
+    pub(super) async fn free(&self, is_left: impl Fn(&str, &Held) -> bool) {
+        let unused: Vec<Held> = {
+            let (mut saved, born) = (self.saved.lock().await, self.born.lock().await);
+            let is_over = |name: &str, held: &Held| is_left(name, held) && !born.contains_key(&held.holder);
+            let over = saved.addresses.extract_if(.., |name, held| is_over(name, held));
+            let unused: Vec<Held> = over.map(|(_, held)| held).collect();
+            if !unused.is_empty()
+                && let Err(error) = saved.store()
+            {
+                warn!("{error}");
+            }
+            unused
+        };
         for held in unused {
             warn!(
                 holder = held.holder,
@@ -124,7 +145,8 @@ impl Driver {
     async fn name(&self, docker: &Docker, container: &str) -> Result<()> {
         let about = docker.get(&format!("/containers/{container}/json")).await?;
         let name = about["Name"].as_str().unwrap_or_default().trim_start_matches('/');
-        let label = about["Config"]["Labels"][LABEL].as_str().unwrap_or_default();
+        let label = |label: &str| about["Config"]["Labels"][label].as_str().unwrap_or_default();
+        let labels = [label(LABEL), label(SERVICE)];
         for place in about["NetworkSettings"]["Networks"]
             .as_object()
             .into_iter()
@@ -138,9 +160,9 @@ impl Driver {
             if !is_ours {
                 continue;
             }
-            let names = names(name, label, &place["Aliases"]);
+            let names = names(name, labels, &place["Aliases"]);
             let request = Request::SetNames {
-                key: key(endpoint),
+                key: self.key(endpoint),
                 name: name.to_owned(),
                 names,
             };
@@ -153,9 +175,13 @@ impl Driver {
 }
 
 /// Everything under which others find a container, as far as it can be a name.
-fn names(name: &str, label: &str, aliases: &Value) -> Vec<Name> {
+fn names(name: &str, labels: [&str; 2], aliases: &Value) -> Vec<Name> {
     let aliases = aliases.as_array().into_iter().flatten().filter_map(Value::as_str);
-    let told = label.split(',').map(str::trim).chain(aliases);
+    let labels = labels
+        .into_iter()
+        .flat_map(|label| label.split(','))
+        .map(str::trim);
+    let told = labels.chain(aliases);
     let mut names: Vec<Name> = std::iter::once(name)
         .chain(told)
         .filter_map(|text| text.parse().ok())
@@ -174,11 +200,11 @@ mod tests {
     fn a_container_is_found_under_all_its_names() {
         let found = names(
             "web_1",
-            "shop, www.shop ,web_1,no name",
+            ["shop, www.shop ,web_1,no name", "many"],
             &json!(["db", "0123456789ab"]),
         );
-        let expected = ["0123456789ab", "db", "shop", "web_1", "www.shop"];
+        let expected = ["0123456789ab", "db", "many", "shop", "web_1", "www.shop"];
         assert_eq!(found.iter().map(Name::as_str).collect::<Vec<_>>(), expected);
-        assert!(names("", "", &Value::Null).is_empty());
+        assert!(names("", ["", ""], &Value::Null).is_empty());
     }
 }

@@ -1,8 +1,8 @@
 //! Interfaces: Docker's network driver (`remote.md` of libnetwork).
 
 use super::ipam::{option, text};
-use super::saved::{Endpoint, Network, key};
-use super::{Answered, Driver, PREFIX};
+use super::saved::{Endpoint, Network};
+use super::{Answered, Driver};
 use crate::control::{ContainerRef, Request};
 use crate::net::Cidr;
 use rand_core::{OsRng, RngCore as _};
@@ -70,7 +70,7 @@ impl Driver {
         let _entered = self.gate.read().await;
         self.born.lock().await.insert(id.clone(), Instant::now());
         if addresses.is_empty() {
-            let name = key(&id);
+            let name = self.key(&id);
             let given = self.weft.ask(Request::Allocate {
                 network: network.network.clone(),
                 holder: name.clone(),
@@ -131,7 +131,7 @@ impl Driver {
         let container = ContainerRef {
             ifname: inner.clone(),
             mac: Some(endpoint.mac),
-            key: Some(key(&id)),
+            key: Some(self.key(&id)),
             network: network.network.clone(),
             handed: Some(inner.clone()),
             ..ContainerRef::default()
@@ -197,7 +197,7 @@ impl Driver {
             was_joined
         };
         if was_joined {
-            self.weft.undo(Request::DetachKey { key: key(id) }).await;
+            self.weft.undo(Request::DetachKey { key: self.key(id) }).await;
         }
         Ok(())
     }
@@ -216,11 +216,12 @@ impl Driver {
         let _alone = self.gate.write().await;
         let (keys, mut holders) = {
             let saved = self.saved.lock().await;
-            (saved.keys(), saved.holders())
+            let keys: Vec<String> = saved.joined().map(|id| self.key(id)).collect();
+            (keys, saved.holders())
         };
         // Asked for and not yet stored, or not yet told of.
         holders.extend(self.born.lock().await.keys().cloned());
-        let prefix = PREFIX.to_owned();
+        let prefix = self.mark.to_string();
         self.weft
             .undo(Request::Collect {
                 prefix: prefix.clone(),

@@ -1,6 +1,8 @@
 //! What must outlive the process: networks, endpoints and addresses, in one file that is replaced as a whole.
 
-use anyhow::{Context, Result};
+use crate::state;
+use anyhow::{Context, Result, bail};
+use rand_core::{OsRng, RngCore as _};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -10,17 +12,23 @@ use std::path::{Path, PathBuf};
 
 /// The file in the state directory.
 const FILE: &str = "docker.json";
+/// Locked by the driver that uses it.
+const LOCK: &str = "docker.lock";
 
 /// All of it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Saved {
+    /// Tells what is this driver's from what is another's on the same host. Made with the file.
+    pub(super) driver: String,
     pub(super) networks: BTreeMap<String, Network>,
     pub(super) endpoints: BTreeMap<String, Endpoint>,
     /// By pool and address.
     pub(super) addresses: BTreeMap<String, Held>,
     #[serde(skip)]
     path: PathBuf,
+    #[serde(skip)]
+    _lock: Option<File>,
 }
 
 /// A network as Docker knows it.
@@ -54,6 +62,9 @@ pub(super) struct Held {
     pub(super) holder: String,
     /// The interface for which it is; without, it is kept for something that is not a container.
     pub(super) mac: Option<String>,
+    /// A swarm's manager asked for it, for a task on any node.
+    #[serde(default)]
+    pub(super) is_swarms: bool,
 }
 
 impl Saved {
@@ -64,6 +75,14 @@ impl Saved {
             .mode(0o700)
             .create(folder)
             .with_context(|| format!("state directory {}", folder.display()))?;
+        let lock = state::lock(&folder.join(LOCK))
+            .with_context(|| format!("state directory {}", folder.display()))?;
+        if lock.is_none() {
+            bail!(
+                "another `weft docker serve` uses {}: give each a --state-dir of its own",
+                folder.display()
+            );
+        }
         let path = folder.join(FILE);
         let mut saved: Self = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
@@ -76,6 +95,10 @@ impl Saved {
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
         saved.path = path;
+        saved._lock = lock;
+        if saved.driver.is_empty() {
+            saved.driver = format!("{:016x}", OsRng.next_u64());
+        }
         saved.store().map_err(anyhow::Error::msg)?;
         Ok(saved)
     }
@@ -110,14 +133,9 @@ impl Saved {
         held.chain(own).collect()
     }
 
-    /// Keys of what is attached, or to be.
-    pub(super) fn keys(&self) -> Vec<String> {
+    /// Endpoints that are attached, or to be.
+    pub(super) fn joined(&self) -> impl Iterator<Item = &String> {
         let joined = self.endpoints.iter().filter(|(_, endpoint)| endpoint.is_joined);
-        joined.map(|(id, _)| key(id)).collect()
+        joined.map(|(id, _)| id)
     }
-}
-
-/// What the router knows an endpoint by.
-pub(super) fn key(endpoint: &str) -> String {
-    format!("{}{endpoint}", super::PREFIX)
 }

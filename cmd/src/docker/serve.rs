@@ -3,7 +3,7 @@
 use super::api::Docker;
 use super::saved::Saved;
 use super::weft::Weft;
-use super::{Answered, Driver};
+use super::{Answered, Driver, PREFIX};
 use crate::cli::{Cli, DockerScope, DockerServe};
 use anyhow::{Context as _, Result, bail};
 use axum::body::Bytes;
@@ -56,7 +56,9 @@ async fn run(cli: &Cli, options: &DockerServe, saved: Saved) -> Result<()> {
         .cloned()
         .chain(saved.holders());
     let born = known.map(|id| (id, Instant::now())).collect();
+    let mark = format!("{PREFIX}{}/", saved.driver).into();
     let driver = Driver {
+        mark,
         weft: Arc::new(Weft::new(cli.socket.clone())),
         saved: Arc::new(Mutex::new(saved)),
         born: Arc::new(Mutex::new(born)),
@@ -168,7 +170,7 @@ impl Driver {
             }
             "IpamDriver.GetDefaultAddressSpaces" => Ok(json!({
                 "LocalDefaultAddressSpace": "weft-local",
-                "GlobalDefaultAddressSpace": "weft",
+                "GlobalDefaultAddressSpace": super::ipam::SWARM,
             })),
             "IpamDriver.RequestPool" => self.request_pool(ask).await,
             "IpamDriver.ReleasePool" => nothing(),

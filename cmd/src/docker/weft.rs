@@ -1,6 +1,6 @@
 //! The router, as the driver sees it: it may be away for a moment.
 
-use crate::control::{Client, NotRunning, Request};
+use crate::control::{Client, Request, passes};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -63,18 +63,7 @@ impl Weft {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => {
                 let text = format!("{error:#}");
-                // A connection that ends without an answer is that of a router that has just gone. And some refusals pass: the
-                // routers are about to divide a new network's addresses.
-                let is_away = error.downcast_ref::<NotRunning>().is_some()
-                    || [
-                        "stopping",
-                        "ended before it answered",
-                        "lost the router",
-                        "try again",
-                    ]
-                    .iter()
-                    .any(|sign| text.contains(sign));
-                Err(if is_away {
+                Err(if passes(&error) {
                     Failed::Away(text)
                 } else {
                     Failed::Refused(text)

@@ -3,7 +3,7 @@
 use super::Router;
 use super::attach::others;
 use super::containers::Answer;
-use crate::control::ContainerRef;
+use crate::control::{ContainerRef, Refused};
 use crate::net::Cidr;
 use mesh::ipam::{IpamEvent, Refusal, Trust};
 use mesh::{Input, PeerId, Vni};
@@ -63,7 +63,7 @@ impl Router {
                 continue;
             };
             self.release_unless_attached(vni, &host);
-            let _ = answer.send(Err(Refusal::Released.to_string()));
+            let _ = answer.send(Err(Refusal::Released.to_string().into()));
         }
     }
 
@@ -84,7 +84,7 @@ impl Router {
         answer: Answer,
     ) {
         if let Some(why) = &self.address_asks.lost {
-            return drop(answer.send(Err(why.clone())));
+            return drop(answer.send(Err(why.clone().into())));
         }
         let holder = host.clone();
         let number = self.address_asks.add(Asked::Attach {
@@ -130,7 +130,7 @@ impl Router {
                     want,
                 });
             }
-            Err(error) => drop(answer.send(Err(error))),
+            Err(error) => drop(answer.send(Err(error.into()))),
         }
     }
 
@@ -189,7 +189,7 @@ impl Router {
                     }
                     Err(error) => {
                         self.release_unless_attached(vni, &host);
-                        drop(answer.send(Err(error)));
+                        drop(answer.send(Err(error.into())));
                     }
                 }
             }
@@ -207,9 +207,9 @@ impl Router {
     }
 
     /// Why no addresses can be given out, if that is so.
-    pub(super) fn can_allocate(&self) -> Result<(), String> {
+    pub(super) fn can_allocate(&self) -> Result<(), Refused> {
         if let Some(why) = &self.address_asks.lost {
-            return Err(why.clone());
+            return Err(why.clone().into());
         }
         match self.mesh.addresses_unready(Vni::DEFAULT) {
             Some(refusal) => Err(self.refusal(&refusal)),
@@ -217,9 +217,9 @@ impl Router {
         }
     }
 
-    /// A refusal in words, with the names of routers.
-    fn refusal(&self, refusal: &Refusal) -> String {
-        match refusal {
+    /// A refusal with the names of routers.
+    fn refusal(&self, refusal: &Refusal) -> Refused {
+        let text = match refusal {
             Refusal::Asking(Some(owner)) | Refusal::Elsewhere(Some(owner)) => {
                 format!("{refusal} ({})", self.name(owner))
             }
@@ -228,7 +228,9 @@ impl Router {
                 format!("{refusal} ({})", names.join(", "))
             }
             _ => refusal.to_string(),
-        }
+        };
+        let passes = refusal.passes_soon();
+        Refused { text, passes }
     }
 
     /// The container with this host end is gone, or was never there.
@@ -264,7 +266,7 @@ impl Router {
         self.address_asks.lost = Some(format!("no addresses are given out: {why}"));
         for (_, asked) in std::mem::take(&mut self.address_asks.waiting) {
             let (Asked::Attach { answer, .. } | Asked::Alone { answer } | Asked::Reclaim { answer }) = asked;
-            let _ = answer.send(Err(why.to_owned()));
+            let _ = answer.send(Err(why.into()));
         }
     }
 
@@ -282,7 +284,7 @@ impl Router {
             Ok(peer) => peer,
             Err(error) => match ids.iter().find(is_meant) {
                 Some(id) => *id,
-                None => return drop(answer.send(Err(error))),
+                None => return drop(answer.send(Err(error.into()))),
             },
         };
         let number = self.address_asks.add(Asked::Reclaim { answer });

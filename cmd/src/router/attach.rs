@@ -22,7 +22,7 @@ impl Router {
     pub(crate) fn attach(&mut self, container: ContainerRef, addresses: &[Cidr], answer: Answer) {
         let vni = match self.network(container.network.as_deref()) {
             Ok((vni, _)) => vni,
-            Err(error) => return drop(answer.send(Err(error))),
+            Err(error) => return drop(answer.send(Err(error.into()))),
         };
         if container.gateway && self.containers.exposed(vni).is_none() {
             return self.attach_by_gateway(vni, container, addresses, answer);
@@ -38,15 +38,15 @@ impl Router {
         if own.is_none() && !container.want.is_empty() {
             return match others(&container.want, &[]) {
                 Ok(addresses) => self.attach_with(&container, &addresses, None, answer),
-                Err(error) => drop(answer.send(Err(error))),
+                Err(error) => drop(answer.send(Err(error.into()))),
             };
         }
         if let Err(why) = &self.containers.ports {
-            return drop(answer.send(Err(why.clone())));
+            return drop(answer.send(Err(why.clone().into())));
         }
         match self.place_of(vni, &container) {
             Ok((_, host)) => self.allocate_for((container, vni), host, own, answer),
-            Err(error) => drop(answer.send(Err(error))),
+            Err(error) => drop(answer.send(Err(error.into()))),
         }
     }
 
@@ -69,7 +69,7 @@ impl Router {
                 {
                     self.release_unless_attached(vni, &host);
                 }
-                drop(answer.send(Err(error)));
+                drop(answer.send(Err(error.into())));
             }
         }
     }
@@ -167,7 +167,7 @@ impl Router {
                 container.netns.display(),
                 container.ifname
             );
-            return drop(answer.send(Err(text)));
+            return drop(answer.send(Err(text.into())));
         };
         self.remove(vec![host], Some(answer));
     }
@@ -187,10 +187,10 @@ impl Router {
     pub(super) fn set_names(&mut self, key: &str, name: String, names: Vec<Name>, answer: Answer) {
         let mut attached = self.containers.attached.iter_mut();
         let Some(found) = attached.find(|one| one.key.as_deref() == Some(key)) else {
-            return drop(answer.send(Err(format!("nothing is attached as {key}"))));
+            return drop(answer.send(Err(format!("nothing is attached as {key}").into())));
         };
         if names.len() > MAX_NAMES {
-            return drop(answer.send(Err(format!("a container has at most {MAX_NAMES} names"))));
+            return drop(answer.send(Err(format!("a container has at most {MAX_NAMES} names").into())));
         }
         found.name = Some(name);
         found.names = names;
@@ -207,17 +207,22 @@ impl Router {
             .iter()
             .find(|one| one.key.as_deref() == Some(key));
         let found = found.ok_or_else(|| format!("nothing is attached as {key}"))?;
-        let (port, bridge) = (&found.port, self.bridge_of(found.vni));
+        Ok(self.shown(found))
+    }
+
+    /// What an attachment is, for who asked for it.
+    pub(super) fn shown(&self, one: &Attachment) -> Value {
+        let (port, bridge) = (&one.port, self.bridge_of(one.vni));
         let text = |(at, prefix): &(IpAddr, u8)| format!("{at}/{prefix}");
         let addresses: Vec<_> = port.addresses.iter().map(text).collect();
-        let exposed = self.containers.exposed(found.vni).filter(|_| found.gateway);
-        let gateways = exposed.map_or(&[][..], |one| &one.port.addresses);
+        let exposed = self.containers.exposed(one.vni).filter(|_| one.gateway);
+        let gateways = exposed.map_or(&[][..], |host| &host.port.addresses);
         let gateways: Vec<_> = gateways.iter().map(|(address, _)| address).collect();
         let domain = self
             .names
             .read(|zone| zone.domain().trim_end_matches('.').to_owned());
-        Ok(json!({
-            "dns": { "nameservers": self.names.servers(found.vni), "domain": domain },
+        json!({
+            "dns": { "nameservers": self.names.servers(one.vni), "domain": domain },
             "host_ifname": port.host_ifname,
             "ifname": port.ifname,
             "mac": port.mac.to_string(),
@@ -225,7 +230,7 @@ impl Router {
             "bridge": bridge,
             "addresses": addresses,
             "gateways": gateways,
-        }))
+        })
     }
 }
 

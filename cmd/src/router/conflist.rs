@@ -79,7 +79,7 @@ impl Router {
         {
             return;
         }
-        let ready = self.ready().map(|_| ());
+        let ready = self.ready().map(|_| ()).map_err(|refused| refused.text);
         if let Some(conflist) = &mut self.conflist {
             conflist.place(&ready);
             conflist.look_at = now + EVERY;

@@ -7,6 +7,7 @@ use super::keeper::Then;
 use super::place::is_in_force;
 use super::ports::{Ports, Ticket};
 use super::{Router, status};
+use crate::control::Refused;
 use crate::state::{self, Attachment};
 use fastpath::kernel::Report;
 use fastpath::observe::Gate;
@@ -20,7 +21,7 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 /// Where an answer goes.
-pub(crate) type Answer = oneshot::Sender<Result<Value, String>>;
+pub(crate) type Answer = oneshot::Sender<Result<Value, Refused>>;
 
 /// What is attached here.
 pub(crate) struct Containers {
@@ -197,9 +198,9 @@ impl Router {
     }
 
     /// Whether containers can be attached.
-    pub(super) fn ready(&self) -> Result<Value, String> {
+    pub(super) fn ready(&self) -> Result<Value, Refused> {
         let ports = self.containers.ports.as_ref();
-        ports.map_err(Clone::clone)?;
+        ports.map_err(String::as_str)?;
         self.can_allocate().map(|()| Value::Null)
     }
 
@@ -208,7 +209,10 @@ impl Router {
         let ports = self.containers.ports.as_mut().map_err(|why| why.clone());
         match ports.and_then(Ports::counters) {
             Ok(ticket) => drop(self.containers.asked.insert(ticket, Asked::Status { answer })),
-            Err(_) => drop(answer.send(status::to_json(&self.status(&BTreeMap::new())))),
+            Err(_) => {
+                let status = status::to_json(&self.status(&BTreeMap::new()));
+                let _ = answer.send(status.map_err(Refused::from));
+            }
         }
     }
 
@@ -229,7 +233,7 @@ impl Router {
 
     pub(super) fn removed(&mut self, result: Result<(), String>, answer: Answer) {
         self.stopping = result.is_ok();
-        let _ = answer.send(result.map(|()| json!(self.keeper.path())));
+        let _ = answer.send(result.map(|()| json!(self.keeper.path())).map_err(Refused::from));
     }
 
     /// What was given out for an attachment that did not come to be is free.

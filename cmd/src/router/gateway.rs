@@ -3,7 +3,7 @@
 
 use super::Router;
 use super::containers::{Answer, Containers};
-use crate::control::ContainerRef;
+use crate::control::{ContainerRef, Refused};
 use crate::net::Cidr;
 use crate::state::Attachment;
 use fastpath::Gateway;
@@ -33,7 +33,7 @@ impl Default for Gateways {
 
 /// One of them.
 struct Opening {
-    made: oneshot::Receiver<Result<serde_json::Value, String>>,
+    made: oneshot::Receiver<Result<serde_json::Value, Refused>>,
     waiting: Vec<(ContainerRef, Vec<Cidr>, Answer)>,
 }
 
@@ -91,7 +91,7 @@ impl Router {
                 let for_gateway = true;
                 self.attach(ContainerRef { for_gateway, ..own }, &[], answer);
             }
-            Err(error) => drop(waiting.2.send(Err(error))),
+            Err(error) => drop(waiting.2.send(Err(error.into()))),
         }
     }
 
@@ -102,7 +102,7 @@ impl Router {
                 .waiting
                 .extract_if(.., |(container, ..)| is_meant(container))
             {
-                let _ = answer.send(Err(Refusal::Released.to_string()));
+                let _ = answer.send(Err(Refusal::Released.to_string().into()));
             }
         }
     }
@@ -112,7 +112,7 @@ impl Router {
         let over = |opening: &mut Opening| match opening.made.try_recv() {
             Err(TryRecvError::Empty) => None,
             Ok(result) => Some(result.map(|_| ())),
-            Err(TryRecvError::Closed) => Some(Err("the host got no interface of its own".to_owned())),
+            Err(TryRecvError::Closed) => Some(Err("the host got no interface of its own".into())),
         };
         let mut due = Vec::new();
         self.gateways.opening.retain(|_, opening| match over(opening) {

@@ -7,6 +7,7 @@
 use super::Router;
 use super::containers::{Answer, Change};
 use crate::address_store::AddressStore;
+use crate::control::Refused;
 use crate::state::{Attachment, Memory, StateDir};
 use crypto::keyring::Keyring;
 use mesh::ipam::Batch;
@@ -204,7 +205,7 @@ impl Router {
     ) {
         if self.keeper.is_storing_secrets() {
             let busy = "another change of the secrets is being stored: try again";
-            return drop(answer.send(Err(busy.into())));
+            return drop(answer.send(Err(Refused::for_now(busy))));
         }
         let then = Then::Secrets {
             keyring: keyring.clone(),
@@ -239,7 +240,7 @@ impl Router {
                 self.feed(Input::EpochPersisted(epoch));
                 self.feed_sleeve(sleeve::Input::Epoch(epoch));
             }
-            (Then::Secrets { answer, .. }, Err(error)) => drop(answer.send(Err(error))),
+            (Then::Secrets { answer, .. }, Err(error)) => drop(answer.send(Err(error.into()))),
             (
                 Then::Secrets {
                     keyring,

@@ -77,7 +77,7 @@ impl Router {
                 asks.waiting.insert(number, answer);
                 self.feed(input);
             }
-            Err(error) => drop(answer.send(Err(error))),
+            Err(error) => drop(answer.send(Err(error.into()))),
         }
     }
 
@@ -86,7 +86,7 @@ impl Router {
         if let Some(answer) = self.network_asks.waiting.remove(&number) {
             let result = result
                 .map(|view| shown(&view))
-                .map_err(|refusal| refusal.to_string());
+                .map_err(|refusal| refusal.to_string().into());
             let _ = answer.send(result);
         }
     }

@@ -60,7 +60,7 @@ impl Router {
     pub(crate) fn expose(&mut self, addresses: &[Cidr], network: Option<&str>, answer: Answer) {
         match self.host_interface(network) {
             Ok(own) => self.attach(own, addresses, answer),
-            Err(error) => drop(answer.send(Err(error))),
+            Err(error) => drop(answer.send(Err(error.into()))),
         }
     }
 
@@ -68,7 +68,7 @@ impl Router {
     pub(crate) fn hide(&mut self, network: Option<&str>, answer: Answer) {
         let own = match self.host_interface(network) {
             Ok(own) => own,
-            Err(error) => return drop(answer.send(Err(error))),
+            Err(error) => return drop(answer.send(Err(error.into()))),
         };
         let attached = &self.containers.attached;
         if !attached
@@ -84,7 +84,8 @@ impl Router {
         if users > 0 {
             return drop(answer.send(Err(format!(
                 "{users} containers reach what is outside by this host: its interface goes with the last of them"
-            ))));
+            )
+            .into())));
         }
         self.detach(&own, answer);
     }

@@ -2,7 +2,7 @@
 
 use super::containers::Answer;
 use super::{Pings, Router, Waiting};
-use crate::control::{Command, Echo, Found, PingPath, Request};
+use crate::control::{Command, Echo, Found, PingPath, Refused, Request};
 use crate::net::normal_target;
 use mesh::{Input, Instant, PeerId};
 use serde_json::{Value, json};
@@ -68,7 +68,7 @@ impl Router {
             }
             Request::Hide { network } => return self.hide(network.as_deref(), answer),
             Request::Network(request) => return self.network_request(request, answer),
-            Request::Ready => self.ready(),
+            Request::Ready => return drop(answer.send(self.ready())),
             Request::Ps => Ok(self.ps()),
             Request::Ipam { network } => self.ipam(network.as_deref()),
             Request::Reclaim { peer } => return self.reclaim(&peer, answer),
@@ -89,7 +89,7 @@ impl Router {
                 Err("answered by the connection's own task".into())
             }
         };
-        let _ = answer.send(result);
+        let _ = answer.send(result.map_err(Refused::from));
     }
 
     fn connect(&mut self, replace: bool, targets: &[String]) -> Result<Value, String> {

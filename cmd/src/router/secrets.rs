@@ -34,7 +34,7 @@ impl Router {
         match self.with_secret(token) {
             Ok((Some(keyring), value)) => self.persist_secrets(keyring, None, value, answer),
             Ok((None, value)) => drop(answer.send(Ok(value))),
-            Err(error) => drop(answer.send(Err(error))),
+            Err(error) => drop(answer.send(Err(error.into()))),
         }
     }
 
@@ -89,7 +89,7 @@ impl Router {
         let id = id.trim().to_ascii_lowercase();
         match self.without_secret(&id, force) {
             Ok(keyring) => self.persist_secrets(keyring, Some(id), Value::Null, answer),
-            Err(error) => drop(answer.send(Err(error))),
+            Err(error) => drop(answer.send(Err(error.into()))),
         }
     }
 

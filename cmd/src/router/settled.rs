@@ -12,7 +12,7 @@ use fastpath::kernel::Report;
 use fastpath::names;
 use fastpath::plan::Obstacle;
 use mesh::{Input, Vni};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tracing::{info, warn};
@@ -32,7 +32,7 @@ impl Router {
             }
             Outcome::Counters { ticket, counters } => {
                 if let Some(Asked::Status { answer }) = self.containers.asked.remove(&ticket) {
-                    let _ = answer.send(status::to_json(&self.status(&counters)));
+                    let _ = answer.send(status::to_json(&self.status(&counters)).map_err(Into::into));
                 }
             }
         }
@@ -78,7 +78,7 @@ impl Router {
                 self.put(&host, before.map(|before| *before));
                 self.persist_attachments(Then::Nothing);
                 let _ = self.converge();
-                let _ = answer.send(Err(error));
+                let _ = answer.send(Err(error.into()));
             }
             (Some(Asked::Attach { host, answer, .. }), None) => {
                 self.note_made(&host);
@@ -86,21 +86,14 @@ impl Router {
                     .containers
                     .position(&host)
                     .map(|at| &self.containers.attached[at]);
-                let addresses: Vec<_> = attached.map_or_else(Vec::new, |attachment| {
-                    attachment
-                        .port
-                        .addresses
-                        .iter()
-                        .map(|(a, prefix)| format!("{a}/{prefix}"))
-                        .collect()
-                });
-                let _ = answer.send(Ok(json!(addresses)));
+                let _ = answer.send(Ok(attached.map_or(Value::Null, |attached| self.shown(attached))));
             }
             (Some(Asked::Detach { answer }), error) => {
-                let _ = answer.map(|answer| answer.send(error.map_or(Ok(Value::Null), Err)));
+                let _ = answer
+                    .map(|answer| answer.send(error.map_or(Ok(Value::Null), |error| Err(error.into()))));
             }
             (Some(Asked::Status { answer }), _) => {
-                let _ = answer.send(status::to_json(&self.status(&BTreeMap::new())));
+                let _ = answer.send(status::to_json(&self.status(&BTreeMap::new())).map_err(Into::into));
             }
             (Some(Asked::Reset { answer }), error) => self.removed(error.map_or(Ok(()), Err), answer),
             (None, _) => {}

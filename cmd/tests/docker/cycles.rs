@@ -17,7 +17,7 @@ fn after_many_containers_on_both_hosts_no_address_and_no_interface_is_left() {
         return;
     };
     let [host_a, _, host_b] = &hosts.hosts;
-    let [a, b] = [Engine::start(host_a), Engine::start(host_b)];
+    let [a, b] = Engine::both([host_a, host_b]);
     let network = ["network", "create", "-d", "weft", "--ipam-driver", "weft", "mesh"];
     for engine in [&a, &b] {
         engine.docker(&network).ok();

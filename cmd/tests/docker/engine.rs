@@ -8,14 +8,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+/// Programs without which there are no engines.
+pub(crate) const NEEDED: [&str; 6] = ["dockerd", "docker", "containerd", "runc", "busybox", "iptables"];
+
 /// What containers are made of.
 pub(crate) const IMAGE: &str = "weft/test";
 
-/// Starts Docker with a `/run/docker` of its own, in which it looks for plugins and keeps its containers' namespaces.
-const DOCKER: &str = r#"
-mkdir -p /run/docker; mount --bind "$1/run-docker" /run/docker; mkdir -p /run/docker/plugins
-exec nsenter --net="$2" dockerd --data-root "$1/data" --exec-root "$1/exec" -H "unix://$1/docker.sock" \
-  --pidfile "$1/docker.pid" --containerd-namespace "$3" --containerd-plugins-namespace "p$3" --log-level warn
+/// Holds a mount namespace that outlives Docker, as a host's does: with a `/run/docker` of its own, in which Docker looks for
+/// plugins, and the namespaces of containers.
+const MOUNTS: &str = r#"
+mkdir -p /run/docker && mount --bind "$1/run-docker" /run/docker && mkdir -p /run/docker/plugins && touch "$1/mounted"
+exec sleep infinity
 "#;
 
 /// A daemon, killed with the test.
@@ -31,36 +34,89 @@ impl Drop for Daemon {
 pub(crate) struct Engine<'a> {
     pub(crate) host: &'a Host,
     dir: PathBuf,
+    /// Outlives the engine.
+    mounts: Daemon,
     docker: Option<Daemon>,
     driver: Option<Daemon>,
 }
 
 /// Addresses that a host's router can give out.
 pub(crate) fn free(host: &Host) -> u64 {
-    let ipam: Value = serde_json::from_str(&host.weft(&["ipam", "--json"]).ok()).unwrap();
+    free_in(host, "default")
+}
+
+/// The same in some network.
+pub(crate) fn free_in(host: &Host, network: &str) -> u64 {
+    let ipam = host.weft(&["ipam", "--json", "--network", network]).ok();
+    let ipam: Value = serde_json::from_str(&ipam).unwrap();
     ipam["free"].as_u64().unwrap()
 }
 
 impl<'a> Engine<'a> {
     /// Starts driver and Docker, and makes the image.
     pub(crate) fn start(host: &'a Host) -> Self {
+        Self::begin(host, true, "{}").ready()
+    }
+
+    /// The same on two hosts, at the same time.
+    pub(crate) fn both(hosts: [&'a Host; 2]) -> [Self; 2] {
+        hosts.map(|host| Self::begin(host, true, "{}")).map(Self::ready)
+    }
+
+    /// The same, and containers outlive their engine.
+    pub(crate) fn both_with_live_restore(hosts: [&'a Host; 2]) -> [Self; 2] {
+        hosts
+            .map(|host| Self::begin(host, true, r#"{ "live-restore": true }"#))
+            .map(Self::ready)
+    }
+
+    /// Engines whose driver is to be their own plugin.
+    pub(crate) fn both_without_driver(hosts: [&'a Host; 2]) -> [Self; 2] {
+        hosts.map(|host| Self::begin(host, false, "{}")).map(Self::ready)
+    }
+
+    fn begin(host: &'a Host, with_driver: bool, config: &str) -> Self {
         let dir = host.dir.join("docker");
         std::fs::create_dir_all(dir.join("run-docker")).unwrap();
+        std::fs::write(dir.join("daemon.json"), config).unwrap();
+        let mut mounts = tied();
+        mounts.args([
+            "unshare",
+            "-m",
+            "--propagation",
+            "private",
+            "bash",
+            "-c",
+            MOUNTS,
+            "bash",
+        ]);
+        let mounts = Daemon(mounts.arg(&dir).spawn().unwrap());
+        until("Docker's folder is there", Duration::from_secs(5), || {
+            dir.join("mounted").exists().then_some(())
+        });
         let mut engine = Self {
             host,
             dir,
+            mounts,
             docker: None,
             driver: None,
         };
-        engine.start_driver();
+        if with_driver {
+            engine.start_driver();
+        }
         engine.start_docker();
-        engine.wait();
-        let image = "mkdir -p r/bin r/etc r/proc r/sys r/dev r/tmp && cp $(command -v busybox) r/bin/ && chroot r /bin/busybox --install -s /bin && tar -C r -cf image.tar .";
-        let made = run(in_folder("sh", &["-c", image], &engine.dir), "");
-        made.ok();
-        let tar = engine.dir.join("image.tar");
-        engine.docker(&["import", tar.to_str().unwrap(), IMAGE]).ok();
         engine
+    }
+
+    /// Waits for it and makes the image.
+    fn ready(self) -> Self {
+        self.wait();
+        let image = "mkdir -p r/bin r/etc r/proc r/sys r/dev r/tmp && cp $(command -v busybox) r/bin/ && chroot r /bin/busybox --install -s /bin && tar -C r -cf image.tar .";
+        let made = run(in_folder("sh", &["-c", image], &self.dir), "");
+        made.ok();
+        let tar = self.dir.join("image.tar");
+        self.docker(&["import", tar.to_str().unwrap(), IMAGE]).ok();
+        self
     }
 
     pub(crate) fn start_driver(&mut self) {
@@ -69,12 +125,12 @@ impl<'a> Engine<'a> {
             .append(true)
             .open(self.dir.join("driver.log"))
             .unwrap();
-        let mut command = Command::new("setpriv");
+        let mut command = tied();
         for (name, _) in weft_command(&[]).get_envs() {
             command.env_remove(name);
         }
         command
-            .args(["--pdeathsig", "KILL", "nsenter"])
+            .arg("nsenter")
             .arg(format!("--net={}", self.host.netns.path().display()))
             .args([WEFT, "docker", "serve"])
             .env("WEFT_LOG", "debug")
@@ -100,23 +156,24 @@ impl<'a> Engine<'a> {
             .open(self.dir.join("docker.log"))
             .unwrap();
         let name = format!("weft-t6-{}-{}", std::process::id(), self.host.name);
-        let mut command = Command::new("setpriv");
+        let mut command = tied();
         command
-            .args([
-                "--pdeathsig",
-                "KILL",
-                "unshare",
-                "-m",
-                "--propagation",
-                "private",
-                "bash",
-                "-c",
-                DOCKER,
-                "bash",
-            ])
-            .arg(&self.dir)
-            .arg(self.host.netns.path())
-            .arg(name);
+            .args(["nsenter", "-m", "-t", &self.mounts.0.id().to_string()])
+            .arg(format!("--net={}", self.host.netns.path().display()))
+            .args(["dockerd", "--log-level", "warn"]);
+        let files = [
+            ("--data-root", "data"),
+            ("--exec-root", "exec"),
+            ("--pidfile", "docker.pid"),
+            ("--config-file", "daemon.json"),
+        ];
+        for (option, file) in files {
+            command.arg(option).arg(self.dir.join(file));
+        }
+        command
+            .args(["-H", &format!("unix://{}", self.socket().display())])
+            .args(["--containerd-namespace", &name])
+            .args(["--containerd-plugins-namespace", &format!("p{name}")]);
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -151,9 +208,17 @@ impl<'a> Engine<'a> {
         self.dir.join("docker.sock")
     }
 
-    /// Runs a container in the background.
+    /// Runs a container in the background, whose first process needs no ten seconds to be ended.
     pub(crate) fn run(&self, name: &str, options: &[&str], command: &[&str]) -> Outcome {
-        let start = ["run", "-d", "--init=false", "--name", name];
+        let start = [
+            "run",
+            "-d",
+            "--init=false",
+            "--stop-signal",
+            "KILL",
+            "--name",
+            name,
+        ];
         self.docker(&[&start, options, &[IMAGE], command].concat())
     }
 
@@ -193,9 +258,10 @@ impl<'a> Engine<'a> {
         names.filter(is_pair).map(str::to_owned).collect()
     }
 
-    /// The ends of both logs.
+    /// The ends of both logs, and what is still there.
     pub(crate) fn logs(&self) -> String {
-        ["driver.log", "docker.log"]
+        let attached = self.host.weft(&["ps"]).out;
+        let logs = ["driver.log", "docker.log"]
             .map(|name| {
                 format!(
                     "---- {name} of {}\n{}\n",
@@ -203,7 +269,8 @@ impl<'a> Engine<'a> {
                     crate::common::tail(&self.dir.join(name), 40)
                 )
             })
-            .concat()
+            .concat();
+        format!("{logs}---- containers of {}\n{attached}", self.host.name)
     }
 }
 
@@ -224,6 +291,13 @@ impl Drop for Engine<'_> {
             let _ = crate::common::run::wait(child, Duration::from_secs(15));
         }
     }
+}
+
+/// A command that ends with the test.
+fn tied() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]);
+    command
 }
 
 /// Runs `docker` against the engine that answers there.

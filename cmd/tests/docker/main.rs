@@ -13,8 +13,10 @@ mod common;
 mod by_name;
 mod cycles;
 mod engine;
+mod options;
 mod outage;
 mod protocol;
+mod swarm;
 mod talk;
 
 use common::{Host, Lab, Network, Router, lacks, wire};
@@ -42,7 +44,7 @@ const TO_R: [&str; 2] = ["10.1.0.1", "10.2.0.1"];
 
 impl Hosts {
     pub(crate) fn new(name: &'static str) -> Option<Self> {
-        if lacks(&["dockerd", "docker", "containerd", "runc", "busybox", "iptables"]) {
+        if lacks(&engine::NEEDED) {
             return None;
         }
         let lab = Lab::new(name)?;

@@ -1,7 +1,7 @@
 //! Routers, drivers and engines that are killed while containers run.
 
 use crate::common::{Host, until};
-use crate::engine::Engine;
+use crate::engine::{Engine, free};
 use crate::{Hosts, TO_R};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -46,7 +46,7 @@ fn a_router_that_is_killed_and_starts_again_is_missed_for_less_than_a_second() {
         return;
     };
     let [host_a, _, host_b] = &hosts.hosts;
-    let [a, b] = [Engine::start(host_a), Engine::start(host_b)];
+    let [mut a, b] = Engine::both_with_live_restore([host_a, host_b]);
     [&a, &b].into_iter().for_each(network);
     a.run("left", &["--network", "mesh"], &["sleep", "1000"]).ok();
     b.run("right", &["--network", "mesh"], &["sleep", "1000"]).ok();
@@ -71,6 +71,30 @@ fn a_router_that_is_killed_and_starts_again_is_missed_for_less_than_a_second() {
     a.run("more", &["--network", "mesh"], &["sleep", "1000"]).ok();
     b.exec("right", &["ping", "-c1", "-W2", &a.address("more", "mesh")])
         .ok();
+
+    // The engine is killed under containers that outlive it.
+    let pinging = ping(&b.pid("right"), &left);
+    std::thread::sleep(Duration::from_millis(500));
+    a.kill_docker();
+    a.start_docker();
+    a.wait();
+    std::thread::sleep(Duration::from_secs(2));
+    let (count, gap) = gaps(pinging);
+    println!(
+        "an engine killed and started again, with live-restore: {count} answers, longest gap {gap:.3} s"
+    );
+    assert!(count > 50 && gap < 1.0, "{count} answers, longest gap {gap:.3} s");
+    let names = || host_b.weft(&["dns", "lookup", "left"]).code;
+    assert_eq!((a.counts().1, names()), (2, Some(0)));
+    let all_free = || hosts.hosts.iter().map(free).sum::<u64>();
+    let before = all_free();
+    a.run("third", &["--network", "mesh"], &["sleep", "1000"]).ok();
+    assert_ne!(a.address("third", "mesh"), left);
+    a.docker(&["rm", "-f", "left", "more", "third"]).ok();
+    until("nothing of them is left", SOON, || {
+        (a.pairs().is_empty() && a.counts().1 == 0 && all_free() == before + 2).then_some(())
+    });
+    a.docker(&["network", "rm", "mesh"]).ok();
 }
 
 /// Containers come and go as if nothing had been.
@@ -95,7 +119,7 @@ fn whoever_is_killed_first_all_is_as_it_was() {
         return;
     };
     let [host_a, _, host_b] = &hosts.hosts;
-    let [mut a, b] = [Engine::start(host_a), Engine::start(host_b)];
+    let [mut a, b] = Engine::both([host_a, host_b]);
     [&a, &b].into_iter().for_each(network);
     works(&a, &b, host_b);
     for router_first in [true, false] {

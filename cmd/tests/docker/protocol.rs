@@ -1,5 +1,6 @@
 //! The driver's side of Docker's protocol, without Docker: on a socket that somebody else holds.
 
+use crate::common::run::{run, weft_command};
 use crate::common::{Container, Host, Lab, WEFT, run_in, until};
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
@@ -11,16 +12,19 @@ use std::time::{Duration, Instant};
 
 /// The driver as systemd starts it: the listening socket is descriptor 3.
 struct Driver {
+    /// What it is called on its host.
+    name: &'static str,
     socket: PathBuf,
     listener: UnixListener,
     child: Option<Child>,
 }
 
 impl Driver {
-    fn new(host: &Host) -> Self {
-        let socket = host.dir.join("plugin.sock");
+    fn new(host: &Host, name: &'static str) -> Self {
+        let socket = host.dir.join(format!("{name}.sock"));
         let listener = UnixListener::bind(&socket).unwrap();
         let mut driver = Self {
+            name,
             socket,
             listener,
             child: None,
@@ -37,7 +41,7 @@ impl Driver {
         command.args(["sh", "-c", script, "sh", WEFT, "docker", "serve"]);
         command
             .env("WEFT_SOCKET", host.socket())
-            .env("WEFT_STATE_DIR", host.dir.join("driver"))
+            .env("WEFT_STATE_DIR", host.dir.join(self.name))
             .env("WEFT_DOCKER", host.dir.join("no-docker"));
         let inherited: OwnedFd = self.listener.try_clone().unwrap().into();
         command.stdin(inherited).stdout(Stdio::null());
@@ -103,13 +107,54 @@ fn free(host: &Host) -> u64 {
     ipam["free"].as_u64().unwrap()
 }
 
+/// `--ip-range`: all its addresses are given, and then no other.
+fn parts_of_the_range(driver: &Driver) {
+    let part = |part: &str| json!({ "AddressSpace": "weft-local", "Pool": "10.32.0.0/12", "SubPool": part });
+    for odd in ["10.99.0.0/24", "10.0.0.0/8", "fd57:4546:5400::/80"] {
+        let refused = driver.failed("IpamDriver.RequestPool", &part(odd));
+        assert!(
+            refused.contains("is not a part of the range 10.32.0.0/12"),
+            "{refused}"
+        );
+    }
+    let pool = driver.call("IpamDriver.RequestPool", &part("10.47.3.4/30"));
+    let id = pool["PoolID"].as_str().unwrap();
+    let ask =
+        |number: u8| json!({ "PoolID": id, "Options": { MAC: format!("02:00:00:00:01:{number:02x}") } });
+    let given =
+        (0..4).map(|number| driver.call("IpamDriver.RequestAddress", &ask(number))["Address"].clone());
+    let mut given: Vec<Value> = given.collect();
+    given.sort_by_key(ToString::to_string);
+    let expected = (4..8).map(|number| json!(format!("10.47.3.{number}/12")));
+    assert_eq!(given, expected.collect::<Vec<_>>());
+    let refused = driver.failed("IpamDriver.RequestAddress", &ask(9));
+    assert!(
+        refused.contains("10.47.3.4/30") && refused.contains("in use"),
+        "{refused}"
+    );
+    for number in 4..8 {
+        let address = format!("10.47.3.{number}");
+        driver.call(
+            "IpamDriver.ReleaseAddress",
+            &json!({ "PoolID": id, "Address": address }),
+        );
+    }
+    let gateway = json!({
+        "PoolID": id,
+        "Address": "10.47.3.4",
+        "Options": { "RequestAddressType": "com.docker.network.gateway" },
+    });
+    let refused = driver.failed("IpamDriver.RequestAddress", &gateway);
+    assert!(refused.contains("can't be the --gateway"), "{refused}");
+}
+
 #[test]
 fn the_driver_answers_before_the_router_and_outlives_it() {
     let Some(lab) = Lab::new("docker-protocol") else {
         return;
     };
     let host = lab.host("h1");
-    let mut driver = Driver::new(&host);
+    let mut driver = Driver::new(&host, "driver");
     // No router runs, and none ever has.
     let start = Instant::now();
     let activated = driver.call("Plugin.Activate", &Value::Null);
@@ -138,6 +183,7 @@ fn the_driver_answers_before_the_router_and_outlives_it() {
     );
     let refused = driver.failed("IpamDriver.RequestPool", &json!({ "Pool": "10.99.0.0/16" }));
     assert!(refused.contains("weft network add"), "{refused}");
+    parts_of_the_range(&driver);
 
     // Both kinds of address of one interface are one index.
     let of = |pool: &str, mac: &str| json!({ "PoolID": pool, "Address": "", "Options": { MAC: mac } });
@@ -213,4 +259,69 @@ fn the_driver_answers_before_the_router_and_outlives_it() {
     let text = |name: &str| std::fs::read_to_string(units.join(name)).unwrap();
     assert!(text("weft-docker.socket").contains("ListenStream=/run/docker/plugins/weft.sock"));
     assert!(text("weft-docker.service").contains("docker serve"));
+}
+
+#[test]
+fn drivers_of_one_host_leave_each_other_what_they_have() {
+    let Some(lab) = Lab::new("docker-two") else {
+        return;
+    };
+    let host = lab.host("h1");
+    let mut router = host.launch(&[]);
+    let one = Driver::new(&host, "one");
+    let of = |mac: &str| json!({ "PoolID": "default/4", "Options": { MAC: mac } });
+    let mac = "02:00:00:00:00:01";
+    let first = one.call("IpamDriver.RequestAddress", &of(mac))["Address"].clone();
+    let network = json!({ "NetworkID": "n1", "Options": {}, "IPv4Data": [] });
+    one.call("NetworkDriver.CreateNetwork", &network);
+    let interface = json!({ "Address": first, "MacAddress": mac });
+    let endpoint = json!({ "NetworkID": "n1", "EndpointID": "e1", "Interface": interface });
+    one.call("NetworkDriver.CreateEndpoint", &endpoint);
+    one.call("NetworkDriver.Join", &endpoint);
+    let before = free(&host);
+    // The other begins as all drivers do: it takes away what it has left behind, which is nothing.
+    let mut two = Driver::new(&host, "two");
+    let second = two.call("IpamDriver.RequestAddress", &of(mac))["Address"].clone();
+    assert_ne!(first, second, "the same MAC address, on two engines");
+    let is_there = || {
+        let attached: Value = serde_json::from_str(&host.weft(&["ps", "--json"]).ok()).unwrap();
+        attached.as_array().unwrap().len() == 1 && free(&host) == before - 1
+    };
+    assert!(is_there());
+    // Both look again when they start, and when the router is back.
+    two.kill();
+    two.start(&host);
+    router.kill();
+    two.call(
+        "NetworkDriver.Leave",
+        &json!({ "NetworkID": "n1", "EndpointID": "e9" }),
+    );
+    router = host.launch(&[]);
+    std::thread::sleep(Duration::from_millis(2500));
+    assert!(is_there());
+    two.call(
+        "IpamDriver.ReleaseAddress",
+        &json!({ "PoolID": "default/4", "Address": address(&second) }),
+    );
+    one.call("NetworkDriver.DeleteEndpoint", &endpoint);
+    one.call(
+        "IpamDriver.ReleaseAddress",
+        &json!({ "PoolID": "default/4", "Address": address(&first) }),
+    );
+    until("nothing is left", Duration::from_secs(10), || {
+        (host.weft(&["ps", "--json"]).ok().trim() == "[]" && free(&host) == before + 1).then_some(())
+    });
+    // What they have stored is theirs alone.
+    let mut third = weft_command(&["docker", "serve"]);
+    third
+        .env("WEFT_STATE_DIR", host.dir.join("one"))
+        .env("WEFT_PLUGIN", host.dir.join("third.sock"));
+    let refused = run(third, "").failed(1);
+    assert!(refused.contains("--state-dir of its own"), "{refused}");
+    drop(router);
+}
+
+/// Without the prefix length.
+fn address(cidr: &Value) -> &str {
+    cidr.as_str().unwrap().split('/').next().unwrap()
 }

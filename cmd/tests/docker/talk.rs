@@ -15,7 +15,7 @@ fn containers_of_two_engines_reach_each_other_by_address_and_by_name() {
         return;
     };
     let [host_a, host_r, host_b] = &hosts.hosts;
-    let [a, b] = [Engine::start(host_a), Engine::start(host_b)];
+    let [a, b] = Engine::both([host_a, host_b]);
     let before = [a.counts(), b.counts()];
     // Who is asked for an address of somebody else's share gets some of that: only the sum of all three stays.
     let all_free = || hosts.hosts.iter().map(free).sum::<u64>();
@@ -147,7 +147,7 @@ fn containers_are_in_the_networks_that_they_name() {
         return;
     };
     let [host_a, _, host_b] = &hosts.hosts;
-    let [a, b] = [Engine::start(host_a), Engine::start(host_b)];
+    let [a, b] = Engine::both([host_a, host_b]);
     host_a.weft(&["network", "add", "blue"]).ok();
     until("both know the network", SOON, || {
         host_b

@@ -18,6 +18,7 @@ use netlink_packet_core::{
 use netlink_packet_route::RouteNetlinkMessage;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -120,6 +121,8 @@ pub(crate) struct Socket {
     fd: OwnedFd,
     sequence: u32,
     buffer: Vec<u8>,
+    /// Numbers of interfaces whose names were asked for: in one conversation a name stays what it was.
+    pub(crate) known: BTreeMap<String, u32>,
 }
 
 impl Socket {
@@ -135,6 +138,7 @@ impl Socket {
             fd,
             sequence: 0,
             buffer: vec![0; BUFFER],
+            known: BTreeMap::new(),
         })
     }
 

@@ -222,7 +222,7 @@ pub enum Refusal {
     )]
     Fenced(Vec<PeerId>),
     /// Too many requests wait.
-    #[error("too many requests for addresses wait")]
+    #[error("too many requests for addresses wait: try again")]
     Busy,
     /// It was released before it was stored.
     #[error("the container was detached before it had its address")]
@@ -253,6 +253,20 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// True if who asks again in a moment may well be given addresses.
+    #[must_use]
+    pub fn passes_soon(&self) -> bool {
+        matches!(
+            self,
+            Self::NoSpaceYet
+                | Self::Unsettled
+                | Self::Undivided
+                | Self::Busy
+                | Self::Promised
+                | Self::Asking(_)
+        )
+    }
+
     /// True if waiting a little may help.
     fn may_pass(&self) -> bool {
         match self {

@@ -27,7 +27,7 @@ use crate::outbox::Outbox;
 use crate::split::Reassembly;
 use arc_swap::ArcSwap;
 use mesh::{Drops, LinkLabel, PeerId, ShortId, Vni};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU16, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
@@ -146,7 +146,7 @@ pub struct Plane {
     labels: ArcSwap<Vec<Option<Arc<Peer>>>>,
     /// Ways round neighbours.
     detours: RwLock<tables::Detours>,
-    networks: tables::PerLane<HashMap<Vni, tables::Network>>,
+    networks: tables::PerLane<tables::Table<Vni, tables::Network>>,
     groups: RwLock<group::Groups>,
     /// When group keys were last looked through, in microseconds.
     swept: AtomicU64,

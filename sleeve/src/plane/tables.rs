@@ -14,9 +14,13 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+/// A table that frames are looked up in. Its hash is a fast one that is hard to guess, not hard to find out: containers and
+/// the network choose what is looked up, but what is put in was agreed by members.
+pub(super) type Table<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
 /// Ways round neighbours, by the neighbour and its label for the router behind it; label zero stands for the neighbour
 /// itself.
-pub(super) type Detours = HashMap<(PeerId, LinkLabel), Arc<Detour>>;
+pub(super) type Detours = Table<(PeerId, LinkLabel), Arc<Detour>>;
 
 /// A way round a neighbour.
 #[derive(Debug)]
@@ -30,11 +34,11 @@ pub(crate) struct Detour {
 #[derive(Debug)]
 pub(crate) struct Network {
     /// MAC addresses behind other routers.
-    pub remote: HashMap<Mac, Remote>,
+    pub remote: Table<Mac, Remote>,
     /// Who answers for an address behind other routers.
-    pub owners: HashMap<IpAddr, Mac>,
+    pub owners: Table<IpAddr, Mac>,
     /// Attached here.
-    pub ports: HashMap<Mac, Vec<IpAddr>>,
+    pub ports: Table<Mac, Vec<IpAddr>>,
     /// That of the host itself, if it forwards for containers.
     pub gateway: Option<Mac>,
     /// The other routers with ports in this network.
@@ -53,9 +57,9 @@ pub(crate) struct Remote {
 impl Default for Network {
     fn default() -> Self {
         Self {
-            remote: HashMap::new(),
-            owners: HashMap::new(),
-            ports: HashMap::new(),
+            remote: Table::default(),
+            owners: Table::default(),
+            ports: Table::default(),
             gateway: None,
             members: Arc::new([]),
             cast: None,

@@ -97,8 +97,27 @@ pub(crate) struct Link {
     pub(crate) plain: Option<(Vni, u16)>,
     /// Made by a router: it bears our group number.
     pub(crate) ours: bool,
+    /// How it makes its IPv6 link-local address; `None`: the kernel has no IPv6.
+    pub(crate) generation: Option<In6AddrGenMode>,
+    pub(crate) settings: Settings,
+}
+
+/// What `/proc/sys/net` says of the interface; `None`: the kernel does not tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) disable_ipv6: Option<i32>,
+    pub(crate) accept_ra: Option<i32>,
+    pub(crate) dad_transmits: Option<i32>,
+    pub(crate) arp_ignore: Option<i32>,
+    pub(crate) rp_filter: Option<i32>,
+    pub(crate) forwarding: Option<i32>,
+}
+
+impl Link {
     /// Makes itself an IPv6 link-local address.
-    pub(crate) link_local: bool,
+    pub(crate) fn link_local(&self) -> bool {
+        self.generation.is_some_and(|mode| mode != In6AddrGenMode::None)
+    }
 }
 
 /// The group number (IFLA_GROUP) of what routers make, "weft" in ASCII. It is set in the same step that makes the
@@ -144,12 +163,17 @@ pub(crate) fn find(socket: &mut Socket, name: &str) -> Result<Link, NetlinkError
         RouteNetlinkMessage::NewLink(message) => parse(message),
         _ => None,
     });
-    found.ok_or_else(|| NetlinkError::new(doing, Errno::NODEV))
+    let found = found.ok_or_else(|| NetlinkError::new(doing, Errno::NODEV))?;
+    socket.known.insert(name.to_owned(), found.index);
+    Ok(found)
 }
 
-/// The index of the interface `name`.
+/// The index of the interface `name`; asked for once in a conversation.
 pub(crate) fn index(socket: &mut Socket, name: &str) -> Result<u32, NetlinkError> {
-    Ok(find(socket, name)?.index)
+    match socket.known.get(name) {
+        Some(index) => Ok(*index),
+        None => Ok(find(socket, name)?.index),
+    }
 }
 
 /// Waits until frames pass the interface `name`, which is up; false when they still don't after a while.
@@ -178,6 +202,7 @@ pub(crate) fn release(socket: &mut Socket, name: &str) -> Result<(), NetlinkErro
 
 /// Removes an interface (both ends of a veth pair go); nothing happens when it is not there.
 pub(crate) fn delete(socket: &mut Socket, name: &str) -> Result<(), NetlinkError> {
+    socket.known.remove(name);
     let request = RouteNetlinkMessage::DelLink(named(name));
     super::or_missing(socket.change(&format!("remove {name}"), request, Mode::Change))
 }
@@ -213,28 +238,36 @@ pub(crate) fn lower(socket: &mut Socket, name: &str) -> Result<(), NetlinkError>
 /// Gives the interface its final name and brings it up, in one step that nobody sees half done.
 pub(crate) fn reveal(socket: &mut Socket, old: &str, new: &str) -> Result<(), NetlinkError> {
     let mut message = LinkMessage::default();
-    message.header.index = index(socket, old)?;
+    let index = index(socket, old)?;
+    message.header.index = index;
     message.attributes.push(LinkAttribute::IfName(new.to_owned()));
     set_flag(&mut message, LinkFlags::Up, true);
-    change(socket, &format!("bring {new} up"), message)
+    change(socket, &format!("bring {new} up"), message)?;
+    socket.known.remove(old);
+    socket.known.insert(new.to_owned(), index);
+    Ok(())
 }
 
 /// Makes the interface neither ask nor answer ARP, and gives it no IPv6 link-local address: nothing of the host
 /// speaks there. Works where `/proc/sys` can't be written.
-pub(crate) fn silence(socket: &mut Socket, name: &str) -> Result<(), NetlinkError> {
-    let mut message = named(name);
+pub(crate) fn silence(socket: &mut Socket, link: &Link) -> Result<(), NetlinkError> {
+    let message = silent(link);
+    change(socket, &format!("silence {}", link.name), message)
+}
+
+fn silent(link: &Link) -> LinkMessage {
+    let mut message = named(&link.name);
     set_flag(&mut message, LinkFlags::Noarp, true);
-    change(socket, &format!("switch off ARP on {name}"), message)?;
-    let gone = set_address_generation(socket, name, In6AddrGenMode::None);
-    // A kernel without IPv6, or with it switched off at boot, has nothing to silence.
-    gone.or_else(|error| {
-        let without = [Errno::AFNOSUPPORT, Errno::OPNOTSUPP, Errno::INVAL, Errno::NODEV];
-        if without.iter().any(|&errno| error.is(errno)) {
-            Ok(())
-        } else {
-            Err(error)
-        }
-    })
+    if link.link_local() {
+        message
+            .attributes
+            .push(LinkAttribute::AfSpecUnspec(vec![made_by(In6AddrGenMode::None)]));
+    }
+    message
+}
+
+fn made_by(mode: In6AddrGenMode) -> AfSpecUnspec {
+    AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(mode)])
 }
 
 /// Sets how the interface makes its IPv6 link-local address.
@@ -244,10 +277,9 @@ pub(crate) fn set_address_generation(
     mode: In6AddrGenMode,
 ) -> Result<(), NetlinkError> {
     let mut message = named(name);
-    let setting = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(mode)]);
     message
         .attributes
-        .push(LinkAttribute::AfSpecUnspec(vec![setting]));
+        .push(LinkAttribute::AfSpecUnspec(vec![made_by(mode)]));
     change(socket, &format!("set IPv6 address generation of {name}"), message)
 }
 
@@ -258,25 +290,34 @@ pub(crate) fn set_master(socket: &mut Socket, name: &str, bridge: u32) -> Result
     change(socket, &format!("put {name} into the bridge"), message)
 }
 
-/// Sets how the bridge treats its port `name`, `locked` excepted.
-pub(crate) fn set_port(socket: &mut Socket, name: &str, flags: PortFlags) -> Result<(), NetlinkError> {
-    change_port(
-        socket,
-        name,
-        vec![
-            InfoBridgePort::Learning(flags.learning),
-            InfoBridgePort::UnicastFlood(flags.unicast_flood),
-            InfoBridgePort::MulticastFlood(flags.multicast_flood),
-            InfoBridgePort::BroadcastFlood(flags.broadcast_flood),
-            InfoBridgePort::HairpinMode(flags.hairpin),
-            InfoBridgePort::Isolated(flags.isolated),
-        ],
-    )
+/// Makes an interface silent, a port of the bridge with index `bridge` if it is none yet, and sets its MTU.
+pub(crate) fn join(socket: &mut Socket, link: &Link, bridge: u32, mtu: u32) -> Result<(), NetlinkError> {
+    let mut message = silent(link);
+    message.attributes.push(LinkAttribute::Mtu(mtu));
+    if link.master != Some(bridge) {
+        message.attributes.push(LinkAttribute::Controller(bridge));
+    }
+    change(socket, &format!("put {} into the bridge", link.name), message)
 }
 
-/// Locks the port (kernel 5.18), or unlocks it.
-pub(crate) fn lock_port(socket: &mut Socket, name: &str, locked: bool) -> Result<(), NetlinkError> {
-    change_port(socket, name, vec![InfoBridgePort::Locked(locked)])
+/// Sets how the bridge treats its port `name`; false if this kernel can't lock it (needs Linux 5.18).
+pub(crate) fn set_port(socket: &mut Socket, name: &str, flags: PortFlags) -> Result<bool, NetlinkError> {
+    let plain = vec![
+        InfoBridgePort::Learning(flags.learning),
+        InfoBridgePort::UnicastFlood(flags.unicast_flood),
+        InfoBridgePort::MulticastFlood(flags.multicast_flood),
+        InfoBridgePort::BroadcastFlood(flags.broadcast_flood),
+        InfoBridgePort::HairpinMode(flags.hairpin),
+        InfoBridgePort::Isolated(flags.isolated),
+    ];
+    let mut whole = plain.clone();
+    whole.extend(flags.locked.map(InfoBridgePort::Locked));
+    match change_port(socket, name, whole) {
+        Err(error) if flags.locked.is_some() && (error.is(Errno::OPNOTSUPP) || error.is(Errno::INVAL)) => {
+            change_port(socket, name, plain).map(|()| false)
+        }
+        other => other.map(|()| true),
+    }
 }
 
 fn change_port(socket: &mut Socket, name: &str, data: Vec<InfoBridgePort>) -> Result<(), NetlinkError> {

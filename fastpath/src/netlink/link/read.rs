@@ -1,10 +1,10 @@
 //! What the kernel tells of links.
 
-use super::{BridgeSettings, GROUP, Kind, Link, PortFlags, make::plain_switch};
+use super::{BridgeSettings, GROUP, Kind, Link, PortFlags, Settings, make::plain_switch};
 use mesh::{Mac, Vni};
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, BridgePortState, In6AddrGenMode, InfoBridge, InfoBridgePort, InfoData,
-    InfoKind, InfoPortData, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, BridgePortState, InfoBridge, InfoBridgePort, InfoData, InfoKind,
+    InfoPortData, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 
 /// Reads a link message; `None` for one without a name.
@@ -29,7 +29,8 @@ pub(crate) fn parse(message: LinkMessage) -> Option<Link> {
         vxlan_port: None,
         plain: None,
         ours: false,
-        link_local: false,
+        generation: None,
+        settings: Settings::default(),
     };
     for attribute in message.attributes {
         match attribute {
@@ -40,7 +41,7 @@ pub(crate) fn parse(message: LinkMessage) -> Option<Link> {
             LinkAttribute::LinkNetNsId(_) => link.peer_elsewhere = true,
             LinkAttribute::Address(bytes) => link.mac = <[u8; 6]>::try_from(bytes).ok().map(Mac),
             LinkAttribute::Group(group) => link.ours = group == GROUP,
-            LinkAttribute::AfSpecUnspec(families) => link.link_local = has_link_local(&families),
+            LinkAttribute::AfSpecUnspec(families) => read_families(&mut link, &families),
             LinkAttribute::LinkInfo(infos) => infos.into_iter().for_each(|info| read_info(&mut link, info)),
             _ => {}
         }
@@ -48,13 +49,28 @@ pub(crate) fn parse(message: LinkMessage) -> Option<Link> {
     (!link.name.is_empty()).then_some(link)
 }
 
-fn has_link_local(families: &[AfSpecUnspec]) -> bool {
-    let modes = families.iter().filter_map(|family| match family {
-        AfSpecUnspec::Inet6(settings) => Some(settings),
-        _ => None,
-    });
-    let on = |setting: &AfSpecInet6| matches!(setting, AfSpecInet6::AddrGenMode(mode) if *mode != In6AddrGenMode::None);
-    modes.flatten().any(on)
+fn read_families(link: &mut Link, families: &[AfSpecUnspec]) {
+    for family in families {
+        match family {
+            AfSpecUnspec::Inet(all) => all.iter().for_each(|one| {
+                if let AfSpecInet::DevConf(now) = one {
+                    link.settings.arp_ignore = Some(now.arp_ignore);
+                    link.settings.rp_filter = Some(now.rp_filter);
+                    link.settings.forwarding = Some(now.forwarding);
+                }
+            }),
+            AfSpecUnspec::Inet6(all) => all.iter().for_each(|one| match one {
+                AfSpecInet6::AddrGenMode(mode) => link.generation = Some(*mode),
+                AfSpecInet6::DevConf(now) => {
+                    link.settings.disable_ipv6 = Some(now.disable_ipv6);
+                    link.settings.accept_ra = Some(now.accept_ra);
+                    link.settings.dad_transmits = Some(now.dad_transmits);
+                }
+                _ => {}
+            }),
+            _ => {}
+        }
+    }
 }
 
 fn read_info(link: &mut Link, info: LinkInfo) {

@@ -13,11 +13,11 @@ pub(super) mod send;
 
 use super::Plane;
 use super::peer::{Peer, due};
-use super::tables::{Network, read, write};
+use super::tables::{Network, Table, read, write};
 use crypto::OpenKey;
 use key::{Open, Seal};
 use mesh::{Instant, PeerId, ShortId, Tree, Vni};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -90,10 +90,10 @@ impl Keys {
 /// Places in other sources' trees, and their keys.
 #[derive(Debug, Default)]
 pub(super) struct Groups {
-    branches: HashMap<(ShortId, Vni), Arc<Branch>>,
+    branches: Table<(ShortId, Vni), Arc<Branch>>,
     /// When the control half was last told of a tree without a branch here, in microseconds.
     told: AtomicU64,
-    keys: HashMap<(ShortId, Vni), Keys>,
+    keys: Table<(ShortId, Vni), Keys>,
 }
 
 impl Plane {
