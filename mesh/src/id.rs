@@ -19,6 +19,7 @@ pub struct ShortId(pub [u8; 8]);
 /// As the bytes are. The first eight nearly always decide, and as a number they are compared without a call: tables
 /// keyed by identities are what the core looks into most.
 impl Ord for PeerId {
+    #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
         let first = |id: &Self| u64::from_be_bytes(id.short().0);
         first(self).cmp(&first(other)).then_with(|| self.0.cmp(&other.0))
@@ -33,6 +34,7 @@ impl PartialOrd for PeerId {
 
 impl PeerId {
     /// The eight bytes that stand for this router in relay headers.
+    #[inline]
     #[must_use]
     pub fn short(&self) -> ShortId {
         let mut short = [0; 8];

@@ -126,8 +126,14 @@ impl Mesh {
     /// Input that waits shall be handed in before a [`Tick`](Input::Tick): only ticks run timers, so that a
     /// pause of the process does not make neighbours look dead whose messages are in the queue.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
-        // Most inputs are others' records; they change nothing about this router's links.
-        let is_records = matches!(&input, Input::Message { packet, .. } if packet.is_records());
+        // Most inputs are others' records and keepalives. The former change nothing about this router's links, the latter
+        // nothing but delays, which are looked at where they come in.
+        let of_packet =
+            |is: fn(&Packet) -> bool| matches!(&input, Input::Message { packet, .. } if is(packet));
+        let is_records = of_packet(Packet::is_records);
+        if !is_records && !of_packet(Packet::is_keepalive) {
+            self.states.stir();
+        }
         match input {
             Input::LinkUp {
                 link,
@@ -244,10 +250,11 @@ impl Mesh {
     /// What follows from whatever just happened: the parts hear of each other's changes, own records are
     /// issued, routes computed, news passed on, targets dialled. `stirred`: links may not be what they were.
     fn finish(&mut self, now: Instant, stirred: bool) {
-        let mut stirred = self.react(now) || stirred;
-        if stirred {
+        let has_happened = self.react(now);
+        if has_happened {
             self.states.stir();
         }
+        let mut stirred = stirred || has_happened;
         self.issue_if_due(now);
         if self.trees.misses_members(&self.registry) {
             self.schedule.request(now);

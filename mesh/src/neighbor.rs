@@ -5,7 +5,9 @@ use crate::ipam::ASK_BYTE;
 use crate::link::{Happened, Link, MAX_LINKS, Phase};
 use crate::routed;
 use crate::wire::{Message, WireError};
-use crate::{Direction, DropReason, Event, Instant, LinkId, MAX_MESSAGE, Mesh, Output, Packet, PeerId};
+use crate::{
+    Delay, Direction, DropReason, Event, Instant, LinkId, MAX_MESSAGE, Mesh, Output, Packet, PeerId,
+};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -78,13 +80,17 @@ impl Mesh {
             Ok(Message::Hello(_)) if matches!(phase, Phase::Full { .. }) => {}
             Ok(Message::Hello(hello)) => self.links.greeted(now, id, hello.clone(), &mut self.out),
             Ok(Message::Ping(ping)) => {
+                let delay = self.links.measured(id);
                 self.links.pinged(now, id, ping, &mut self.spread, &mut self.out);
                 self.shown(now, id, peer, &ping.news);
+                self.note_delay(id, delay);
             }
             Ok(Message::Pong(pong)) => {
+                let delay = self.links.measured(id);
                 self.links
                     .ponged(now, id, pong.number, &mut self.spread, &mut self.out);
                 self.shown(now, id, peer, &pong.news);
+                self.note_delay(id, delay);
             }
             Ok(Message::Goodbye) => self
                 .links
@@ -114,6 +120,13 @@ impl Mesh {
                     self.violation(now, id);
                 }
             }
+        }
+    }
+
+    /// A keepalive came over this link, whose delay was that before.
+    fn note_delay(&mut self, id: LinkId, before: Option<Delay>) {
+        if self.links.measured(id) != before {
+            self.states.stir();
         }
     }
 

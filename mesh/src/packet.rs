@@ -64,6 +64,11 @@ impl Packet {
         matches!(self.message(), Ok(Message::Records(_)))
     }
 
+    /// True for pings and their answers, which are nearly all of the rest.
+    pub(crate) fn is_keepalive(&self) -> bool {
+        matches!(self.message(), Ok(Message::Ping(_) | Message::Pong(_)))
+    }
+
     /// What a wire carries.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

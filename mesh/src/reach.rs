@@ -30,6 +30,10 @@ impl Mesh {
         }
         let reached = self.graph.update_spread(known);
         looked_at += self.graph.work.looked_at().len();
+        if !reached.is_empty() {
+            // A link that joins what is apart is told at once.
+            self.states.stir();
+        }
         for (number, is_reachable) in reached {
             if let Some(id) = self.store.id(number).copied() {
                 self.store.note_reachable(now, &id, is_reachable);

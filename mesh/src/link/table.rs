@@ -5,7 +5,7 @@ use super::state::{Link, Phase};
 use crate::outbox::Outbox;
 use crate::spread::{Keepalive, Spread};
 use crate::wire::{Hello, Message, Ping};
-use crate::{Direction, DropReason, Instant, LinkId, PeerId, PeerName};
+use crate::{Delay, Direction, DropReason, Instant, LinkId, PeerId, PeerName};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -337,6 +337,12 @@ impl Links {
     /// One link.
     pub(crate) fn get(&self, id: LinkId) -> Option<&Link> {
         self.links.get(&id)
+    }
+
+    /// One way over a link, as it is told, once it was measured.
+    pub(crate) fn measured(&self, id: LinkId) -> Option<Delay> {
+        let rtt = self.links.get(&id)?.rtt.floor_us()?;
+        Some(Delay::from_us(rtt / 2))
     }
 
     /// One link, to count what came over it.
