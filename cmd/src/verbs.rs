@@ -99,11 +99,22 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
             verb: DockerVerb::Serve(options),
         } => docker::serve(cli, options),
         Verb::Docker {
-            verb: DockerVerb::Install { unit_dir, plugin },
-        } => docker::install(unit_dir, plugin, &cli.socket, &cli.state_dir),
+            verb: DockerVerb::Install { units, plugin, at },
+        } => docker::install(
+            &units.unit_dir,
+            &docker::Places {
+                plugin,
+                docker: &at.docker,
+                socket: &cli.socket,
+                state_dir: &cli.state_dir,
+            },
+        ),
         Verb::Docker {
-            verb: DockerVerb::PluginDir { folder, docker: at },
-        } => docker::plugin_dir(folder, &cli.socket, at, &cli.state_dir),
+            verb: DockerVerb::Uninstall { units },
+        } => docker::uninstall(&units.unit_dir),
+        Verb::Docker {
+            verb: DockerVerb::PluginDir { folder, at },
+        } => docker::plugin_dir(folder, &cli.socket, &at.docker, &cli.state_dir),
         Verb::Ps { container, runtimes } => ps(cli, container.as_deref(), runtimes),
         Verb::Ipam { network } => {
             let network = network.clone();

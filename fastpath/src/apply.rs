@@ -78,18 +78,30 @@ impl Linux {
 }
 
 impl Kernel for Linux {
-    fn observe(&mut self, desired: &Desired) -> Result<Observed, KernelError> {
+    fn observe(
+        &mut self,
+        desired: &Desired,
+        only: Option<&BTreeSet<String>>,
+    ) -> Result<Observed, KernelError> {
+        if only.is_none() {
+            self.survey(&desired.bridge)?;
+        }
         let (guard, switch) = (self.guard.as_ref(), self.switch.as_ref());
-        let (host, alive) = self.host.visit(|| read::host(desired, guard, switch))??;
+        let host = self.host.visit(|| read::host(desired, only, guard, switch))??;
+        let mut observed = read::all(desired, host, self.guard.is_some(), self.switch.is_some());
+        (observed.filter, observed.gateway) = self.tables(&desired.bridge)?;
+        Ok(observed)
+    }
+
+    fn survey(&mut self, bridge: &str) -> Result<Vec<String>, KernelError> {
+        let (names, alive) = self.host.visit(|| read::survey(bridge))??;
         if let Some(guard) = &mut self.guard {
             guard.retain(&alive);
         }
         if let Some(switch) = &mut self.switch {
             switch.retain(&alive);
         }
-        let mut observed = read::all(desired, host, self.guard.is_some(), self.switch.is_some());
-        (observed.filter, observed.gateway) = self.tables(&desired.bridge)?;
-        Ok(observed)
+        Ok(names)
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), KernelError> {
@@ -195,6 +207,7 @@ impl Linux {
             round.take(op, || match op {
                 Op::Guard { name, rules } => self.guard(&mut socket, name, rules),
                 Op::Hook { name, hook } => self.hook(&mut socket, name, hook),
+                Op::Delete { name } => self.delete(&mut socket, name),
                 Op::Filter { name, rule } => {
                     self.install_filter(name, rule);
                     Ok(())
@@ -210,6 +223,16 @@ impl Linux {
                 }
                 _ => on_host(&mut socket, op),
             });
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, socket: &mut Socket, name: &str) -> Result<(), KernelError> {
+        let index = link::index(socket, name).ok();
+        link::delete(socket, name)?;
+        if let Some(index) = index {
+            self.guard.iter_mut().for_each(|guard| guard.forget(index));
+            self.switch.iter_mut().for_each(|switch| switch.forget(index));
         }
         Ok(())
     }
@@ -269,7 +292,6 @@ fn on_host(socket: &mut Socket, op: &Op) -> Result<(), KernelError> {
         Op::RemoveForwarding { name, mac } => forwarding(socket, name, *mac, neighbour::delete),
         Op::Raise { name } => Ok(link::raise(socket, name)?),
         Op::Await { name } => await_running(socket, name),
-        Op::Delete { name } => Ok(link::delete(socket, name)?),
         Op::Unfilter { name } | Op::NoGateway { name } => Ok(nft::remove(name)?),
         Op::CreatePlain { name, vni, port, mtu } => {
             link::create_plain(socket, name, *vni, *port, (*mtu).into())?;
@@ -283,9 +305,12 @@ fn on_host(socket: &mut Socket, op: &Op) -> Result<(), KernelError> {
             let index = link::index(socket, name)?;
             Ok(neighbour::delete_remote(socket, index, *mac, *host)?)
         }
-        Op::Guard { .. } | Op::Hook { .. } | Op::Filter { .. } | Op::Gateway { .. } | Op::Inside { .. } => {
-            Err(KernelError::Refused("this step belongs elsewhere".to_owned()))
-        }
+        Op::Delete { .. }
+        | Op::Guard { .. }
+        | Op::Hook { .. }
+        | Op::Filter { .. }
+        | Op::Gateway { .. }
+        | Op::Inside { .. } => Err(KernelError::Refused("this step belongs elsewhere".to_owned())),
     }
 }
 

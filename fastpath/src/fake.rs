@@ -7,7 +7,7 @@ use crate::names;
 use crate::observe::{BridgeSettings, Filter, Hook, HostLink, Inside, InsideLink, Kind, Observed};
 use crate::plan::{Desired, InsideStep, Op};
 use mesh::{DropReason, Mac};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The kernel in memory. Its state is open to the test.
 #[derive(Debug, Clone, Default)]
@@ -292,12 +292,16 @@ fn leave_bridge(link: &mut HostLink) {
 }
 
 impl Kernel for FakeKernel {
-    fn observe(&mut self, desired: &Desired) -> Result<Observed, KernelError> {
+    fn observe(
+        &mut self,
+        desired: &Desired,
+        only: Option<&BTreeSet<String>>,
+    ) -> Result<Observed, KernelError> {
         let relevant = |name: &String| {
             let bridge = &desired.bridge;
             name == bridge
                 || *name == desired.tap
-                || names::is_host(bridge, name)
+                || names::is_host(bridge, name) && only.is_none_or(|only| only.contains(name))
                 || names::is_fast(bridge, name)
         };
         let wanted = desired
@@ -319,6 +323,12 @@ impl Kernel for FakeKernel {
             filter: self.filter.clone(),
             gateway: self.gateway.clone(),
         })
+    }
+
+    fn survey(&mut self, bridge: &str) -> Result<Vec<String>, KernelError> {
+        let links = self.links.iter();
+        let ours = links.filter(|(name, link)| names::is_host(bridge, name) && link.kind == Kind::Veth);
+        Ok(ours.map(|(name, _)| name.clone()).collect())
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), KernelError> {

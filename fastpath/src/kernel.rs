@@ -7,7 +7,7 @@ use crate::guard::GuardError;
 use crate::netlink::NetlinkError;
 use crate::netns::NetNsError;
 use crate::observe::Observed;
-use crate::plan::{Attachment, Desired, Obstacle, Op, obstacles, plan};
+use crate::plan::{Desired, Obstacle, Op, obstacles, plan};
 use mesh::DropReason;
 use std::collections::BTreeSet;
 
@@ -31,11 +31,23 @@ pub enum KernelError {
 /// What the router needs of a kernel: [`Linux`](crate::apply::Linux), or [`FakeKernel`](crate::fake::FakeKernel).
 /// All methods block.
 pub trait Kernel: Send {
-    /// Reads the state that matters to `desired`.
+    /// Reads the state that matters to `desired`. Of the containers' interfaces on the host all are looked at, whoever they
+    /// are for; or `only` these, by their names.
     ///
     /// # Errors
     /// When the host's own state can't be read. Trouble in one container is part of the answer.
-    fn observe(&mut self, desired: &Desired) -> Result<Observed, KernelError>;
+    fn observe(
+        &mut self,
+        desired: &Desired,
+        only: Option<&BTreeSet<String>>,
+    ) -> Result<Observed, KernelError>;
+
+    /// The names of the containers' interfaces on the host that a router with this bridge made, whoever they are for. What
+    /// was known of interfaces that are gone is forgotten.
+    ///
+    /// # Errors
+    /// When the links can't be listed.
+    fn survey(&mut self, bridge: &str) -> Result<Vec<String>, KernelError>;
 
     /// Does one step.
     ///
@@ -143,12 +155,11 @@ impl Round {
 /// # Errors
 /// When the state can't be read.
 pub fn converge(kernel: &mut dyn Kernel, desired: &Desired) -> Result<Report, KernelError> {
-    let all = desired.attachments.iter().map(|one| one.host_ifname.clone());
-    converge_some(kernel, desired, &all.collect())
+    work(kernel, desired, None)
 }
 
-/// The same, but of the containers only these (by the names of their host ends) are looked at and worked on, and what
-/// is not desired at all is removed: a change of one must not take longer the more others there are.
+/// The same, but of the containers only these (by the names of their host ends) are looked at and worked on, and of what is
+/// not desired only these are removed: a change of one must not take longer the more others there are.
 ///
 /// # Errors
 /// When the state can't be read.
@@ -157,17 +168,28 @@ pub fn converge_some(
     desired: &Desired,
     some: &BTreeSet<String>,
 ) -> Result<Report, KernelError> {
-    let mut desired = desired.clone();
-    let is_other = |one: &mut Attachment| !some.contains(&one.host_ifname);
-    let others: Vec<_> = desired.attachments.extract_if(.., is_other).collect();
-    let desired = &desired;
+    let meant = desired.attachments.iter();
+    let meant = meant.filter(|one| some.contains(&one.host_ifname));
+    let desired = Desired {
+        attachments: meant.cloned().collect(),
+        bridge: desired.bridge.clone(),
+        tap: desired.tap.clone(),
+        fast: desired.fast.clone(),
+        plain: desired.plain.clone(),
+        gateway: desired.gateway.clone(),
+        ..*desired
+    };
+    work(kernel, &desired, Some(some))
+}
+
+fn work(
+    kernel: &mut dyn Kernel,
+    desired: &Desired,
+    only: Option<&BTreeSet<String>>,
+) -> Result<Report, KernelError> {
     let mut report = Report::default();
     for _ in 0..3 {
-        let mut observed = kernel.observe(desired)?;
-        // They are not among those desired now, and not to be removed for that.
-        for other in &others {
-            observed.links.remove(&other.host_ifname);
-        }
+        let observed = kernel.observe(desired, only)?;
         report.gone = observed.gone();
         report.obstacles = obstacles(desired, &observed);
         let ops = plan(desired, &observed);
@@ -183,12 +205,7 @@ pub fn converge_some(
         }
         // What was done about containers is what is desired of them; they needn't wait for a second look. Of what stands
         // under all of them another plan may come out, where the kernel can't do what the first one wanted.
-        let is_of_container = |op: &Op| {
-            desired
-                .attachments
-                .iter()
-                .any(|one| one.host_ifname == op.subject())
-        };
+        let is_of_container = |op: &Op| only.is_some_and(|only| only.contains(op.subject()));
         if report.failed.is_empty() && ops.iter().all(is_of_container) {
             break;
         }

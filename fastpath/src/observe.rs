@@ -91,8 +91,8 @@ pub enum Hook {
         vni: Vni,
         /// Its address.
         mac: Mac,
-        /// It is the host's own interface: what is for it goes over the bridge.
-        is_host: bool,
+        /// What is for it goes over the bridge, and out by its own queue: it is the host's own interface, or limited.
+        by_bridge: bool,
     },
     /// Before what leaves by the stub, the bridge's mesh port.
     Stub {

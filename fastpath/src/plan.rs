@@ -56,6 +56,9 @@ pub struct Attachment {
     /// The namespace is the host's own: it has its own way for multicast.
     #[serde(default)]
     pub is_host: bool,
+    /// Somebody limits at the host's end what the container receives: all of it has to come by there.
+    #[serde(default)]
+    pub limited: bool,
     /// What it has to do with the host's forwarding.
     #[serde(default)]
     pub gate: Gate,
@@ -91,6 +94,7 @@ impl Attachment {
             addresses,
             host_ifname,
             is_host: false,
+            limited: false,
             gate: Gate::No,
             handed: None,
         }
@@ -335,7 +339,7 @@ fn plan_port_hook(
         let hook = Hook::Port {
             vni: fast.vni,
             mac: attachment.mac,
-            is_host: attachment.is_host,
+            by_bridge: attachment.is_host || attachment.limited,
         };
         plan_hook(name, link, hook, ops);
     } else if link.is_some_and(|link| link.behind_guard) {

@@ -11,32 +11,39 @@ use crate::sysctl;
 use crate::vxlan::Switch;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Those links of the host's namespace that matter, with the index of each one's other end, for pairs; and the indices of
-/// all links there are.
-pub(crate) type Host = (BTreeMap<String, (HostLink, Option<u32>)>, BTreeSet<u32>);
+/// Those links of the host's namespace that matter, with the index of each one's other end, for pairs.
+pub(crate) type Host = BTreeMap<String, (HostLink, Option<u32>)>;
 
-/// Reads the links of the namespace the thread is in.
+/// Reads the links of the namespace the thread is in; of the containers' all, or only these.
 pub(crate) fn host(
     desired: &Desired,
+    only: Option<&BTreeSet<String>>,
     guard: Option<&Guard>,
     switch: Option<&Switch>,
 ) -> Result<Host, NetlinkError> {
     let mut socket = Socket::open()?;
-    let links = link::list(&mut socket)?;
+    let links = match only {
+        None => link::list(&mut socket)?,
+        Some(only) => link::those_of(&mut socket, only.iter().cloned().chain(under(desired)))?,
+    };
     let indices: BTreeMap<_, _> = links.iter().map(|link| (link.name.clone(), link.index)).collect();
     let bridge = links
         .iter()
         .find(|link| is_our_bridge(link, desired))
         .map(|link| link.index);
-    let entries = neighbour::list(&mut socket)?;
+    let is_desired = |link: &Link| desired.attachments.iter().any(|one| one.host_ifname == link.name);
+    // The list is long where there are many containers, and tells nothing of those that are not there yet.
+    let entries = match only {
+        Some(_) if !links.iter().any(is_desired) => Vec::new(),
+        _ => neighbour::list(&mut socket)?,
+    };
     let remotes = match &desired.plain {
         Some(_) => neighbour::list_remotes(&mut socket)?,
         None => Vec::new(),
     };
     let mut found = BTreeMap::new();
     for link in links.into_iter().filter(|link| is_relevant(&link.name, desired)) {
-        let is_wanted = |one: &Attachment| one.host_ifname == link.name;
-        if names::is_host(&desired.bridge, &link.name) && !desired.attachments.iter().any(is_wanted) {
+        if names::is_host(&desired.bridge, &link.name) && !is_desired(&link) {
             // Another container's, or nobody's: of either only its name counts.
             let seen = bare(&link, desired);
             found.insert(link.name, (seen, None));
@@ -71,7 +78,26 @@ pub(crate) fn host(
         let is_apart = link.peer_elsewhere || desired.attachments.iter().any(own);
         found.insert(link.name, (seen, link.peer.filter(|_| is_apart)));
     }
-    Ok((found, indices.into_values().collect()))
+    Ok(found)
+}
+
+/// The names of what lies under a network's containers.
+fn under(desired: &Desired) -> BTreeSet<String> {
+    let bridge = &desired.bridge;
+    let fast = desired.fast.iter();
+    let fast = fast.flat_map(|fast| [fast.stub.clone(), fast.hatch.clone(), fast.vxlan.clone()]);
+    let own = [names::stub(bridge), names::hatch(bridge), names::vxlan(bridge)];
+    let first = [bridge.clone(), desired.tap.clone()];
+    first.into_iter().chain(own).chain(fast).collect()
+}
+
+/// The names of the containers' interfaces that a router with this bridge made, and the indices of all links there are.
+pub(crate) fn survey(bridge: &str) -> Result<(Vec<String>, BTreeSet<u32>), NetlinkError> {
+    let links = link::list(&mut Socket::open()?)?;
+    let alive = links.iter().map(|link| link.index).collect();
+    let ours = |link: &Link| link.kind == Kind::Veth && names::is_host(bridge, &link.name);
+    let ours = links.into_iter().filter(ours).map(|link| link.name);
+    Ok((ours.collect(), alive))
 }
 
 fn is_our_bridge(link: &Link, desired: &Desired) -> bool {
@@ -185,12 +211,7 @@ fn inside_link(
 }
 
 /// Puts both views together.
-pub(crate) fn all(
-    desired: &Desired,
-    host: BTreeMap<String, (HostLink, Option<u32>)>,
-    guard: bool,
-    switch: bool,
-) -> Observed {
+pub(crate) fn all(desired: &Desired, host: Host, guard: bool, switch: bool) -> Observed {
     let handed = |attachment: &Attachment| {
         let is_made = attachment.handed.as_ref()?.is_made;
         let is_gone = is_made && !host.contains_key(&attachment.host_ifname);

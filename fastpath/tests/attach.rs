@@ -220,7 +220,7 @@ fn the_bridge_keeps_its_address() {
         return;
     }
     let (mut host, ..) = pair();
-    let observed = host.kernel.observe(&host.desired).unwrap();
+    let observed = host.kernel.observe(&host.desired, None).unwrap();
     let bridge = &observed.links[BRIDGE];
     assert_eq!(
         (bridge.mac, bridge.mtu),

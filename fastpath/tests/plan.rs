@@ -89,7 +89,7 @@ fn hook() -> impl Strategy<Value = Hook> {
         Just(Hook::Vxlan),
         Just(Hook::Tap { vni, stub }),
         Just(Hook::Hatch),
-        (mac(), any::<bool>()).prop_map(move |(mac, is_host)| Hook::Port { vni, mac, is_host }),
+        (mac(), any::<bool>()).prop_map(move |(mac, by_bridge)| Hook::Port { vni, mac, by_bridge }),
     ]
 }
 
@@ -247,10 +247,10 @@ proptest! {
     fn one_plan_is_enough(mut kernel in world(), wanted in wish()) {
         let foreign = |kernel: &FakeKernel| (kernel.links.get("docker0").cloned(), kernel.links.get("wvzz").cloned());
         let before = foreign(&kernel);
-        for op in plan(&wanted, &kernel.observe(&wanted).unwrap()) {
+        for op in plan(&wanted, &kernel.observe(&wanted, None).unwrap()) {
             kernel.apply(&op).unwrap();
         }
-        let after = kernel.observe(&wanted).unwrap();
+        let after = kernel.observe(&wanted, None).unwrap();
         prop_assert_eq!(plan(&wanted, &after), Vec::new());
         prop_assert_eq!(foreign(&kernel), before);
         let report = converge(&mut kernel, &wanted).unwrap();
@@ -260,7 +260,7 @@ proptest! {
     /// No interface of a container is up before its port is set up, guarded and up.
     #[test]
     fn guarded_before_it_is_up(mut kernel in world(), wanted in wish()) {
-        let ops = plan(&wanted, &kernel.observe(&wanted).unwrap());
+        let ops = plan(&wanted, &kernel.observe(&wanted, None).unwrap());
         for (at, op) in ops.iter().enumerate() {
             let late = |other: &&Op| {
                 other.subject() == op.subject() && matches!(other, Op::Guard { .. } | Op::SetPort { .. })
@@ -354,7 +354,7 @@ fn what_is_gone_and_what_is_in_the_way_is_told() {
     assert_eq!(report.obstacles, [Obstacle::NoTap(wanted.tap.clone())]);
     kernel.delete_link(BRIDGE);
     kernel.add_link(BRIDGE, Kind::Other);
-    let observed = kernel.observe(&wanted).unwrap();
+    let observed = kernel.observe(&wanted, None).unwrap();
     assert_eq!(
         obstacles(&wanted, &observed)[0],
         Obstacle::BridgeName(BRIDGE.to_owned())

@@ -29,7 +29,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `mesh`, `event`, `config`, `status`, `sizes` | the core's face: inputs, outputs, settings, views |
-//! | `id`, `time`, `drops`, `bucket`, `outbox` | small things used everywhere |
+//! | `id`, `time`, `drops`, `bucket`, `chunk`, `outbox` | small things used everywhere |
 //! | `wire`, `packet` | messages between neighbours |
 //! | `link/`, `neighbor` | links: greeting, keepalives, rivals; what the core does when they change |
 //! | `connector/` | which links there are to be: what is dialled, and when; who is taken in |
@@ -51,6 +51,7 @@
 #[cfg(test)]
 mod attacks;
 mod bucket;
+mod chunk;
 mod config;
 mod connector;
 mod digest;

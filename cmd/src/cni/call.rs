@@ -48,10 +48,10 @@ impl Call {
             other => return Err(wrong(format!("unknown CNI_COMMAND: {other}"))),
         };
         let needed: &[&str] = match verb {
-            Verb::Add | Verb::Check => &["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"],
-            Verb::Del => &["CNI_CONTAINERID", "CNI_IFNAME", "CNI_PATH"],
-            Verb::Gc | Verb::Status => &["CNI_PATH"],
-            Verb::Version => &[],
+            Verb::Add | Verb::Check => &["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"],
+            Verb::Del => &["CNI_CONTAINERID", "CNI_IFNAME"],
+            Verb::Gc => &["CNI_PATH"],
+            Verb::Status | Verb::Version => &[],
         };
         let missing: Vec<_> = needed
             .iter()
@@ -70,7 +70,10 @@ impl Call {
             netns: get("CNI_NETNS"),
             ifname: get("CNI_IFNAME"),
             args: args(&get("CNI_ARGS")).map_err(wrong)?,
-            path: std::env::split_paths(&get("CNI_PATH")).collect(),
+            // An empty one would mean whatever folder this happens to run in.
+            path: std::env::split_paths(&get("CNI_PATH"))
+                .filter(|folder| !folder.as_os_str().is_empty())
+                .collect(),
         };
         if needed.contains(&"CNI_CONTAINERID") && !is_name(&call.container) {
             return Err(wrong(format!(

@@ -1,7 +1,7 @@
 //! The network configuration on standard input. Keys that are not known are let be, and keys are found however they
 //! are capitalised: containerd sends some as Go spells them.
 
-use super::call::{Call, is_name};
+use super::call::{Call, Verb, is_name};
 use super::error::{Code, Failure};
 use crate::net::Cidr;
 use serde_json::Value;
@@ -30,6 +30,8 @@ pub(super) struct Conf {
     pub(super) network: Option<String>,
     /// Names that the runtime knows the container by.
     pub(super) aliases: Vec<String>,
+    /// Another plugin will limit what the container receives.
+    pub(super) limited: bool,
     /// Destination, and the gateway if one is named.
     pub(super) routes: Vec<(Cidr, Option<IpAddr>)>,
     pub(super) host: HostKeys,
@@ -100,8 +102,7 @@ pub(super) fn version_of(input: &str) -> Result<Option<String>, Failure> {
     if input.trim().is_empty() {
         return Ok(None);
     }
-    let version = text(&json(input)?, "cniVersion");
-    Ok(version.filter(|version| VERSIONS.contains(&version.as_str())))
+    Ok(text(&json(input)?, "cniVersion"))
 }
 
 fn json(input: &str) -> Result<Value, Failure> {
@@ -179,6 +180,7 @@ impl Conf {
             .or_else(|| text(&asked, "mac"))
             .or_else(|| call.args.get("MAC").cloned());
         let aliases = aliases(&runtime, &name)?;
+        let limited = is_limited(&runtime, call)?;
         Ok(Self {
             version,
             name,
@@ -187,6 +189,7 @@ impl Conf {
             addresses,
             mac,
             aliases,
+            limited,
             routes: routes(value)?,
             network: network(value)?,
             host,
@@ -269,6 +272,23 @@ fn wanted(value: &Value) -> Result<Vec<Wanted>, Failure> {
         .into_iter()
         .map(|text| text.trim().parse().map_err(|()| wrong()))
         .collect()
+}
+
+/// Whether the plugin `bandwidth`, later in the chain, will limit what the container receives. That it limits what the
+/// container sends as well can't be had: it is told before anything is made.
+fn is_limited(runtime: &Value, call: &Call) -> Result<bool, Failure> {
+    let limits = get(runtime, "bandwidth").cloned().unwrap_or_default();
+    let rate = |key: &str| get(&limits, key).filter(|rate| !rate.is_null() && rate.as_u64() != Some(0));
+    if let Some(rate) = rate("egressRate")
+        && call.verb == Verb::Add
+    {
+        let message = format!(
+            "bandwidth.egressRate={rate}: what a container sends can't be limited, as the plugin `bandwidth` wants the \
+             place where Weft's guard checks it; what it receives (ingressRate) can"
+        );
+        return Err(Failure::new(Code::Unsupported, message));
+    }
+    Ok(rate("ingressRate").is_some())
 }
 
 /// A list, or, as Podman sends it, one for each network by name.

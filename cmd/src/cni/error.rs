@@ -23,6 +23,8 @@ pub(super) enum Code {
     TryAgain = 11,
     /// STATUS: the plugin can't do an ADD now.
     NotAvailable = 50,
+    /// The same, and what is attached may not reach everything.
+    LimitedConnectivity = 51,
     /// The router refused, for a reason of its own.
     Refused = 100,
 }
@@ -58,6 +60,11 @@ impl Failure {
             message: text("msg"),
             details: text("details"),
         })
+    }
+
+    /// True if it is this.
+    pub(super) fn is(&self, code: Code) -> bool {
+        self.code == code as u32
     }
 
     /// The same as a reason why no container can be added (STATUS).

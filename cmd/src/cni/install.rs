@@ -35,8 +35,15 @@ pub(crate) fn install(bin_dir: &Path, conf_dir: &Path, socket: &Path, gateway: b
     let others = others
         .into_iter()
         .filter(|(name, _)| gateway && bin_dir.join(name).is_file());
-    let others =
-        others.map(|(name, capability)| json!({ "type": name, "capabilities": { capability: true } }));
+    let others: Vec<_> = others
+        .map(|(name, capability)| {
+            // Ours is to know of limits as well.
+            if capability == "bandwidth" {
+                plugin["capabilities"][capability] = json!(true);
+            }
+            json!({ "type": name, "capabilities": { capability: true } })
+        })
+        .collect();
     let plugins: Vec<_> = [plugin].into_iter().chain(others).collect();
     let list = json!({ "cniVersion": "1.0.0", "name": NETWORK, "plugins": plugins });
     let text = serde_json::to_string_pretty(&list).context("the configuration as JSON")? + "\n";

@@ -218,6 +218,7 @@ impl Plugin {
             mac: self.conf.mac.clone(),
             key: Some(self.key()),
             want,
+            limited: self.conf.limited,
             gateway: self.conf.host.gateway,
             masqueraded: self.conf.host.masquerade,
             ..ContainerRef::default()
@@ -333,11 +334,15 @@ impl Plugin {
             other::call(kind, "CHECK", &self.conf, &self.call)?;
         }
         let netns = self.netns()?;
-        let attached = self.ask(&Request::Attached { key: self.key() }).map_err(|_| {
-            Failure::new(
-                Code::UnknownContainer,
-                format!("{} is not attached", self.call.container),
-            )
+        let attached = self.ask(&Request::Attached { key: self.key() });
+        // Only the router's own word makes a container an unknown one, for which nothing is to be taken back.
+        let attached = attached.map_err(|failure| {
+            if failure.is(Code::Refused) {
+                let message = format!("{} is not attached", self.call.container);
+                Failure::new(Code::UnknownContainer, message)
+            } else {
+                failure
+            }
         })?;
         // Not known for now is not unknown: that would tell the runtime that there is nothing to take back.
         let attached = attached.ok_or_else(|| Failure::new(Code::TryAgain, self.not_running()))?;
@@ -365,7 +370,11 @@ impl Plugin {
     }
 
     fn collect(&self) -> Result<(), Failure> {
-        let valid = self.conf.valid.clone().unwrap_or_default();
+        // Nobody is cleaned up for a runtime that has not said who is to stay.
+        let Some(valid) = &self.conf.valid else {
+            let message = "GC needs cni.dev/valid-attachments";
+            return Err(Failure::new(Code::Config, message));
+        };
         let name = &self.conf.name;
         let keep = valid
             .iter()
@@ -386,7 +395,8 @@ impl Plugin {
         }
         match self.ask(&Request::Ready) {
             Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(Failure::new(Code::NotAvailable, self.not_running())),
+            // What crosses hosts by the router does not while none runs.
+            Ok(None) => Err(Failure::new(Code::LimitedConnectivity, self.not_running())),
             Err(why) => Err(why.unavailable()),
         }
     }

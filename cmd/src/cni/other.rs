@@ -20,6 +20,10 @@ pub(super) struct Given {
 
 /// Calls the plugin of this type for `verb`, with the environment and the configuration of this call. What it printed.
 pub(super) fn call(kind: &str, verb: &str, conf: &Conf, call: &Call) -> Result<String, Failure> {
+    if call.path.is_empty() {
+        let message = format!("CNI_PATH is missing, so the plugin {kind:?} can't be found");
+        return Err(Failure::new(Code::Environment, message));
+    }
     let found = call
         .path
         .iter()

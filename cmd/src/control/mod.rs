@@ -179,6 +179,9 @@ pub(crate) struct ContainerRef {
     /// Somebody else puts the container's end into its namespace: what it is called until then.
     #[serde(default)]
     pub(crate) handed: Option<String>,
+    /// Somebody limits at the host's end what it receives.
+    #[serde(default)]
+    pub(crate) limited: bool,
     /// It reaches what is outside by this host.
     #[serde(default)]
     pub(crate) gateway: bool,

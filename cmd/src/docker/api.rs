@@ -8,7 +8,7 @@ use hyper::client::conn::http1;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -76,11 +76,6 @@ impl Docker {
             body,
             read: Vec::new(),
         })
-    }
-
-    /// Whether there is anything to talk to.
-    pub(super) fn exists(&self) -> bool {
-        Path::new(&self.0).exists()
     }
 }
 

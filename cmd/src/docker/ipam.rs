@@ -3,6 +3,7 @@
 //! Docker asks for an address of each kind by the MAC address of the interface, so both are the same index of the router's
 //! range.
 
+use super::options::{self, option, text};
 use super::pool::{self, Pool};
 use super::saved::Held;
 use super::{Answered, Driver};
@@ -12,14 +13,19 @@ use rand_core::{OsRng, RngCore as _};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// What the default network is called.
 pub(super) const DEFAULT: &str = "default";
 const MAC: &str = "com.docker.network.endpoint.macaddress";
 const GATEWAY: &str = "com.docker.network.gateway";
+/// So many times in a row Docker asks for any range only if it does not take the one that it is given.
+const STUBBORN: u32 = 16;
 /// How long addresses of a part of the range are tried.
 const TRYING: Duration = Duration::from_secs(10);
+/// The address space out of which one host's Docker asks.
+pub(super) const LOCAL: &str = "weft-local";
 /// The address space out of which a swarm's manager asks.
 pub(super) const SWARM: &str = "weft-swarm";
 
@@ -59,6 +65,7 @@ impl Driver {
 
     /// `RequestPool`: which range of which network. `--ipam-opt network=NAME` names the network, or `--subnet` its range.
     pub(super) async fn request_pool(&self, ask: &Value) -> Answered {
+        options::check(&ask["Options"], "--ipam-opt", &["network"])?;
         let ranges = self.ranges().await?;
         let named = option(ask, "Options", "network");
         let pool = ask["Pool"].as_str().unwrap_or_default();
@@ -77,14 +84,18 @@ impl Driver {
             .iter()
             .find(fits)
             .and_then(|range| Some((range, of_kind(range)?)));
-        let (range, cidr) = found.ok_or_else(|| {
-            format!(
-                "weft has no network{} with the range {pool:?}: make it with `weft network add NAME --subnet …`, \
-                 and name it with --ipam-opt network=NAME",
-                named.map(|name| format!(" {name}")).unwrap_or_default(),
-            )
+        let (range, cidr) = found.ok_or_else(|| match (&named, wanted) {
+            (Some(name), _) if ranges.iter().all(|range| range.name != *name) => options::unknown(name),
+            (Some(name), Some(wanted)) => format!("{wanted} is not the range of weft's network {name}"),
+            (_, None) => "weft's network has no IPv6 range".into(),
+            (None, Some(wanted)) => format!(
+                "weft has no network with the range {wanted}: make it with `weft network add NAME --subnet {wanted}`, \
+                 or leave --subnet out"
+            ),
         })?;
-        // So told, Docker asks for no address of a gateway, of which there is none.
+        if wanted.is_none() && ask["AddressSpace"] != SWARM {
+            self.is_taken(cidr)?;
+        }
         let within = match ask["SubPool"].as_str().unwrap_or_default() {
             "" => None,
             part => Some(part_of(cidr, part.parse()?)?),
@@ -100,6 +111,18 @@ impl Driver {
             "Pool": cidr.to_string(),
             "Data": { GATEWAY: cidr.to_string() },
         }))
+    }
+
+    /// Docker asks for ever for another range than one in which the host has a route or a name server. It takes it if it was
+    /// its caller's choice.
+    fn is_taken(&self, cidr: Cidr) -> Result<(), String> {
+        if self.unnamed.fetch_add(1, Ordering::Relaxed) < STUBBORN {
+            return Ok(());
+        }
+        self.unnamed.store(0, Ordering::Relaxed);
+        Err(format!(
+            "Docker does not take the range {cidr} by itself, as this host has a route or a name server there: say --subnet {cidr}"
+        ))
     }
 
     /// `RequestAddress`.
@@ -246,18 +269,4 @@ fn asked_pool(ask: &Value) -> Result<(String, Pool), String> {
 /// What an address is stored under.
 pub(super) fn held_by(pool: &str, address: &dyn std::fmt::Display) -> String {
     format!("{pool}|{address}")
-}
-
-/// A text that must be there.
-pub(super) fn text(value: &Value, key: &str) -> Result<String, String> {
-    let text = value[key].as_str().filter(|text| !text.is_empty());
-    text.map(str::to_owned).ok_or_else(|| format!("{key} is missing"))
-}
-
-/// A text among options, if it is there.
-pub(super) fn option(value: &Value, options: &str, key: &str) -> Option<String> {
-    value[options][key]
-        .as_str()
-        .filter(|text| !text.is_empty())
-        .map(str::to_owned)
 }

@@ -13,19 +13,22 @@
 //! |---|---|
 //! | `serve` | socket, requests, answers |
 //! | `ipam`, `network` | what the two drivers answer |
+//! | `options` | what calls say, what may be said of a network, and which of the router's is meant |
 //! | `pool` | the names of pools |
 //! | `swarm` | what a swarm's manager asks for, and its nodes once more |
 //! | `saved` | what must outlive the process |
 //! | `weft` | the router: asked, waited for, tidied up |
-//! | `api`, `names` | Docker's API: what containers are called, and which are gone |
+//! | `api`, `names`, `known` | Docker's API: what containers are called, and what is gone |
 //! | `install`, `managed` | `weft docker install`, `weft docker plugin-dir` |
 
 mod api;
 mod install;
 mod ipam;
+mod known;
 mod managed;
 mod names;
 mod network;
+mod options;
 mod pool;
 mod saved;
 mod serve;
@@ -33,7 +36,7 @@ mod swarm;
 mod weft;
 
 pub(crate) use api::Docker;
-pub(crate) use install::install;
+pub(crate) use install::{Places, install, uninstall};
 pub(crate) use managed::{PLUGIN_STATE, plugin_dir};
 pub(crate) use serve::serve;
 
@@ -41,6 +44,7 @@ use saved::Saved;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 use tokio::sync::{Mutex, RwLock};
 use weft::Weft;
@@ -63,6 +67,8 @@ pub(crate) struct Driver {
     gate: Arc<RwLock<()>>,
     /// What the keys and holders of this driver begin with.
     mark: Arc<str>,
+    /// So many times in a row Docker has asked for any range at all.
+    unnamed: Arc<AtomicU32>,
     /// What Docker is told of the scope of networks.
     scope: &'static str,
 }

@@ -1,13 +1,12 @@
-//! What containers are called, and which of them are gone: no driver is told, but Docker's API knows.
+//! What containers are called: no driver is told, but Docker's API knows.
 
 use super::Driver;
 use super::api::Docker;
-use super::saved::Held;
+use super::known::YOUNG;
 use crate::control::Request;
 use anyhow::Result;
 use mesh::Name;
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
@@ -16,8 +15,6 @@ use tracing::{debug, warn};
 const SYNC: Duration = Duration::from_secs(60);
 /// How long to wait for a Docker that is away.
 const PAUSE: Duration = Duration::from_millis(500);
-/// What is younger may not be known to Docker yet, whose own list follows its calls by less than a second.
-const YOUNG: Duration = Duration::from_secs(15);
 /// Names of a container, comma separated, beside those it has anyway.
 const LABEL: &str = "weft.name";
 /// What the service is called whose task a container is, in a swarm.
@@ -26,23 +23,26 @@ const SERVICE: &str = "com.docker.swarm.service.name";
 impl Driver {
     /// Follows Docker for ever.
     pub(super) async fn follow(self, docker: Docker) {
+        let mut is_told = false;
         loop {
-            if docker.exists()
-                && let Err(error) = self.follow_once(&docker).await
+            let ended = self.follow_once(&docker, &mut is_told).await;
+            if let Err(error) = ended
+                && !std::mem::replace(&mut is_told, true)
             {
-                debug!("{error:#}");
+                warn!("no names for containers until Docker answers: {error:#}");
             }
             sleep(PAUSE).await;
         }
     }
 
-    async fn follow_once(&self, docker: &Docker) -> Result<()> {
+    async fn follow_once(&self, docker: &Docker, is_told: &mut bool) -> Result<()> {
         // First the events, so that nothing is missed between.
         let mut events = docker.events().await?;
         // A Docker that was killed does not know all that it had, and after a start all is young: so it is soon looked again.
         let mut next = YOUNG + PAUSE;
         loop {
             self.sync(docker).await?;
+            *is_told = false;
             let until = tokio::time::Instant::now() + std::mem::replace(&mut next, SYNC);
             while let Ok(event) = timeout(until - tokio::time::Instant::now(), events.next()).await {
                 let container = event?["Actor"]["Attributes"]["container"]
@@ -58,87 +58,17 @@ impl Driver {
         }
     }
 
-    /// Names all containers, and forgets what Docker no longer knows.
+    /// Takes away what Docker no longer knows, and names all containers.
     async fn sync(&self, docker: &Docker) -> Result<()> {
-        let listed = docker.get("/networks").await?;
-        let listed: BTreeSet<String> = listed
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|network| network["Id"].as_str().map(str::to_owned))
-            .collect();
-        let ours: Vec<String> = self.saved.lock().await.networks.keys().cloned().collect();
-        let (mut endpoints, mut containers) = (BTreeSet::new(), BTreeSet::new());
-        for id in ours.iter().filter(|id| listed.contains(*id)) {
-            let network = docker.get(&format!("/networks/{id}")).await?;
-            for (container, place) in network["Containers"].as_object().into_iter().flatten() {
-                endpoints.extend(place["EndpointID"].as_str().map(str::to_owned));
-                containers.insert(container.clone());
-            }
-        }
-        for container in containers {
-            if let Err(error) = self.name(docker, &container).await {
+        let known = self.known(docker).await?;
+        self.forget(&known).await;
+        self.forget_tasks(docker).await?;
+        for container in &known.containers {
+            if let Err(error) = self.name(docker, container).await {
                 debug!("{container}: {error:#}");
             }
         }
-        self.forget(&listed, &endpoints).await;
-        self.forget_tasks(docker).await
-    }
-
-    async fn forget(&self, networks: &BTreeSet<String>, endpoints: &BTreeSet<String>) {
-        let _alone = self.gate.write().await;
-        self.born.lock().await.retain(|_, at| at.elapsed() <= YOUNG);
-        let gone = {
-            let (mut saved, born) = (self.saved.lock().await, self.born.lock().await);
-            let is_over = |id: &String| !endpoints.contains(id) && !born.contains_key(id);
-            let gone: Vec<String> = saved.endpoints.keys().filter(|id| is_over(id)).cloned().collect();
-            let before = saved.networks.len();
-            saved
-                .networks
-                .retain(|id, _| networks.contains(id) || born.contains_key(id));
-            if before != saved.networks.len()
-                && let Err(error) = saved.store()
-            {
-                warn!("{error}");
-            }
-            gone
-        };
-        for id in gone {
-            warn!(endpoint = id, "Docker does not know it any more: taken away");
-            if let Err(error) = self.drop_endpoint(&id).await {
-                warn!("{error}");
-            }
-        }
-        let macs: BTreeSet<String> = {
-            let saved = self.saved.lock().await;
-            saved.endpoints.values().map(|one| one.mac.clone()).collect()
-        };
-        let is_left = |held: &Held| held.mac.as_ref().is_some_and(|mac| !macs.contains(mac));
-        self.free(|_, held| is_left(held)).await;
-    }
-
-    /// Frees addresses, but those that are so young that Docker may not have said yet whose they are.
-    pub(super) async fn free(&self, is_left: impl Fn(&str, &Held) -> bool) {
-        let unused: Vec<Held> = {
-            let (mut saved, born) = (self.saved.lock().await, self.born.lock().await);
-            let is_over = |name: &str, held: &Held| is_left(name, held) && !born.contains_key(&held.holder);
-            let over = saved.addresses.extract_if(.., |name, held| is_over(name, held));
-            let unused: Vec<Held> = over.map(|(_, held)| held).collect();
-            if !unused.is_empty()
-                && let Err(error) = saved.store()
-            {
-                warn!("{error}");
-            }
-            unused
-        };
-        for held in unused {
-            warn!(
-                holder = held.holder,
-                "nobody uses the address that it was given: free again"
-            );
-            let (network, holder) = (held.network, held.holder);
-            self.weft.undo(Request::Release { network, holder }).await;
-        }
+        Ok(())
     }
 
     /// Tells the router what a container is called.

@@ -1,52 +1,48 @@
 //! Interfaces: Docker's network driver (`remote.md` of libnetwork).
 
-use super::ipam::{option, text};
+use super::options::{self, option, text};
 use super::saved::{Endpoint, Network};
 use super::{Answered, Driver};
 use crate::control::{ContainerRef, Request};
 use crate::net::Cidr;
 use rand_core::{OsRng, RngCore as _};
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// What Docker calls interfaces in containers, followed by a number.
 const INSIDE: &str = "eth";
 /// Options of `docker network create -o`.
 const GENERIC: &str = "com.docker.network.generic";
+/// Those that there are.
+const OPTIONS: [&str; 2] = ["network", "multicast"];
 
 impl Driver {
-    /// `CreateNetwork`. `-o network=NAME` names the router's network; without, it is the one with this range, or else the
-    /// default one.
+    /// `CreateNetwork`.
     pub(super) async fn create_network(&self, ask: &Value) -> Answered {
         let id = text(ask, "NetworkID")?;
-        let options = &ask["Options"][GENERIC];
-        let named = options["network"].as_str().map(str::to_owned);
+        let told = &ask["Options"][GENERIC];
+        options::check(told, "-o", &OPTIONS)?;
         let ranges = self.ranges().await?;
-        let pool = ask["IPv4Data"][0]["Pool"]
-            .as_str()
-            .and_then(|pool| pool.parse::<Cidr>().ok());
-        let found = match &named {
-            Some(name) => ranges.iter().find(|range| range.name == *name),
-            None => ranges
-                .iter()
-                .find(|range| Some(range.v4) == pool)
-                .or(ranges.first()),
-        };
-        let found = found.ok_or_else(|| {
-            let name = named.unwrap_or_default();
-            format!("weft has no network {name}: make it with `weft network add {name}`")
-        })?;
+        let found = options::choose(&ranges, told["network"].as_str(), &ask["IPv4Data"][0])?;
         let network = Network {
             network: found.network(),
-            multicast: options["multicast"]
-                .as_str()
-                .is_some_and(|text| text == "true" || text == "1"),
+            multicast: options::flag(told, "multicast")?,
         };
+        self.unnamed.store(0, Ordering::Relaxed);
         let mut saved = self.saved.lock().await;
         self.born.lock().await.insert(id.clone(), Instant::now());
         saved.networks.insert(id, network);
         saved.store()?;
         Ok(json!({}))
+    }
+
+    /// `AllocateNetwork`: a swarm's manager asks before any node makes the network.
+    pub(super) fn allocate_network(ask: &Value) -> Answered {
+        let told = &ask["Options"];
+        options::check(told, "-o", &OPTIONS)?;
+        options::flag(told, "multicast")?;
+        Ok(json!({ "Options": told }))
     }
 
     /// `DeleteNetwork`.

@@ -59,6 +59,7 @@ async fn run(cli: &Cli, options: &DockerServe, saved: Saved) -> Result<()> {
     let mark = format!("{PREFIX}{}/", saved.driver).into();
     let driver = Driver {
         mark,
+        unnamed: Arc::default(),
         weft: Arc::new(Weft::new(cli.socket.clone())),
         saved: Arc::new(Mutex::new(saved)),
         born: Arc::new(Mutex::new(born)),
@@ -68,7 +69,7 @@ async fn run(cli: &Cli, options: &DockerServe, saved: Saved) -> Result<()> {
             DockerScope::Global => "global",
         },
     };
-    tokio::spawn(driver.clone().follow(Docker(options.docker.clone())));
+    tokio::spawn(driver.clone().follow(Docker(options.at.docker.clone())));
     let tidier = driver.clone();
     tokio::spawn(async move {
         loop {
@@ -169,7 +170,7 @@ impl Driver {
                 Ok(json!({ "RequiresMACAddress": true, "RequiresRequestReplay": false }))
             }
             "IpamDriver.GetDefaultAddressSpaces" => Ok(json!({
-                "LocalDefaultAddressSpace": "weft-local",
+                "LocalDefaultAddressSpace": super::ipam::LOCAL,
                 "GlobalDefaultAddressSpace": super::ipam::SWARM,
             })),
             "IpamDriver.RequestPool" => self.request_pool(ask).await,
@@ -177,7 +178,7 @@ impl Driver {
             "IpamDriver.RequestAddress" => self.request_address(ask).await,
             "IpamDriver.ReleaseAddress" => self.release_address(ask).await,
             // Of a swarm's manager.
-            "NetworkDriver.AllocateNetwork" => Ok(json!({ "Options": ask["Options"] })),
+            "NetworkDriver.AllocateNetwork" => Self::allocate_network(ask),
             "NetworkDriver.FreeNetwork" => nothing(),
             "NetworkDriver.CreateNetwork" => self.create_network(ask).await,
             "NetworkDriver.DeleteNetwork" => self.delete_network(ask).await,

@@ -129,6 +129,7 @@ impl Router {
             return Err(format!("a container has at most {MAX_NAMES} names"));
         }
         attachment.is_allocated |= is_allocated;
+        attachment.port.limited |= container.limited;
         attachment.gateway |= container.gateway;
         attachment.masqueraded |= container.masqueraded;
         attachment.for_gateway &= container.for_gateway;

@@ -227,11 +227,19 @@ impl Worker {
             let is_due =
                 |one: &&Attachment| !old_ports.contains(one) || self.troubled.contains(&one.host_ifname);
             let some = desired.attachments.iter().filter(is_due);
-            let some: BTreeSet<_> = some.map(|one| one.host_ifname.clone()).collect();
+            let over = old_ports.iter().filter(|old| !is_wanted(&old.host_ifname));
+            let some: BTreeSet<_> = some.chain(over).map(|one| one.host_ifname.clone()).collect();
             let is_same = some.is_empty() && old == Some(desired);
             (some, is_same)
         };
-        let due: Vec<_> = self.desired.iter().map(due).collect();
+        let mut due: Vec<_> = self.desired.iter().map(due).collect();
+        let is_new = |bridge: &String| before.iter().all(|old| old.bridge != *bridge);
+        for (desired, (some, _)) in self.desired.iter().zip(&mut due) {
+            if is_new(&desired.bridge) {
+                // An earlier run may have left what nobody wants any more.
+                some.extend(self.kernel.survey(&desired.bridge).unwrap_or_default());
+            }
+        }
         // Nothing has changed: then something is to be mended.
         let is_mending = due.iter().all(|(_, is_same)| *is_same);
         let mut result = self.remove_others(&before);
@@ -277,11 +285,11 @@ impl Worker {
         if self.left.is_empty() {
             self.look_at = None;
             for desired in &self.desired {
-                let mut all = desired
-                    .attachments
-                    .iter()
-                    .map(|one| one.host_ifname.clone())
-                    .peekable();
+                // What is there and nobody wants is due as well. Why it can't be listed will be told with the first few.
+                let there = self.kernel.survey(&desired.bridge).unwrap_or_default();
+                let wanted = desired.attachments.iter().map(|one| one.host_ifname.clone());
+                let all: BTreeSet<_> = wanted.chain(there).collect();
+                let mut all = all.into_iter().peekable();
                 loop {
                     let some = all.by_ref().take(AT_ONCE).collect();
                     self.left.push_back((desired.bridge.clone(), some));
@@ -300,7 +308,10 @@ impl Worker {
             };
             let hosts = desired.attachments.iter().map(|one| &one.host_ifname);
             // What is in trouble is part of every report: it would be taken for mended.
-            let some: BTreeSet<_> = hosts.filter(is_due).cloned().collect();
+            let mut some: BTreeSet<_> = hosts.filter(is_due).cloned().collect();
+            if desired.bridge == bridge {
+                some.extend(due.iter().cloned());
+            }
             if desired.bridge == bridge || !some.is_empty() {
                 result = joined(result, self.work_on(at, &some));
             }
@@ -324,7 +335,12 @@ impl Worker {
             // Of some it is not told whose they are.
             self.troubled.extend(some.iter().cloned());
         }
-        self.made.extend(some.difference(&self.troubled).cloned());
+        let works = |one: &&Attachment| {
+            let host = &one.host_ifname;
+            some.contains(host) && !self.troubled.contains(host)
+        };
+        let works = desired.attachments.iter().filter(works);
+        self.made.extend(works.map(|one| one.host_ifname.clone()));
         Ok(report)
     }
 

@@ -210,6 +210,28 @@ fn chained(host: &NetNs, plugin: &str, verb: &str, pod: &Pod, conf: &Value) -> V
 const REFERENCE: &str = "/usr/lib/cni";
 
 #[test]
+fn a_limit_that_can_not_be_had_is_refused_before_anything_is_made() {
+    let Some(stage) = Stage::new("cni-limit") else {
+        return;
+    };
+    let pod = Pod::new("pod");
+    let mut conf = stage.conf("1.0.0");
+    conf["runtimeConfig"] = json!({ "bandwidth": { "egressRate": 8_000_000, "egressBurst": 800_000 } });
+    let (code, words) = stage.call("ADD", &pod, &conf).failed();
+    assert!(
+        code == 2 && words.contains("bandwidth.egressRate=8000000"),
+        "{code} {words}"
+    );
+    assert!(is_clean(&stage), "{}", stage.host.weft(&["ps"]).ok());
+    // Nobody limits at a rate of nothing, and what is there can always go.
+    let mut unlimited = conf.clone();
+    unlimited["runtimeConfig"]["bandwidth"]["egressRate"] = json!(0);
+    stage.call("ADD", &pod, &unlimited).ok();
+    stage.call("DEL", &pod, &conf).ok();
+    assert!(is_clean(&stage), "{}", stage.host.weft(&["ps"]).ok());
+}
+
+#[test]
 fn host_ports_and_bandwidth_in_a_chain_are_checked_and_go() {
     if !std::path::Path::new(REFERENCE).join("portmap").exists() {
         assert!(
@@ -227,6 +249,7 @@ fn host_ports_and_bandwidth_in_a_chain_are_checked_and_go() {
     let with = |kind: &str, runtime: Value| json!({ "cniVersion": "1.0.0", "name": "mesh", "type": kind, "runtimeConfig": runtime });
     let ports = [json!({ "hostPort": 8080, "containerPort": 80, "protocol": "tcp" })];
     let limits = json!({ "ingressRate": 8_000_000, "ingressBurst": 800_000 });
+    ours["runtimeConfig"] = json!({ "bandwidth": limits });
     let mut chain = [
         (WEFT.to_owned(), ours),
         (

@@ -31,9 +31,9 @@ fn good() -> Value {
 fn missing_and_senseless_variables() {
     let good = good().to_string();
     let needs = |verb, name| match verb {
-        "ADD" | "CHECK" => true,
-        "DEL" => name != "CNI_NETNS",
-        "GC" | "STATUS" => name == "CNI_PATH",
+        "ADD" | "CHECK" => name != "CNI_PATH",
+        "DEL" => ["CNI_CONTAINERID", "CNI_IFNAME"].contains(&name),
+        "GC" => name == "CNI_PATH",
         _ => false,
     };
     let mut rows = 0;
@@ -54,6 +54,13 @@ fn missing_and_senseless_variables() {
         }
     }
     assert_eq!(rows, 24);
+    // Whoever is to call another plugin has to know where it is.
+    let mut delegating = conf(Path::new("/nowhere/weft.sock"), "1.1.0");
+    delegating["ipam"] = serde_json::json!({ "type": "host-local" });
+    for verb in ["DEL", "STATUS"] {
+        let (code, words) = call(&variables(verb, "CNI_PATH", ""), &delegating.to_string()).failed();
+        assert!(code == 4 && words.contains("CNI_PATH"), "{verb}: {code} {words}");
+    }
     for verb in ["ADD", "DEL", "CHECK"] {
         for (name, value) in [
             ("CNI_CONTAINERID", "-first"),
@@ -201,10 +208,17 @@ fn without_a_router_and_without_a_container() {
     assert!(code == 7 && words.contains("prevResult"), "{code} {words}");
     let (code, words) = answer("STATUS", "CNI_ARGS", "").failed();
     assert!(
-        code == 50 && words.contains("/nowhere/weft.sock"),
+        code == 51 && words.contains("/nowhere/weft.sock"),
         "{code} {words}"
     );
     let (code, words) = answer("GC", "CNI_ARGS", "").failed();
+    assert!(
+        code == 7 && words.contains("cni.dev/valid-attachments"),
+        "{code} {words}"
+    );
+    let mut good = good();
+    good["cni.dev/valid-attachments"] = Value::Null;
+    let (code, words) = call(&variables("GC", "CNI_ARGS", ""), &good.to_string()).failed();
     assert!(
         code == 11 && words.contains("/nowhere/weft.sock"),
         "{code} {words}"
@@ -215,7 +229,7 @@ fn without_a_router_and_without_a_container() {
 fn version_tells_what_is_spoken() {
     for (input, answered) in [
         (r#"{"cniVersion": "0.4.0"}"#, "0.4.0"),
-        (r#"{"cniVersion": "9.9.9"}"#, "1.1.0"),
+        (r#"{"cniVersion": "9.9.9"}"#, "9.9.9"),
         ("{}", "1.1.0"),
         ("", "1.1.0"),
     ] {

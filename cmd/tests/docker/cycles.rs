@@ -18,9 +18,8 @@ fn after_many_containers_on_both_hosts_no_address_and_no_interface_is_left() {
     };
     let [host_a, _, host_b] = &hosts.hosts;
     let [a, b] = Engine::both([host_a, host_b]);
-    let network = ["network", "create", "-d", "weft", "--ipam-driver", "weft", "mesh"];
     for engine in [&a, &b] {
-        engine.docker(&network).ok();
+        engine.network("mesh").ok();
         // A first one, so that both own their share.
         engine
             .docker(&["run", "--rm", "--network", "mesh", crate::engine::IMAGE, "true"])

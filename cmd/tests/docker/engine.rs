@@ -203,6 +203,13 @@ impl<'a> Engine<'a> {
         docker(&self.socket(), args)
     }
 
+    /// Makes a network of weft's: the last word of the options is its name.
+    pub(crate) fn network(&self, options: &str) -> Outcome {
+        let create = ["network", "create", "-d", "weft", "--ipam-driver", "weft"];
+        let options: Vec<&str> = options.split(' ').collect();
+        self.docker(&[&create[..], &options].concat())
+    }
+
     /// Where it answers.
     pub(crate) fn socket(&self) -> PathBuf {
         self.dir.join("docker.sock")

@@ -40,21 +40,38 @@ fn options_of_networks_do_what_they_say() {
     };
     let [host_a, host_r, host_b] = &hosts.hosts;
     let [a, b] = Engine::both([host_a, host_b]);
-    let create = |engine: &Engine<'_>, options: &str| {
-        let command = format!("network create -d weft --ipam-driver weft {options}");
-        engine.docker(&command.split(' ').collect::<Vec<_>>())
-    };
     host_a
         .weft(&["network", "add", "blue", "--subnet", "10.99.0.0/16"])
         .ok();
     for engine in [&a, &b] {
-        create(engine, "--subnet 10.32.0.0/12 -o multicast=true loud").ok();
+        engine
+            .network("--subnet 10.32.0.0/12 -o multicast=true loud")
+            .ok();
         let part = "--subnet 10.99.0.0/16 --ip-range 10.99.3.8/29 part";
         until("the network is known", SOON, || {
-            (create(engine, part).code == Some(0)).then_some(())
+            (engine.network(part).code == Some(0)).then_some(())
         });
-        let failed = create(engine, "--subnet 10.32.0.0/12 --gateway 10.32.0.1 odd").failed(1);
-        assert!(failed.contains("can't be the --gateway"), "{failed}");
+        for (options, why) in [
+            (
+                "--subnet 10.32.0.0/12 --gateway 10.32.0.1 odd",
+                "can't be the --gateway",
+            ),
+            ("-o foo=bar odd", "does not know -o foo"),
+            ("--ipam-opt foo=bar odd", "does not know --ipam-opt foo"),
+            ("-o multicast=maybe odd", "not \"maybe\""),
+            ("-o network=blue odd", "say --ipam-opt network=blue, too"),
+            (
+                "-o network=red --ipam-opt network=red odd",
+                "weft network add red",
+            ),
+        ] {
+            let failed = engine.network(options).failed(1);
+            assert!(failed.contains(why), "{options}: {failed}");
+        }
+        let failed = engine
+            .docker(&["network", "create", "-d", "weft", "odd"])
+            .failed(1);
+        assert!(failed.contains("say --ipam-driver weft, too"), "{failed}");
         engine
             .run("member", &["--network", "loud"], &["sleep", "1000"])
             .ok();
@@ -136,12 +153,18 @@ fn options_of_networks_do_what_they_say() {
     a.docker(&["rm", "-f", "more", "shop", "parted", "member"]).ok();
     b.docker(&["rm", "-f", "parted", "member"]).ok();
     for engine in [&a, &b] {
-        engine.docker(&["network", "rm", "loud", "part"]).ok();
+        let pruned = engine.docker(&["network", "prune", "-f"]).ok();
+        assert!(pruned.contains("loud") && pruned.contains("part"), "{pruned}");
         assert!(engine.pairs().is_empty(), "{:?}", engine.pairs());
     }
     until("all addresses are free", SOON, || {
         (all_free() == before + 4).then_some(())
     });
+    // Where the host has a route to the range, Docker takes it only from its caller.
+    host_a.weft(&["expose"]).ok();
+    let failed = a.network("mesh").failed(1);
+    assert!(failed.contains("say --subnet 10.32.0.0/12"), "{failed}");
+    a.network("--subnet 10.32.0.0/12 mesh").ok();
 }
 
 /// What the web server at a host's port says.

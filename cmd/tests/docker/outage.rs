@@ -34,12 +34,6 @@ fn gaps(child: Child) -> (usize, f64) {
     (times.len(), gap)
 }
 
-fn network(engine: &Engine<'_>) {
-    engine
-        .docker(&["network", "create", "-d", "weft", "--ipam-driver", "weft", "mesh"])
-        .ok();
-}
-
 #[test]
 fn a_router_that_is_killed_and_starts_again_is_missed_for_less_than_a_second() {
     let Some(mut hosts) = Hosts::new("docker-restart") else {
@@ -47,7 +41,9 @@ fn a_router_that_is_killed_and_starts_again_is_missed_for_less_than_a_second() {
     };
     let [host_a, _, host_b] = &hosts.hosts;
     let [mut a, b] = Engine::both_with_live_restore([host_a, host_b]);
-    [&a, &b].into_iter().for_each(network);
+    for engine in [&a, &b] {
+        engine.network("mesh").ok();
+    }
     a.run("left", &["--network", "mesh"], &["sleep", "1000"]).ok();
     b.run("right", &["--network", "mesh"], &["sleep", "1000"]).ok();
     let left = a.address("left", "mesh");
@@ -120,7 +116,9 @@ fn whoever_is_killed_first_all_is_as_it_was() {
     };
     let [host_a, _, host_b] = &hosts.hosts;
     let [mut a, b] = Engine::both([host_a, host_b]);
-    [&a, &b].into_iter().for_each(network);
+    for engine in [&a, &b] {
+        engine.network("mesh").ok();
+    }
     works(&a, &b, host_b);
     for router_first in [true, false] {
         a.run("victim", &["--network", "mesh"], &["sleep", "1000"]).ok();

@@ -2,6 +2,7 @@
 
 use crate::common::run::{run, weft_command};
 use crate::common::{Container, Host, Lab, WEFT, run_in, until};
+use crate::engine::free;
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
@@ -101,11 +102,6 @@ impl Drop for Driver {
 }
 
 const MAC: &str = "com.docker.network.endpoint.macaddress";
-
-fn free(host: &Host) -> u64 {
-    let ipam: Value = serde_json::from_str(&host.weft(&["ipam", "--json"]).ok()).unwrap();
-    ipam["free"].as_u64().unwrap()
-}
 
 /// `--ip-range`: all its addresses are given, and then no other.
 fn parts_of_the_range(driver: &Driver) {
@@ -254,11 +250,19 @@ fn the_driver_answers_before_the_router_and_outlives_it() {
 
     // The units that make all this so.
     let units = host.dir.join("units");
-    host.weft(&["docker", "install", "--unit-dir", units.to_str().unwrap()])
-        .ok();
+    let in_units = |verb: &str| host.weft(&["docker", verb, "--unit-dir", units.to_str().unwrap()]);
+    in_units("install").ok();
     let text = |name: &str| std::fs::read_to_string(units.join(name)).unwrap();
     assert!(text("weft-docker.socket").contains("ListenStream=/run/docker/plugins/weft.sock"));
-    assert!(text("weft-docker.service").contains("docker serve"));
+    let service = text("weft-docker.service");
+    let settings = format!("\"WEFT_SOCKET={}\"", host.socket().display());
+    assert!(
+        service.contains("docker serve") && service.contains(&settings),
+        "{service}"
+    );
+    in_units("uninstall").ok();
+    assert_eq!(std::fs::read_dir(&units).unwrap().count(), 0);
+    assert!(in_units("uninstall").failed(1).contains("not installed"));
 }
 
 #[test]

@@ -22,9 +22,7 @@ fn containers_of_two_engines_reach_each_other_by_address_and_by_name() {
     let free_before = all_free();
     for engine in [&a, &b] {
         // Docker takes addresses of the caller's choice only where the range is, too.
-        let range = ["--subnet", "10.32.0.0/12"];
-        let driver = ["network", "create", "-d", "weft", "--ipam-driver", "weft"];
-        engine.docker(&[&driver[..], &range, &["mesh"]].concat()).ok();
+        engine.network("--subnet 10.32.0.0/12 mesh").ok();
     }
     for (engine, name) in [&a, &b].into_iter().zip(["web", "client"]) {
         engine.run(name, &["--network", "mesh"], &["sleep", "1000"]).ok();
@@ -115,7 +113,14 @@ fn containers_of_two_engines_reach_each_other_by_address_and_by_name() {
     host_b.weft(&["expose", &format!("{}/12", NAMES[1])]).ok();
     b.run(
         "asker",
-        &["--network", "mesh", "--dns", NAMES[1]],
+        &[
+            "--network",
+            "mesh",
+            "--dns",
+            NAMES[1],
+            "--dns-search",
+            "weft.local",
+        ],
         &["sleep", "1000"],
     )
     .ok();
@@ -123,7 +128,9 @@ fn containers_of_two_engines_reach_each_other_by_address_and_by_name() {
         let found = b.exec("asker", &["nslookup", "web.weft.local"]);
         (found.code == Some(0) && found.out.contains(&web)).then_some(())
     });
-    b.exec("asker", &["ping", "-c1", "-W2", "cash.weft.local"]).ok();
+    for name in ["cash.weft.local", "till"] {
+        b.exec("asker", &["ping", "-c1", "-W2", name]).ok();
+    }
     a.docker(&["rm", "-f", "web", "beside", "shop", "desk"]).ok();
     until("its name goes with it", SOON, || {
         (host_b.weft(&["dns", "lookup", "web"]).code == Some(1)).then_some(())
@@ -157,27 +164,13 @@ fn containers_are_in_the_networks_that_they_name() {
             .then_some(())
     });
     for engine in [&a, &b] {
-        let driver = ["network", "create", "-d", "weft", "--ipam-driver", "weft"];
-        let blue = [
-            "--ipam-opt",
-            "network=blue",
-            "-o",
-            "network=blue",
-            "--internal",
-            "blue",
-        ];
-        engine.docker(&[&driver[..], &blue].concat()).ok();
-        let both = [
-            "--ipv6",
-            "--subnet",
-            "10.32.0.0/12",
-            "--subnet",
-            "fd57:4546:5400::/64",
-            "mesh",
-        ];
-        engine.docker(&[&driver[..], &both].concat()).ok();
-        let odd = engine.docker(&[&driver[..], &["--subnet", "10.99.0.0/16", "odd"]].concat());
-        let odd = odd.failed(1);
+        engine
+            .network("--ipam-opt network=blue -o network=blue --internal blue")
+            .ok();
+        engine
+            .network("--ipv6 --subnet 10.32.0.0/12 --subnet fd57:4546:5400::/64 mesh")
+            .ok();
+        let odd = engine.network("--subnet 10.99.0.0/16 odd").failed(1);
         assert!(odd.contains("weft network add"), "{odd}");
     }
     // One in both, one in each.

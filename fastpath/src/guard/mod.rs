@@ -170,17 +170,20 @@ impl Guard {
             .filter(|index| !alive.contains(index))
             .copied()
             .collect();
-        for index in dead {
-            let rules = self.rules.remove(&index);
-            let end = self.forget_end(rules.as_ref(), index);
-            let results = addresses(rules.as_ref())
-                .into_iter()
-                .map(|address| gone(self.addresses.remove(&address_key(index, address))))
-                .chain([end, gone(self.ports.remove(&index))])
-                .collect::<Result<Vec<()>, _>>();
-            if let Err(error) = results {
-                tracing::debug!(%error, index, "an entry of the guard stays behind");
-            }
+        dead.into_iter().for_each(|index| self.forget(index));
+    }
+
+    /// Forgets an interface that is no more.
+    pub(crate) fn forget(&mut self, index: u32) {
+        let rules = self.rules.remove(&index);
+        let end = self.forget_end(rules.as_ref(), index);
+        let results = addresses(rules.as_ref())
+            .into_iter()
+            .map(|address| gone(self.addresses.remove(&address_key(index, address))))
+            .chain([end, gone(self.ports.remove(&index))])
+            .collect::<Result<Vec<()>, _>>();
+        if let Err(error) = results {
+            tracing::debug!(%error, index, "an entry of the guard stays behind");
         }
     }
 

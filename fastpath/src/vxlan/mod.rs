@@ -134,10 +134,10 @@ impl Switch {
         other: u32,
     ) -> Result<(), GuardError> {
         match hook {
-            Hook::Port { vni, mac, is_host } => {
+            Hook::Port { vni, mac, by_bridge } => {
                 self.ports.insert(index, [vni.0, other], 0)?;
                 self.locals
-                    .insert(place(*vni, *mac), deliver_at(index, *is_host), 0)?;
+                    .insert(place(*vni, *mac), deliver_at(index, *by_bridge), 0)?;
             }
             Hook::Stub { vni, .. } => {
                 self.ports.insert(index, [vni.0, other], 0)?;
@@ -150,8 +150,8 @@ impl Switch {
         let (program, place, name) = self.place(hook);
         tc::attach_at(socket, index, place, &program.fd, name)?;
         let before = self.hooked.insert(index, (hook.clone(), other));
-        if let Some((Hook::Port { vni, mac, is_host }, _)) = before.filter(|(before, _)| before != hook) {
-            self.forget_local(vni, mac, deliver_at(index, is_host));
+        if let Some((Hook::Port { vni, mac, by_bridge }, _)) = before.filter(|(before, _)| before != hook) {
+            self.forget_local(vni, mac, deliver_at(index, by_bridge));
         }
         Ok(())
     }
@@ -200,13 +200,16 @@ impl Switch {
             .filter(|index| !alive.contains(index))
             .copied()
             .collect();
-        for index in dead {
-            if let Some((Hook::Port { vni, mac, is_host }, _)) = self.hooked.remove(&index) {
-                self.forget_local(vni, mac, deliver_at(index, is_host));
-            }
-            // It may have had no entry.
-            let _ = self.ports.remove(&index);
+        dead.into_iter().for_each(|index| self.forget(index));
+    }
+
+    /// Forgets an interface that is no more.
+    pub(crate) fn forget(&mut self, index: u32) {
+        if let Some((Hook::Port { vni, mac, by_bridge }, _)) = self.hooked.remove(&index) {
+            self.forget_local(vni, mac, deliver_at(index, by_bridge));
         }
+        // It may have had no entry.
+        let _ = self.ports.remove(&index);
     }
 
     /// Containers that ended while no router ran are not here any more: their addresses may be elsewhere by now.
@@ -242,6 +245,6 @@ fn earlier(bridge: &str) -> Vec<u32> {
 }
 
 /// Where what is for an address is delivered: at its pair's host end, or over the bridge.
-fn deliver_at(index: u32, is_host: bool) -> u32 {
-    if is_host { 0 } else { index }
+fn deliver_at(index: u32, by_bridge: bool) -> u32 {
+    if by_bridge { 0 } else { index }
 }

@@ -88,7 +88,7 @@ impl Host {
             again.done,
             0,
             "{again:?} {:#?}",
-            self.kernel.observe(&self.desired)
+            self.kernel.observe(&self.desired, None)
         );
         report
     }

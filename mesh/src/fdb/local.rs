@@ -2,7 +2,8 @@
 //!
 //! A port stays in its chunk for as long as it is attached, so that a change touches one record only.
 
-use super::{MAX_CHUNK_ENTRIES, MAX_CHUNKS, MAX_ENTRY_ADDRESSES, MacsBody, subkey};
+use super::{MAX_CHUNK_ENTRIES, MAX_CHUNKS, MAX_ENTRY_ADDRESSES, MacsBody};
+use crate::chunk::subkey;
 use crate::{Mac, Vni};
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -66,12 +66,6 @@ pub struct MacsBody {
     pub entries: Vec<(Mac, Vec<IpAddr>)>,
 }
 
-/// The name of a chunk among its origin's records: the network in the upper bits, the chunk's number in the lower
-/// sixteen.
-fn subkey(vni: Vni, chunk: u16) -> u64 {
-    u64::from(vni.0) << 16 | u64::from(chunk)
-}
-
 /// True for addresses a port can have.
 fn is_unicast(mac: &Mac) -> bool {
     !mac.is_group() && *mac != Mac([0; 6])

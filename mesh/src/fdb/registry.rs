@@ -7,6 +7,7 @@
 
 use super::local::{Full, Local};
 use super::{Fdb, FdbChange, MAX_CHUNK_ENTRIES, MAX_CHUNKS, MAX_ENTRY_ADDRESSES, MacsBody, is_unicast};
+use crate::chunk::{is_valid, network};
 use crate::{Mac, PeerId, Size, Vni};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -115,7 +116,7 @@ impl Registry {
             return Vec::new();
         }
         let vni = body.vni;
-        let entries = if is_valid(subkey, vni) {
+        let entries = if is_valid(subkey, vni, MAX_CHUNKS) {
             believable(body)
         } else {
             BTreeMap::new()
@@ -337,15 +338,6 @@ impl Scope {
             .entry(vni)
             .or_insert_with(|| registry.members(vni).copied().collect());
     }
-}
-
-/// The network in a subkey. Only valid subkeys are ever stored.
-fn network(subkey: u64) -> Vni {
-    Vni(u32::try_from(subkey >> 16).unwrap_or(u32::MAX))
-}
-
-fn is_valid(subkey: u64, vni: Vni) -> bool {
-    vni.0 <= Vni::MAX && subkey >> 16 == u64::from(vni.0) && subkey & 0xffff < u64::from(MAX_CHUNKS)
 }
 
 /// What of a body counts.

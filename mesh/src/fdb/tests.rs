@@ -1,6 +1,7 @@
 //! The registry against a table computed from scratch.
 
 use super::*;
+use crate::chunk::subkey;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -2,8 +2,9 @@
 //!
 //! A name stays in its chunk for as long as it has room there, so that a change touches one record only.
 
-use super::{MAX_CHUNKS, MAX_NAME_ADDRESSES, Name, NamesBody, Publish, subkey};
+use super::{MAX_CHUNKS, MAX_NAME_ADDRESSES, Name, NamesBody, Publish};
 use crate::Vni;
+use crate::chunk::subkey;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 

@@ -14,6 +14,7 @@ mod tests;
 
 pub use name::{BadName, MAX_NAME, Name};
 
+use crate::chunk::{is_valid, network};
 use crate::{PeerId, Size, Vni};
 use local::Local;
 use serde::{Deserialize, Serialize};
@@ -123,7 +124,7 @@ impl Names {
         if origin == self.own {
             return Vec::new();
         }
-        let entries = if is_valid(subkey, body.vni) {
+        let entries = if is_valid(subkey, body.vni, MAX_CHUNKS) {
             believable(body)
         } else {
             BTreeMap::new()
@@ -257,21 +258,6 @@ impl Names {
         });
         now.collect()
     }
-}
-
-/// The name of a chunk among its origin's records: the network in the upper bits, the chunk's number in the lower
-/// sixteen.
-fn subkey(vni: Vni, chunk: u16) -> u64 {
-    u64::from(vni.0) << 16 | u64::from(chunk)
-}
-
-/// The network in a subkey. Only valid subkeys are ever stored.
-fn network(subkey: u64) -> Vni {
-    Vni(u32::try_from(subkey >> 16).unwrap_or(u32::MAX))
-}
-
-fn is_valid(subkey: u64, vni: Vni) -> bool {
-    vni.0 <= Vni::MAX && subkey >> 16 == u64::from(vni.0) && subkey & 0xffff < u64::from(MAX_CHUNKS)
 }
 
 /// What of a body counts.

@@ -1,6 +1,7 @@
 //! Names against a table computed from scratch.
 
 use super::*;
+use crate::chunk::subkey;
 use crate::record::{Key, Record, kind};
 use crate::testing::{FakeSigner, id};
 use proptest::prelude::*;

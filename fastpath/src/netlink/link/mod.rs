@@ -155,10 +155,24 @@ pub(crate) fn list(socket: &mut Socket) -> Result<Vec<Link>, NetlinkError> {
         .collect())
 }
 
+/// Those of these interfaces that there are.
+pub(crate) fn those_of(
+    socket: &mut Socket,
+    names: impl IntoIterator<Item = impl AsRef<str>>,
+) -> Result<Vec<Link>, NetlinkError> {
+    let found = names.into_iter().map(|name| find(socket, name.as_ref()));
+    let there = found.filter(|found| !matches!(found, Err(error) if error.is(Errno::NODEV)));
+    there.collect()
+}
+
 /// The interface `name`.
 pub(crate) fn find(socket: &mut Socket, name: &str) -> Result<Link, NetlinkError> {
     let doing = format!("find interface {name}");
-    let answers = socket.get(&doing, RouteNetlinkMessage::GetLink(named(name)))?;
+    let mut request = named(name);
+    request
+        .attributes
+        .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    let answers = socket.get(&doing, RouteNetlinkMessage::GetLink(request))?;
     let found = answers.into_iter().find_map(|answer| match answer {
         RouteNetlinkMessage::NewLink(message) => parse(message),
         _ => None,
