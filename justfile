@@ -28,7 +28,7 @@ docs:
 sim seeds="2000" first="1":
     cargo run --release -- simulate swarm --seed {{first}} --seeds {{seeds}} --jobs 2 --shrink
 
-# What a large mesh costs, beside the goals: just figures 1000 spread heal
+# What a large mesh costs, beside the goals: just figures 1000 spread heal; without the join: just figures 10000 --placed kill
 figures routers="10000" *stages="all":
     cargo run --release -p simulations --example figures -- --routers {{routers}} {{stages}}
 
