@@ -258,7 +258,8 @@ fn ps(cli: &Cli, container: Option<&str>, at: &Runtimes) -> Result<()> {
 
 /// Those of an attachment.
 fn print_addresses(cli: &Cli, mut value: Value) -> Result<()> {
-    let value = value["addresses"].take();
+    let value = value.get_mut("addresses").map(Value::take);
+    let value = value.context("the router's answer can't be read: is it of another version?")?;
     if cli.json {
         return print_json(&value);
     }

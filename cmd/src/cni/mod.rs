@@ -16,7 +16,7 @@ mod result;
 
 pub(crate) use install::install;
 
-use crate::control::{Client, ContainerRef, NotRunning, Request, passes};
+use crate::control::{Client, ContainerRef, NotRunning, Refused, Request, passes};
 use crate::net::Cidr;
 use call::{Call, Verb};
 use conf::{CHECK_SINCE, Conf, GC_SINCE, VERSIONS};
@@ -124,10 +124,11 @@ impl Plugin {
             Err(error) => return Err(Failure::new(Code::Io, format!("{error:#}"))),
         };
         let answer = client.ask(request).map_err(|error| {
-            let code = if passes(&error) {
-                Code::TryAgain
-            } else {
-                Code::Refused
+            let code = match error.downcast_ref::<Refused>() {
+                _ if passes(&error) => Code::TryAgain,
+                Some(_) => Code::Refused,
+                // A router of another version.
+                None => Code::Decode,
             };
             Failure::new(code, format!("{error:#}"))
         });
@@ -230,6 +231,11 @@ impl Plugin {
             names,
         })?;
         let finish = || {
+            if !attached.is_object() {
+                let message =
+                    "the router is of another version than this plugin: restart it, then `weft cni install`";
+                return Err(Failure::new(Code::Decode, message));
+            }
             let routes = self.add_routes(netns, given, &result::gateways_of(&attached))?;
             result::of(self, &attached, given, &routes)
         };

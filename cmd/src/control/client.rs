@@ -119,6 +119,12 @@ mod tests {
         assert!(passes(&passing) && passing.to_string() == "not yet", "{passing}");
         assert!(passes(&heard(b"")), "a router that ends");
         assert!(!passes(&heard(b"{}\n")), "one that is not understood");
+        let old = heard(b"{\"Error\":\"no such thing\"}\n");
+        assert_eq!(
+            old.downcast_ref(),
+            Some(&Refused::from("no such thing")),
+            "an older one"
+        );
         let nobody = Client::connect(Path::new("/nonexistent/weft")).err().unwrap();
         assert!(passes(&nobody), "{nobody}");
     }

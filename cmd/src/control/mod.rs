@@ -207,11 +207,32 @@ pub(crate) enum Reply {
 /// Why the router did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{text}")]
+#[serde(from = "Told")]
 pub(crate) struct Refused {
     pub(crate) text: String,
     /// A moment later it may do it.
-    #[serde(default)]
     pub(crate) passes: bool,
+}
+
+/// As routers say it: those that did not tell whether it passes gave the text alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Told {
+    Text(String),
+    All {
+        text: String,
+        #[serde(default)]
+        passes: bool,
+    },
+}
+
+impl From<Told> for Refused {
+    fn from(told: Told) -> Self {
+        match told {
+            Told::Text(text) => text.into(),
+            Told::All { text, passes } => Self { text, passes },
+        }
+    }
 }
 
 impl Refused {

@@ -6,6 +6,7 @@
 use super::options::{self, option, text};
 use super::pool::{self, Pool};
 use super::saved::Held;
+use super::weft::{Failed, PAUSE};
 use super::{Answered, Driver};
 use crate::control::{NetworkRequest, Request};
 use crate::net::Cidr;
@@ -13,8 +14,10 @@ use rand_core::{OsRng, RngCore as _};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use tokio::time::sleep;
 
 /// What the default network is called.
 pub(super) const DEFAULT: &str = "default";
@@ -154,7 +157,7 @@ impl Driver {
         self.born.lock().await.insert(holder.clone(), Instant::now());
         let given = match pool.within.filter(|_| want.is_none()) {
             Some(part) => self.allocate_within(part, &network, &holder).await?,
-            None => self.allocate(&network, &holder, want).await?,
+            None => self.weft.ask(allocation(&network, &holder, want)).await?,
         };
         let cidrs = given.as_array().into_iter().flatten().filter_map(Value::as_str);
         let cidrs: Vec<Cidr> = cidrs.filter_map(|text| text.parse().ok()).collect();
@@ -175,17 +178,9 @@ impl Driver {
         Ok(json!({ "Address": cidr.to_string() }))
     }
 
-    async fn allocate(&self, network: &Option<String>, holder: &str, want: Option<IpAddr>) -> Answered {
-        let allocate = Request::Allocate {
-            network: network.clone(),
-            holder: holder.to_owned(),
-            want,
-        };
-        self.weft.ask(allocate).await
-    }
-
     /// An address of a part of the range, whichever router it belongs to. Which of them others use only their routers know, so
-    /// they are tried.
+    /// they are tried, one after the other: what one router does not answer for now another may. If none was to be had, but one
+    /// may be in a moment, once more.
     async fn allocate_within(&self, part: Cidr, network: &Option<String>, holder: &str) -> Answered {
         let in_use: BTreeSet<IpAddr> = {
             let saved = self.saved.lock().await;
@@ -193,13 +188,22 @@ impl Driver {
             names.filter_map(|(_, address)| address.parse().ok()).collect()
         };
         let (mut refused, until) = (String::from("all are in use"), Instant::now() + TRYING);
-        for want in pool::candidates(part, OsRng.next_u64(), &in_use) {
-            match self.allocate(network, holder, Some(want)).await {
-                Ok(given) => return Ok(given),
-                Err(why) => refused = why,
+        let mut may_pass = true;
+        while std::mem::take(&mut may_pass) {
+            for want in pool::candidates(part, OsRng.next_u64(), &in_use) {
+                let request = Arc::new(allocation(network, holder, Some(want)));
+                match self.weft.try_ask(&request).await {
+                    Ok(given) => return Ok(given),
+                    Err(Failed::Refused(why)) => refused = why,
+                    Err(Failed::Away(why)) => (refused, may_pass) = (why, true),
+                }
+                if Instant::now() > until {
+                    may_pass = false;
+                    break;
+                }
             }
-            if Instant::now() > until {
-                break;
+            if may_pass {
+                sleep(PAUSE).await;
             }
         }
         Err(format!(
@@ -243,6 +247,14 @@ impl Driver {
             self.weft.undo(Request::Release { network, holder }).await;
         }
         Ok(json!({}))
+    }
+}
+
+fn allocation(network: &Option<String>, holder: &str, want: Option<IpAddr>) -> Request {
+    Request::Allocate {
+        network: network.clone(),
+        holder: holder.to_owned(),
+        want,
     }
 }
 

@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep};
 
 /// How long a call of Docker's waits for a router that does not run.
 const PATIENCE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(50);
+/// How long it waits before it asks once more.
+pub(super) const PAUSE: Duration = Duration::from_millis(50);
 
 /// The router behind its control socket.
 pub(super) struct Weft {
@@ -20,7 +21,8 @@ pub(super) struct Weft {
 }
 
 /// Why the router did not do what it was asked.
-enum Failed {
+pub(super) enum Failed {
+    /// A moment later it may do it.
     Away(String),
     Refused(String),
 }
@@ -55,8 +57,8 @@ impl Weft {
         self.is_untidy.swap(false, Ordering::AcqRel)
     }
 
-    /// The client blocks: on a thread of its own.
-    async fn try_ask(&self, request: &Arc<Request>) -> Result<Value, Failed> {
+    /// Asks once. The client blocks: on a thread of its own.
+    pub(super) async fn try_ask(&self, request: &Arc<Request>) -> Result<Value, Failed> {
         let (socket, request) = (self.socket.clone(), request.clone());
         let asked = tokio::task::spawn_blocking(move || Client::connect(&socket)?.ask(&request)).await;
         match asked {
