@@ -2,8 +2,7 @@
 //!
 //! 1. read from the TAP, behind a header that says what is left to do, into a buffer that lives as long as the lane;
 //! 2. judged, answered locally, or cut and sealed into datagrams, which wait for others in a run, by the plane;
-//! 3. runs that are full are sent, and all of them when there is nothing more to read: nothing waits for a batch. Where the last
-//!    turn found a single frame, this one's first is sent before it looks for more.
+//! 3. runs that are full are sent, and all of them when there is nothing more to read: nothing waits for a batch.
 
 use super::Shore;
 use fastpath::tap::{Offloads, Tap};
@@ -24,8 +23,6 @@ const MOST_AT_ONCE: usize = 64;
 pub(super) struct TapReader {
     shore: Shore,
     buffer: Vec<u8>,
-    /// The last turn that found any found one frame.
-    one_by_one: bool,
 }
 
 impl TapReader {
@@ -33,7 +30,6 @@ impl TapReader {
         Self {
             shore,
             buffer: vec![0; BUFFER],
-            one_by_one: false,
         }
     }
 
@@ -45,22 +41,14 @@ impl TapReader {
     /// Reads until there is nothing more, or enough that what waits for others like it has waited long enough. Says how many
     /// bytes that was; `None` when the device is gone.
     pub(super) fn read_all(&mut self, vni: Vni, tap: &Tap, scratch: &mut Scratch) -> Option<usize> {
-        let Self {
-            shore,
-            buffer,
-            one_by_one,
-        } = self;
-        let (mut all, mut frames) = (0, 0);
+        let Self { shore, buffer } = self;
+        let mut all = 0;
         scratch.outbox.set_most(shore.most_in_run());
         for _ in 0..MOST_AT_ONCE {
             match tap.read(buffer) {
                 Ok(length) => {
                     all += length;
-                    frames += 1;
                     outbound(shore, vni, tap, &buffer[..length], scratch);
-                    if *one_by_one && frames == 1 {
-                        scratch.outbox.flush(shore);
-                    }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -71,9 +59,6 @@ impl TapReader {
                 }
                 Err(_) => return None,
             }
-        }
-        if frames > 0 {
-            *one_by_one = frames == 1;
         }
         Some(all)
     }
