@@ -22,10 +22,13 @@ use std::time::Duration;
 
 /// How long links that have come up are left to themselves: all is told of them by then.
 const SETTLING: Duration = Duration::from_secs(12);
-/// Routers that are told at a time, so that what each needs while it is told need not be there for all.
-const AT_A_TIME: usize = 200;
-/// Until they have computed their trees and routes.
-const COMPUTING: Duration = Duration::from_millis(12);
+/// In so many groups routers are told, so that what each needs while it is told, and keeps of what came in lately, need not be
+/// there for all.
+const GROUPS: usize = 40;
+/// A group is not smaller.
+const TOGETHER: usize = 50;
+/// Until a group has computed its trees and routes, and the fourth before it has forgotten what came in lately.
+const COMPUTING: Duration = Duration::from_millis(2500);
 /// Until neighbours have heard of parents.
 const LISTENING: Duration = Duration::from_millis(500);
 
@@ -74,7 +77,7 @@ impl BigWorld {
         joined.take(links).for_each(drop);
     }
 
-    /// Places a mesh with these links on hosts on which nothing runs yet; takes twelve virtual seconds. Only routers for which
+    /// Places a mesh with these links on hosts on which nothing runs yet; takes two virtual minutes at the most. Only routers for which
     /// `is_told` holds hear of others: the rest know themselves and answer on their links, which is enough for whoever
     /// is about to die, or is only looked at by others.
     pub fn place(&mut self, links: &[(HostId, HostId)], is_told: impl Fn(HostId) -> bool) {
@@ -93,7 +96,7 @@ impl BigWorld {
             .map(HostId)
             .filter(|host| is_told(*host))
             .collect();
-        for group in told.chunks(AT_A_TIME) {
+        for group in told.chunks(told.len().div_ceil(GROUPS).max(TOGETHER)) {
             self.tell(&said, group);
             self.run(COMPUTING);
         }
