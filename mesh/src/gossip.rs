@@ -125,6 +125,9 @@ impl Mesh {
         if outdated.iter().any(|(kind, _)| *kind == kind::NETWORKS) {
             self.networks.forget(&origin);
         }
+        if outdated.iter().any(|(kind, _)| *kind == kind::ROOT) {
+            self.root_told(now, &origin);
+        }
         let old = replaced.links.as_deref();
         if (key.kind == kind::LINK_STATE || old.is_some()) && self.links_told(&origin, old) {
             self.schedule.request(now);
@@ -157,6 +160,7 @@ impl Mesh {
                     self.networks_told(now, origin, body);
                 }
             }
+            kind::ROOT => self.root_told(now, &origin),
             _ => {}
         }
     }

@@ -28,6 +28,7 @@ impl Mesh {
         let names: Vec<_> = self.names.published().collect();
         self.issue_names(now, names);
         self.issue_networks(now);
+        self.issue_root(now);
     }
 
     /// Issues what has changed and waited long enough.

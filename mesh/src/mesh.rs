@@ -15,6 +15,7 @@ use crate::route::{Detours, Routes};
 use crate::routed::Limits;
 use crate::schedule::Schedule;
 use crate::spread::Spread;
+use crate::spread::middle::Middle;
 use crate::store::Store;
 use crate::{
     Config, DirectPath, DropReason, Input, Instant, Labels, LinkId, LinkLabel, Names, Output, Packet, PeerId,
@@ -57,6 +58,8 @@ pub struct Mesh {
     pub(crate) news_as_came: Option<Packet>,
     /// Along which links.
     pub(crate) spread: Spread,
+    /// From which router the tree hangs, if that is up to this one.
+    pub(crate) middle: Middle,
     /// When to compare records with each neighbour.
     pub(crate) rounds: BTreeMap<PeerId, Instant>,
     pub(crate) leaving: bool,
@@ -106,6 +109,7 @@ impl Mesh {
             news: Vec::new(),
             news_as_came: None,
             spread: Spread::default(),
+            middle: Middle::default(),
             rounds: BTreeMap::new(),
             leaving: false,
             turns: BTreeMap::new(),
@@ -213,6 +217,7 @@ impl Mesh {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, TimerReason)> {
         let states = self.states.next_timeout().filter(|_| self.own.may_issue());
+        let middle = self.middle.next_timeout().filter(|_| self.own.may_issue());
         let issue = self.own.next_timeout().into_iter().chain(states).min();
         [
             (self.links.next_timeout(), TimerReason::Link),
@@ -220,6 +225,7 @@ impl Mesh {
             (self.rounds.values().min().copied(), TimerReason::Digest),
             (self.spread.next_timeout(), TimerReason::Spread),
             (self.schedule.next_timeout(), TimerReason::Route),
+            (middle, TimerReason::Route),
             (self.routes.next_timeout(), TimerReason::Route),
             (self.detours.next_timeout(), TimerReason::Route),
             (self.trees.next_timeout(), TimerReason::Route),
@@ -271,6 +277,7 @@ impl Mesh {
         if has_recomputed || self.networks.next_timeout().is_some_and(|due| due <= now) {
             self.look_at_networks(now);
         }
+        self.look_for_middle(now);
         self.renew_detours(now);
         self.tell_parents(now);
         self.pass_on(now);

@@ -50,6 +50,7 @@ impl Mesh {
             self.store.free(number);
         }
         self.connector.look_again();
+        self.note_middle(now);
     }
 
     /// Somebody broadcasts along the tree of this source.

@@ -141,6 +141,10 @@ impl Known for Told {
     fn links(&self, of: Number) -> &[Adjacency] {
         self.lists.get(of.index()).map_or(&[], Vec::as_slice)
     }
+
+    fn root_named_by(&self, _: Number) -> Option<Number> {
+        None
+    }
 }
 
 /// What routers say of their links, and which of these links are there: for trying out trees without a core.

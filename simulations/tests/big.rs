@@ -158,6 +158,8 @@ fn a_placed_mesh_is_one_that_routers_reach_themselves() {
 
     placed.place(&links, |_| true);
     assert!(placed.all_agree(), "{} informed", placed.informed());
+    // By then both trees hang from the middle.
+    placed.run(SECOND * 70);
     assert!(placed.all_routable());
     for host in (0..ROUTERS).map(HostId) {
         let degree = placed.linked_with(host).len();
@@ -186,6 +188,73 @@ fn a_placed_mesh_is_one_that_routers_reach_themselves() {
     let agreed = placed.until(SECOND, SECOND * 60, BigWorld::all_agree);
     assert!(agreed.is_some(), "{} informed", placed.informed());
     assert!(placed.all_routable());
+}
+
+/// From whom the shared tree hangs: those that have no parent in it.
+fn roots(world: &BigWorld) -> Vec<HostId> {
+    let running = world.running().into_iter();
+    let is_root = |host: &HostId| world.mesh(*host).unwrap().spread_parent().is_none();
+    running.filter(is_root).collect()
+}
+
+fn lowest(world: &BigWorld) -> HostId {
+    let running = world.running().into_iter();
+    running.min_by_key(|host| world.id(*host)).unwrap()
+}
+
+/// The costs of the routes to half of all, and to 99 % of all, together.
+fn distance(world: &BigWorld, host: HostId) -> u64 {
+    let routes = world.mesh(host).unwrap().routes();
+    let mut costs: Vec<_> = routes.iter().map(|(_, route)| route.cost_us).collect();
+    costs.sort_unstable();
+    costs[costs.len() / 2] + costs[costs.len() * 99 / 100]
+}
+
+/// The only root, which is hardly further from all than the best of those of lowest id.
+fn middle(world: &BigWorld) -> HostId {
+    let roots = roots(world);
+    assert_eq!(roots.len(), 1, "{roots:?}");
+    let root = roots[0];
+    let mut candidates = world.running();
+    candidates.sort_by_key(|host| world.id(*host));
+    let nearest = candidates[..32].iter().map(|host| distance(world, *host)).min();
+    let far = distance(world, root) as f64 / nearest.unwrap() as f64;
+    assert!(far < 1.08, "{root:?} is {far} times as far");
+    root
+}
+
+#[test]
+fn the_tree_hangs_from_one_in_the_middle_and_from_another_when_that_dies() {
+    let profile = Profile::Plane {
+        least: Duration::from_micros(500),
+        most: Duration::from_millis(100),
+        seed: 9,
+    };
+    let mut world = BigWorld::new(9, 100, profile, 2);
+    world.forbid_discovery();
+    let links = world.draw_links();
+    world.place(&links, |_| true);
+    let lowest_of_all = lowest(&world);
+    assert_eq!(roots(&world), [lowest_of_all]);
+    world.run(SECOND * 70);
+    let first = middle(&world);
+    assert_ne!(first, lowest_of_all);
+    let issued = |world: &BigWorld| world.mesh(lowest_of_all).unwrap().issued();
+    let before = issued(&world);
+    world.run(SECOND * 700);
+    assert_eq!(roots(&world), [first]);
+    assert_eq!(issued(&world), before, "nothing changes any more");
+
+    world.crash(first);
+    world.run(SECOND * 20);
+    assert_eq!(roots(&world), [lowest_of_all], "until it has found another");
+    world.run(SECOND * 60);
+    assert_ne!(middle(&world), first);
+
+    // Without the lowest, who names the root, the next does.
+    world.crash(lowest_of_all);
+    world.run(SECOND * 100);
+    middle(&world);
 }
 
 #[test]

@@ -38,6 +38,8 @@ pub(crate) trait Known {
     fn id(&self, number: Number) -> Option<&PeerId>;
     /// What a router says of its links: sorted by neighbour, one each.
     fn links(&self, of: Number) -> &[Adjacency];
+    /// Whom this router names as the root of the tree along which records spread.
+    fn root_named_by(&self, of: Number) -> Option<Number>;
 }
 
 /// What one router says of its link with another.

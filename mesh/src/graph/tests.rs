@@ -15,6 +15,8 @@ struct Table {
     ids: Vec<Option<PeerId>>,
     links: Vec<Vec<Adjacency>>,
     by_id: BTreeMap<ShortId, Number>,
+    /// Whom each names as the root.
+    named: BTreeMap<Number, PeerId>,
     /// Not to be given anew before the trees are up to date.
     resting: Vec<Number>,
 }
@@ -34,6 +36,10 @@ impl Known for Table {
 
     fn links(&self, of: Number) -> &[Adjacency] {
         self.links.get(of.index()).map_or(&[], Vec::as_slice)
+    }
+
+    fn root_named_by(&self, of: Number) -> Option<Number> {
+        self.number(self.named.get(&of)?.short())
     }
 }
 
@@ -63,6 +69,7 @@ impl Table {
     fn forget(&mut self, n: u8) -> Option<Number> {
         let number = self.by_id.remove(&peer(n).short())?;
         self.ids[number.index()] = None;
+        self.named.remove(&number);
         self.resting.push(number);
         self.links[number.index()].clear();
         Some(number)
@@ -89,6 +96,8 @@ enum Step {
     Tell(u8, Vec<(u8, u16, u16, u16)>),
     Forget(u8),
     Direct(u8, Option<u16>),
+    /// A router names another as the root, known or not.
+    Name(u8, u8),
     Update,
 }
 
@@ -106,6 +115,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => (1..ROUTERS).prop_map(Step::Forget),
         2 => (1..ROUTERS, prop::option::of(prop::sample::select(vec![500u16, 1000, 2000])))
             .prop_map(|(n, path)| Step::Direct(n, path)),
+        2 => (0..ROUTERS, 0..ROUTERS).prop_map(|(n, root)| Step::Name(n, root)),
         4 => Just(Step::Update),
     ]
 }
@@ -174,6 +184,10 @@ impl World {
                 };
                 self.changed.push((self.own, number));
             }
+            Step::Name(n, root) => {
+                let number = self.table.admit(*n);
+                self.table.named.insert(number, peer(*root));
+            }
             Step::Update => self.update(),
         }
     }
@@ -236,7 +250,7 @@ impl World {
         self.agrees(&self.data, &data);
         let control = |from, to| self.edge(from, to).map(|(there, _)| there.delay_us());
         self.agrees(&self.spread.tree, &control);
-        // Everybody whom own can reach is in the tree, nobody else, and the lowest is its root.
+        // Everybody whom own can reach is in the tree, nobody else, and its root is the lowest, or whom that names.
         let mut reached = vec![self.own];
         let mut next = 0;
         while let Some(&at) = reached.get(next) {
@@ -249,7 +263,10 @@ impl World {
             assert_eq!(self.spread.tree.reaches(number), reached.contains(&number));
         }
         let lowest = reached.iter().min_by_key(|number| self.table.id(**number));
-        assert_eq!(self.spread.tree.root(), lowest.copied());
+        assert_eq!(self.spread.lowest(), lowest.copied());
+        let named = lowest.and_then(|lowest| self.table.root_named_by(*lowest));
+        let root = named.filter(|named| reached.contains(named)).or(lowest.copied());
+        assert_eq!(self.spread.tree.root(), root);
     }
 
     /// A plain computation: everything is looked at again until nothing changes.

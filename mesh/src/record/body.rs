@@ -3,7 +3,7 @@
 use super::{Key, PeerInfo, Version, kind};
 use crate::ipam::IpamBody;
 use crate::topology::in_order;
-use crate::{Adjacency, MacsBody, NamesBody, NetworksBody};
+use crate::{Adjacency, MacsBody, NamesBody, NetworksBody, ShortId};
 
 /// Addresses a router may list.
 pub(crate) const MAX_ADDRESSES: usize = 16;
@@ -29,6 +29,8 @@ pub(crate) enum Body {
     Names(Box<NamesBody>),
     /// Which networks there are.
     Networks(Box<NetworksBody>),
+    /// Which router is to be the root of the tree along which records spread.
+    Root(ShortId),
     /// A kind this version does not know.
     Other,
 }
@@ -53,6 +55,11 @@ impl Body {
             kind::NETWORKS => {
                 let (networks, _) = postcard::take_from_bytes::<NetworksBody>(body).ok()?;
                 Some(Self::Networks(Box::new(networks)))
+            }
+            kind::ROOT if key.subkey != 0 => None,
+            kind::ROOT => {
+                let (root, _) = postcard::take_from_bytes(body).ok()?;
+                Some(Self::Root(root))
             }
             _ => Some(Self::Other),
         }

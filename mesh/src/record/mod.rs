@@ -91,10 +91,16 @@ pub(crate) mod kind {
     pub(crate) const NAMES: u8 = 6;
     /// [`NetworksBody`](crate::NetworksBody), subkey 0.
     pub(crate) const NETWORKS: u8 = 7;
+    /// The [`ShortId`](crate::ShortId) of the router from which the tree hangs along which records spread; subkey 0.
+    /// Counts only if it comes from the router of lowest id.
+    pub(crate) const ROOT: u8 = 8;
 
     /// True for those of which a router may have as many as their subkeys allow.
     pub(crate) fn is_known(kind: u8) -> bool {
-        matches!(kind, PEER_INFO | LINK_STATE | MACS | IPAM | NAMES | NETWORKS)
+        matches!(
+            kind,
+            PEER_INFO | LINK_STATE | MACS | IPAM | NAMES | NETWORKS | ROOT
+        )
     }
 }
 
@@ -139,7 +145,7 @@ mod tests {
             if let Ok(record) = Record::parse(bytes.clone()) {
                 let _ = record.body();
             }
-            for kind in 0..8 {
+            for kind in 0..9 {
                 let _ = record(1, (kind, 0), (1, 1), &bytes).body();
             }
         }

@@ -5,7 +5,7 @@
 
 use super::body::Body;
 use crate::ipam::IpamBody;
-use crate::{Adjacency, MacsBody, NamesBody, NetworksBody, PeerId, PeerInfo, Signer};
+use crate::{Adjacency, MacsBody, NamesBody, NetworksBody, PeerId, PeerInfo, ShortId, Signer};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -214,6 +214,14 @@ impl Record {
     pub(crate) fn networks(&self) -> Option<&NetworksBody> {
         match self.body() {
             Some(Body::Networks(networks)) => Some(networks),
+            _ => None,
+        }
+    }
+
+    /// Whom its origin names as the root of the tree along which records spread, if it is that kind of record.
+    pub(crate) fn root(&self) -> Option<ShortId> {
+        match self.body() {
+            Some(Body::Root(root)) => Some(*root),
             _ => None,
         }
     }

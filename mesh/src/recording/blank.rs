@@ -8,7 +8,7 @@ use crate::fdb::MacsBody;
 use crate::ipam::{ASK_BYTE, IpamBody};
 use crate::record::{Key, Record, kind};
 use crate::wire::{Blob, Message};
-use crate::{Adjacency, Input, NamesBody, NetworksBody, Output, Packet, PeerInfo};
+use crate::{Adjacency, Input, NamesBody, NetworksBody, Output, Packet, PeerInfo, ShortId};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -218,6 +218,7 @@ fn blank_body(body: &[u8], key: &Key, is_readable: bool) -> Vec<u8> {
         kind::IPAM => reencoded::<IpamBody>(body, |ipam| ipam),
         kind::NAMES => reencoded::<NamesBody>(body, |names| names),
         kind::NETWORKS => reencoded::<NetworksBody>(body, |networks| networks),
+        kind::ROOT => reencoded::<ShortId>(body, |root| root),
         // Whatever it is, this version does not look at it.
         _ => Vec::new(),
     };

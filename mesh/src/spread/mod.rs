@@ -1,6 +1,6 @@
 //! Over which links records spread at once: along one tree that all routers of a component share.
 //!
-//! Everybody computes the same shortest paths from the router of lowest id; a router tells the neighbour that is
+//! Everybody computes the same shortest paths from one router ([`middle`] says which); a router tells the neighbour that is
 //! its parent in them so ([`Message::Parent`](crate::wire::Message)), and both pass all records on to each other.
 //! Its own records a router gives to every neighbour: the two ends of a change flood it. What the tree loses
 //! (it was changing, its link was dying, somebody lies) is repaired lazily, after Plumtree: the marks of recent
@@ -14,6 +14,7 @@
 //! - for a while when records that its other end has keep coming by being asked for: who is cut off by a parent
 //!   that is slow, wrong or lying takes a second one (a graft).
 
+pub(crate) mod middle;
 pub(crate) mod missing;
 pub(crate) mod recent;
 mod repair;

@@ -510,6 +510,11 @@ impl Known for Store {
         let record = self.origins.at(of).and_then(|origin| origin.records.get(LINKS));
         record.map_or(&[], |record| record.links())
     }
+
+    fn root_named_by(&self, of: Number) -> Option<Number> {
+        let root = self.origins.at(of)?.records.get((kind::ROOT, 0))?.root()?;
+        self.origins.number(root)
+    }
 }
 
 /// Bytes of one router's records, of which there are at most [`MAX_ORIGIN_BYTES`].

@@ -287,10 +287,10 @@ impl Bench {
         drawn
     }
 
-    /// Until links are chosen and nothing changes any more.
+    /// Until links are chosen, the root of the shared tree is named, and nothing changes any more.
     fn rest(&mut self) {
         let started = Instant::now();
-        for _ in 0..3 {
+        for _ in 0..4 {
             self.world.run(SECOND * 20);
             self.said(started, "resting");
         }

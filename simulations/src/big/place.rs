@@ -92,10 +92,14 @@ impl BigWorld {
         self.run(SETTLING);
         let cores = (0..self.len()).filter_map(|host| self.mesh(HostId(host)));
         let said = Mesh::say_together(cores);
-        let told: Vec<_> = (0..self.len())
+        let mut told: Vec<_> = (0..self.len())
             .map(HostId)
             .filter(|host| is_told(*host))
             .collect();
+        // The lowest comes last: what it has to say of all is to be heard.
+        if let Some(at) = (0..told.len()).min_by_key(|at| self.id(told[*at])) {
+            told[at..].rotate_left(1);
+        }
         for group in told.chunks(told.len().div_ceil(GROUPS).max(TOGETHER)) {
             self.tell(&said, group);
             self.run(COMPUTING);
