@@ -46,6 +46,10 @@ const REASONS: [DropReason; 11] = [
 const VXLAN: u32 = 0;
 const HATCH: u32 = 1;
 
+/// In the table of local addresses: what is for this one goes over the bridge; `BY_BRIDGE` in `vxlan.bpf.c`. The interface is
+/// named all the same, as by it an entry is known to be of a container that is gone, or of another than the one forgotten.
+const BY_BRIDGE: u32 = 1 << 31;
+
 /// The loaded programs; [`Linux::set_switch`](crate::Linux::set_switch) puts them to use.
 pub struct Switch {
     port_out: Program,
@@ -216,7 +220,7 @@ impl Switch {
     fn drop_dead_locals(&mut self, alive: &BTreeSet<u32>) {
         let all = self.locals.iter().filter_map(Result::ok);
         let dead: Vec<_> = all
-            .filter(|(_, index)| *index != 0 && !alive.contains(index))
+            .filter(|(_, at)| !alive.contains(&(at & !BY_BRIDGE)))
             .map(|(key, _)| key)
             .collect();
         for key in dead {
@@ -244,7 +248,8 @@ fn earlier(bridge: &str) -> Vec<u32> {
     places.into_iter().filter_map(find).collect()
 }
 
-/// Where what is for an address is delivered: at its pair's host end, or over the bridge.
+/// Where what is for an address is delivered: at its pair's host end, or over the bridge. (The kernel counts interfaces
+/// from one, as signed numbers.)
 fn deliver_at(index: u32, by_bridge: bool) -> u32 {
-    if by_bridge { 0 } else { index }
+    if by_bridge { index | BY_BRIDGE } else { index }
 }
