@@ -14,7 +14,7 @@ pub use probe::{Came, PROBE_TYPE, Probe, ProbeError, ProbeSocket, probe_frame, t
 pub use tables::{Hop, Local, MOST_BRANCHES, MOST_MEMBERS, PATIENCE, Place, Tables};
 
 use crate::guard::GuardError;
-use crate::loaded::{Program, map, program, read_counters};
+use crate::loaded::{Program, map, of_program, program, read_counters};
 use crate::names;
 use crate::netlink::{Socket, link, tc};
 use crate::observe::Hook;
@@ -112,7 +112,7 @@ impl Switch {
     /// Copies all that the program with this number looks things up in, so that each program works from the moment at
     /// which it takes the place of the old one. (The table of ports is filled as they are hooked.)
     fn inherit(&mut self, tables: &mut Tables, program: u32) -> Result<(), MapError> {
-        for (name, old) in tables::of_program(program)? {
+        for (name, old) in of_program(program)? {
             match name.as_str() {
                 "locals" => tables::copy(&HashMap::try_from(old)?, &mut self.locals)?,
                 "networks" => tables::copy(&HashMap::try_from(old)?, &mut self.networks)?,
