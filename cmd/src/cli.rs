@@ -389,8 +389,8 @@ pub(crate) enum CniVerb {
             value_name = "D"
         )]
         conf_dir: PathBuf,
-        /// Containers reach what is outside the mesh by this host, in its name, and get host ports and bandwidth limits if
-        /// the plugins `portmap` and `bandwidth` are there.
+        /// Containers reach what is outside the mesh by this host, in its name, and get host ports if the plugin `portmap` is
+        /// there.
         #[arg(long)]
         gateway: bool,
     },

@@ -67,7 +67,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Detach { container, place } => quiet(
             cli,
             &Request::Detach {
-                container: container_ref(container.as_deref(), place)?.0,
+                container: Box::new(container_ref(container.as_deref(), place)?.0),
             },
         ),
         Verb::Cni {

@@ -290,6 +290,10 @@ fn on_host(socket: &mut Socket, op: &Op) -> Result<(), KernelError> {
         Op::SetAside { name, mtu } => set_aside(socket, name, *mtu),
         Op::AddForwarding { name, mac } => forwarding(socket, name, *mac, neighbour::add),
         Op::RemoveForwarding { name, mac } => forwarding(socket, name, *mac, neighbour::delete),
+        Op::Queue { name, limit, mtu } => {
+            let index = link::index(socket, name)?;
+            Ok(tc::set_queue(socket, index, *limit, *mtu)?)
+        }
         Op::Raise { name } => Ok(link::raise(socket, name)?),
         Op::Await { name } => await_running(socket, name),
         Op::Unfilter { name } | Op::NoGateway { name } => Ok(nft::remove(name)?),
@@ -426,6 +430,14 @@ fn inside(socket: &mut Socket, place: &NetNsRef, op: &Op) -> Result<(), KernelEr
         InsideStep::Address(address, prefix) => {
             let index = link::index(socket, ifname)?;
             Ok(address::add(socket, index, *address, *prefix)?)
+        }
+        InsideStep::Queue(limit) => {
+            let link = link::find(socket, ifname)?;
+            let mtu = u16::try_from(link.mtu).unwrap_or(u16::MAX);
+            if let Err(error) = tc::set_queue(socket, link.index, *limit, mtu) {
+                tracing::debug!(%error, "what is beyond a container's limit is dropped at once");
+            }
+            Ok(())
         }
         InsideStep::Reveal(name) => Ok(link::reveal(socket, ifname, name)?),
         InsideStep::Await => await_usable(socket, ifname),

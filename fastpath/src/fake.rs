@@ -4,7 +4,7 @@
 use crate::gateway::Gateway;
 use crate::kernel::{Kernel, KernelError};
 use crate::names;
-use crate::observe::{BridgeSettings, Filter, Hook, HostLink, Inside, InsideLink, Kind, Observed};
+use crate::observe::{BridgeSettings, Filter, Hook, HostLink, Inside, InsideLink, Kind, Observed, Queue};
 use crate::plan::{Desired, InsideStep, Op};
 use mesh::{DropReason, Mac};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +49,7 @@ pub fn bare_link(kind: Kind) -> HostLink {
         vxlan_port: None,
         plain: None,
         remotes: BTreeMap::new(),
+        queue: None,
         hook: None,
         behind_guard: false,
     }
@@ -227,6 +228,7 @@ impl FakeKernel {
             Op::AddForwarding { name, mac } => self.link(name)?.forwarded.push(*mac),
             Op::RemoveForwarding { name, mac } => self.link(name)?.forwarded.retain(|known| known != mac),
             Op::Guard { name, rules } => self.link(name)?.guard = Some(rules.clone()),
+            Op::Queue { name, limit, mtu } => self.link(name)?.queue = Some(Queue::of(*limit, *mtu)),
             Op::Raise { name } => self.link(name)?.up = true,
             Op::Await { name } => {
                 self.link(name)?;
@@ -247,6 +249,7 @@ impl FakeKernel {
             .ok_or_else(|| refused("no interface inside", ifname))?;
         match step {
             InsideStep::Mac(mac) => link.mac = Some(*mac),
+            InsideStep::Queue(_) => {}
             InsideStep::Mtu(mtu) => link.mtu = (*mtu).into(),
             InsideStep::Settle { .. } => link.settled = true,
             InsideStep::Lower => {

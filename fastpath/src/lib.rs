@@ -52,5 +52,5 @@ pub use apply::{Linux, remove_all};
 pub use gateway::Gateway;
 pub use kernel::{Kernel, KernelError, Report, converge};
 pub use netns::{NetNs, NetNsRef};
-pub use plan::{Attachment, Desired, Fast, Handed};
+pub use plan::{Attachment, Desired, Fast, Handed, Limit, Limits};
 pub use tap::Tap;

@@ -2,8 +2,8 @@
 
 use crate::guard::GuardError;
 use aya::Ebpf;
-use aya::maps::{Map, MapData, MapError, PerCpuArray};
-use aya::programs::{ProgramError, ProgramFd, SchedClassifier};
+use aya::maps::{Map, MapData, MapError, MapInfo, PerCpuArray};
+use aya::programs::{ProgramError, ProgramFd, SchedClassifier, loaded_programs};
 use mesh::DropReason;
 use std::net::IpAddr;
 
@@ -28,6 +28,21 @@ pub(crate) fn program(ebpf: &mut Ebpf, name: &'static str) -> Result<Program, Gu
 /// Takes the table of this name.
 pub(crate) fn map(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, GuardError> {
     ebpf.take_map(name).ok_or(GuardError::Incomplete(name))
+}
+
+/// The tables that the program with this number uses, with their names.
+pub(crate) fn of_program(program: u32) -> Result<Vec<(String, Map)>, MapError> {
+    let found = loaded_programs()
+        .filter_map(Result::ok)
+        .find(|info| info.id() == program);
+    let ids = found
+        .and_then(|info| info.map_ids().ok().flatten())
+        .unwrap_or_default();
+    let open = |id: u32| {
+        let name = MapInfo::from_id(id)?.name_as_str().unwrap_or_default().to_owned();
+        Ok((name, Map::from_map_data(MapData::from_id(id)?)?))
+    };
+    ids.into_iter().map(open).collect()
 }
 
 /// `Ok` also when the entry to be removed is not there.

@@ -2,12 +2,14 @@
 
 use crate::gateway::Gateway;
 use crate::names;
+use crate::plan::Limit;
 use mesh::{Mac, Vni};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 pub use crate::netlink::link::{BridgeSettings, Kind, PortFlags};
+pub use crate::netlink::tc::Queue;
 
 /// All that matters to one router.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,6 +78,8 @@ pub struct HostLink {
     pub plain: Option<(Vni, u16)>,
     /// The fixed table of such a device: at which host an address is.
     pub remotes: BTreeMap<Mac, Ipv4Addr>,
+    /// Where what leaves by it waits for its turn, if that is to be so.
+    pub queue: Option<Queue>,
     /// What of the fast path hangs before it.
     pub hook: Option<Hook>,
     /// A program hangs there behind the guard, be it this run's or an earlier one's.
@@ -149,6 +153,8 @@ pub enum Guarded {
         addresses: Vec<IpAddr>,
         /// What it has to do with forwarding, in the network of this number.
         gate: (Gate, u32),
+        /// How much it may send.
+        limit: Option<Limit>,
     },
 }
 

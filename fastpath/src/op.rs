@@ -3,7 +3,7 @@
 use crate::gateway::Gateway;
 use crate::netns::NetNsRef;
 use crate::observe::{Filter, Guarded, Hook, PortFlags};
-use crate::plan::Attachment;
+use crate::plan::{Attachment, Limit};
 use mesh::{Mac, Vni};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -160,6 +160,15 @@ pub enum Op {
         /// What it enforces.
         rules: Guarded,
     },
+    /// Let what leaves by an interface wait for its turn, in place of how it may do so now.
+    Queue {
+        /// The interface.
+        name: String,
+        /// How fast, and how much at once.
+        limit: Limit,
+        /// Its MTU.
+        mtu: u16,
+    },
     /// Bring an interface of the host's up.
     Raise {
         /// The interface.
@@ -204,6 +213,9 @@ pub enum InsideStep {
     Lower,
     /// Add an address.
     Address(IpAddr, u8),
+    /// Let what leaves by the interface wait for its turn. It is for the container's own good, whose frames the guard would drop,
+    /// and the container's own to change: it is done once, and that it can't be had is no failure.
+    Queue(Limit),
     /// Give the interface its final name and bring it up.
     Reveal(String),
     /// Wait, but not for long, until frames pass the interface and its addresses can be found.
@@ -237,6 +249,7 @@ impl Op {
             | Self::Gateway { name, .. }
             | Self::NoGateway { name }
             | Self::Guard { name, .. }
+            | Self::Queue { name, .. }
             | Self::Raise { name }
             | Self::Await { name }
             | Self::Delete { name } => name,

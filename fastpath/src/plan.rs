@@ -13,7 +13,9 @@ pub use crate::op::{InsideStep, Op};
 use crate::plain::plan_plain;
 pub use crate::plain::{PORT_STEP, Plain, probe_mac};
 
-use crate::observe::{Filter, Gate, Guarded, Hook, HostLink, Inside, InsideLink, Kind, Observed, PortFlags};
+use crate::observe::{
+    Filter, Gate, Guarded, Hook, HostLink, Inside, InsideLink, Kind, Observed, PortFlags, Queue,
+};
 use mesh::Mac;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -59,12 +61,44 @@ pub struct Attachment {
     /// Somebody limits at the host's end what the container receives: all of it has to come by there.
     #[serde(default)]
     pub limited: bool,
+    /// How much it may send and receive.
+    #[serde(default)]
+    pub limits: Limits,
     /// What it has to do with the host's forwarding.
     #[serde(default)]
     pub gate: Gate,
     /// Somebody else puts the container's end where it belongs, and sets it up there.
     #[serde(default)]
     pub handed: Option<Handed>,
+}
+
+/// How much may pass in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// Bytes in a second, in the long run; 0 counts as 1.
+    pub rate: u64,
+    /// Bytes that may pass at once, after a pause.
+    pub burst: u64,
+}
+
+impl Limit {
+    /// How long a burst takes at this rate, in nanoseconds.
+    pub(crate) fn depth(self) -> u64 {
+        let depth = u128::from(self.burst) * 1_000_000_000 / u128::from(self.rate.max(1));
+        // A year and more counts as for ever, and times after that are still numbers.
+        u64::try_from(depth).unwrap_or(u64::MAX).min(1 << 55)
+    }
+}
+
+/// The limits of one container.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Of what it sends: what is beyond that the guard drops.
+    #[serde(default)]
+    pub sends: Option<Limit>,
+    /// Of what it receives: that waits for its turn at the host's end.
+    #[serde(default)]
+    pub receives: Option<Limit>,
 }
 
 /// A pair whose other end is handed to somebody.
@@ -95,6 +129,7 @@ impl Attachment {
             host_ifname,
             is_host: false,
             limited: false,
+            limits: Limits::default(),
             gate: Gate::No,
             handed: None,
         }
@@ -111,6 +146,7 @@ impl Attachment {
                 Gate::No => (Gate::No, 0),
                 gate => (gate, names::number(bridge)),
             },
+            limit: self.limits.sends,
         }
     }
 }
@@ -295,6 +331,7 @@ fn plan_attachment(desired: &Desired, observed: &Observed, attachment: &Attachme
     let forgotten = plan_port(desired, name, whole, CONTAINER_PORT, ops);
     plan_forwarding(attachment, whole.filter(|_| !forgotten), ops);
     plan_guard(observed, name, whole, attachment.guard(&desired.bridge), ops);
+    plan_queue(desired, attachment, whole, ops);
     plan_port_hook(desired, observed, attachment, whole, ops);
     plan_raise(name, whole, ops);
     plan_inside(
@@ -323,8 +360,24 @@ fn plan_handed(desired: &Desired, observed: &Observed, attachment: &Attachment, 
     let forgotten = plan_port(desired, name, found, CONTAINER_PORT, ops);
     plan_forwarding(attachment, found.filter(|_| !forgotten), ops);
     plan_guard(observed, name, found, attachment.guard(&desired.bridge), ops);
+    plan_queue(desired, attachment, found, ops);
     plan_port_hook(desired, observed, attachment, found, ops);
     plan_raise(name, found, ops);
+}
+
+/// Somebody else's queue is left alone where none is asked for.
+fn plan_queue(desired: &Desired, attachment: &Attachment, link: Option<&HostLink>, ops: &mut Vec<Op>) {
+    let Some(limit) = attachment.limits.receives else {
+        return;
+    };
+    let mtu = desired.mtu;
+    if link.and_then(|link| link.queue) != Some(Queue::of(limit, mtu)) {
+        ops.push(Op::Queue {
+            name: attachment.host_ifname.clone(),
+            limit,
+            mtu,
+        });
+    }
 }
 
 fn plan_port_hook(
@@ -339,7 +392,7 @@ fn plan_port_hook(
         let hook = Hook::Port {
             vni: fast.vni,
             mac: attachment.mac,
-            by_bridge: attachment.is_host || attachment.limited,
+            by_bridge: attachment.is_host || attachment.limited || attachment.limits.receives.is_some(),
         };
         plan_hook(name, link, hook, ops);
     } else if link.is_some_and(|link| link.behind_guard) {
@@ -417,6 +470,11 @@ fn plan_inside(
         let ipv6 = attachment.addresses.iter().any(|(address, _)| address.is_ipv6());
         step(now, InsideStep::Settle { ipv6 });
     }
+    if let Some(limit) = attachment.limits.sends.filter(|_| found.is_none()) {
+        // A little slower than the guard has it, and so never beyond.
+        let rate = limit.rate - limit.rate / 64;
+        step(now, InsideStep::Queue(Limit { rate, ..limit }));
+    }
     for &(address, prefix) in &attachment.addresses {
         let there = found.is_some_and(|link| link.addresses.contains(&(address, prefix)));
         if !there || lowered && address.is_ipv6() {
@@ -450,6 +508,14 @@ pub enum Obstacle {
         /// The name asked for.
         ifname: String,
     },
+    /// Only the guard can limit what a container sends.
+    #[error(
+        "what a container sends can't be limited on this host: its kernel takes no eBPF guard from this router"
+    )]
+    NoLimit {
+        /// Name of the attachment's host end.
+        host: String,
+    },
     /// A namespace can't be looked into.
     #[error("{0}: {1}")]
     Unreadable(String, String),
@@ -473,6 +539,9 @@ pub fn obstacles(desired: &Desired, observed: &Observed) -> Vec<Obstacle> {
     for attachment in &desired.attachments {
         let netns = attachment.netns.path.display().to_string();
         let host = attachment.host_ifname.clone();
+        if attachment.limits.sends.is_some() && !observed.guard {
+            found.push(Obstacle::NoLimit { host: host.clone() });
+        }
         match observed.inside.get(&host) {
             Some(Inside::Unreadable(why)) => found.push(Obstacle::Unreadable(netns, why.clone())),
             Some(Inside::Present { name_taken: true, .. }) => {

@@ -65,6 +65,13 @@ pub(crate) fn host(
         {
             seen.guard = guard.rules(link.index, program).cloned();
         }
+        let one = desired
+            .attachments
+            .iter()
+            .find(|one| one.host_ifname == link.name);
+        if one.is_some_and(|one| one.limits.receives.is_some()) {
+            seen.queue = tc::queue(&mut socket, link.index)?;
+        }
         seen.behind_guard = names::is_host(&desired.bridge, &link.name)
             && tc::attached_at(&mut socket, link.index, tc::BEHIND_GUARD)?.is_some();
         if let Some(switch) = switch {
@@ -144,6 +151,7 @@ fn bare(link: &Link, desired: &Desired) -> HostLink {
         vxlan_port: link.vxlan_port,
         plain: link.plain,
         remotes: BTreeMap::new(),
+        queue: None,
         hook: None,
         behind_guard: false,
     }

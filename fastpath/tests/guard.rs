@@ -6,8 +6,9 @@ mod common;
 
 use common::frames::{arp, ethernet, ipv6, udp4};
 use common::{BRIDGE_MAC, Host, ip, raw, reaches, skipped, udp};
-use fastpath::NetNs;
+use fastpath::plan::Obstacle;
 use fastpath::wire::{self, End, PacketSocket};
+use fastpath::{Limit, NetNs};
 use mesh::{DropReason, Mac};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
@@ -79,6 +80,33 @@ impl Bench {
             }
         }
         false
+    }
+
+    /// Sends this many frames of a thousand bytes in one go; how many arrive, and how long it took.
+    fn burst(&self, count: usize) -> (usize, Duration) {
+        let frame = self.v4(&udp4((OWN, 5), (OTHER, 6), &[7; 1000 - 42]));
+        assert_eq!(frame.len(), 1000);
+        let listener = raw(&self.right, "eth0");
+        listener.set_timeout(BRIEF).unwrap();
+        let start = Instant::now();
+        (0..count).for_each(|_| self.out.send(&frame).unwrap());
+        let took = start.elapsed();
+        let (mut buffer, mut came) = ([0; 2048], 0);
+        while let Ok(length) = listener.receive(&mut buffer) {
+            came += usize::from(buffer[..length] == frame[..]);
+        }
+        (came, took)
+    }
+
+    /// A frame passes before long: the container's kernel sends something of its own now and then.
+    fn pays_off(&self) {
+        assert!((0..20).any(|_| self.burst(1).0 == 1), "none passes");
+    }
+
+    /// Gives the first container a limit of bytes in a second, and of bytes at once.
+    fn limit(&mut self, rate: u64, burst: u64) {
+        self.host.desired.attachments[0].limits.sends = Some(Limit { rate, burst });
+        self.host.converge();
     }
 
     fn passes(&self, what: &str, frame: &[u8]) {
@@ -497,4 +525,133 @@ fn a_router_that_dies_leaves_its_ports_guarded_and_one_that_starts_never_opens_t
         assert_ne!(buffer[..length], foreign[..]);
     }
     assert!(bench.host.counter(DropReason::SpoofedAddress) > 0);
+}
+
+#[test]
+fn what_is_beyond_a_port_s_limit_is_dropped_and_counted() {
+    if skipped() {
+        return;
+    }
+    let mut bench = Bench::new(true);
+    let over = DropReason::OverLimit;
+    bench.limit(100_000, 10_000);
+    for _ in 0..2 {
+        let before = bench.host.counter(over);
+        let (came, took) = bench.burst(100);
+        // Ten, one that leaves a debt, and what comes in meanwhile.
+        let most = 11 + took.as_millis() as usize / 10 + 1;
+        assert!((10..=most).contains(&came), "{came} of 100 in {took:?}");
+        // Not only what was sent here: the container's kernel says something of itself now and then.
+        let dropped = bench.host.counter(over) - before;
+        assert!(dropped as usize >= 100 - came, "{dropped} and {came}");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    // A burst that is less than a frame: each passes once the one before is paid for.
+    bench.limit(100_000, 1);
+    let (came, took) = bench.burst(10);
+    assert!(
+        (1..=2 + took.as_millis() as usize / 10).contains(&came),
+        "{came} in {took:?}"
+    );
+    bench.pays_off();
+    // What does not pass the guard for another reason costs nothing.
+    bench.limit(1000, 5000);
+    let foreign = bench.v4(&udp4((Ipv4Addr::new(10, 1, 0, 9), 5), (OTHER, 6), &[7; 900]));
+    (0..50).for_each(|_| bench.out.send(&foreign).unwrap());
+    assert!(bench.burst(10).0 >= 5);
+    // The other container has no limit, and neither has this one when it is taken back.
+    bench.host.desired.attachments[0].limits.sends = None;
+    bench.host.converge();
+    assert_eq!(bench.burst(50).0, 50);
+}
+
+#[test]
+fn a_bucket_is_as_empty_after_a_restart_as_before() {
+    if skipped() {
+        return;
+    }
+    let mut bench = Bench::new(true);
+    bench.limit(1000, 20_000);
+    let few = |(came, took): (usize, Duration), what: &str| {
+        assert!(
+            came as u128 <= 2 + took.as_millis() / 1000,
+            "{what}: {came} in {took:?}"
+        );
+    };
+    let (came, _) = bench.burst(40);
+    assert!((20..24).contains(&came), "{came}");
+    few(bench.burst(20), "at once");
+    // Something else of the port changes.
+    let attachment = &mut bench.host.desired.attachments[0];
+    attachment.addresses.push((ip("10.1.0.77"), 16));
+    bench.host.converge();
+    few(bench.burst(20), "after another address");
+    // Without a router, and with the next.
+    bench.host.kernel = fastpath::Linux::in_netns(bench.host.netns.clone());
+    few(bench.burst(20), "while no router runs");
+    bench.host.kernel.load_guard().unwrap();
+    bench.host.converge();
+    few(bench.burst(20), "after a restart");
+    // Another limit begins with a full one.
+    bench.limit(1000, 21_000);
+    let (came, _) = bench.burst(40);
+    assert!((21..25).contains(&came), "{came}");
+}
+
+#[test]
+fn without_the_guard_there_is_no_limit_and_that_is_told() {
+    if skipped() {
+        return;
+    }
+    let mut bench = Bench::new(false);
+    let limited = &mut bench.host.desired.attachments[0];
+    limited.limits.sends = Some(Limit { rate: 1, burst: 1 });
+    let host = limited.host_ifname.clone();
+    let report = bench.host.try_converge();
+    assert_eq!(report.obstacles, [Obstacle::NoLimit { host }]);
+    assert_eq!(bench.burst(10).0, 10);
+}
+
+/// A super-frame by hand: the kernel makes a segment of each `size` bytes.
+fn super_frame(bench: &Bench, size: u16, payload: usize) -> Vec<u8> {
+    let mut packet = udp4((OWN, 5), (OTHER, 6), &[]);
+    packet.truncate(20);
+    let length = (40 + payload) as u16;
+    packet[2..4].copy_from_slice(&length.to_be_bytes());
+    packet[9] = 6;
+    // From port 5 to port 6; a header of 20 bytes, ACK, and a window.
+    packet.extend([
+        0, 5, 0, 6, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 0xff, 0xff, 0, 0, 0, 0,
+    ]);
+    packet.extend(vec![7; payload]);
+    let mut frame = vec![1, 1];
+    for field in [54, size, 34, 16] {
+        frame.extend(field.to_ne_bytes());
+    }
+    frame.extend(bench.v4(&packet));
+    frame
+}
+
+#[test]
+fn a_super_frame_costs_as_much_as_its_segments() {
+    if skipped() {
+        return;
+    }
+    let mut bench = Bench::new(true);
+    bench.limit(20_000, 1);
+    let out = raw(&bench.left, "eth0");
+    out.leave_work().unwrap();
+    // Ten thousand bytes of data would take half a second at that rate, with the headers of a thousand segments four.
+    let frame = super_frame(&bench, 10, 10_000);
+    let over = bench.host.counter(DropReason::OverLimit);
+    out.send(&frame).unwrap();
+    let start = Instant::now();
+    std::thread::sleep(Duration::from_secs(1));
+    let (came, _) = bench.burst(1);
+    if start.elapsed() < Duration::from_secs(3) {
+        assert_eq!(came, 0);
+        assert!(bench.host.counter(DropReason::OverLimit) > over);
+    }
+    std::thread::sleep(Duration::from_secs(4).saturating_sub(start.elapsed()));
+    bench.pays_off();
 }

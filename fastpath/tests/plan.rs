@@ -7,7 +7,7 @@ use fastpath::observe::{
     BridgeSettings, Filter, Gate, Guarded, Hook, HostLink, Inside, InsideLink, Kind, PortFlags,
 };
 use fastpath::plan::{Fast, InsideStep, Obstacle, Op, Plain, local_mac, obstacles, plan};
-use fastpath::{Attachment, Desired, Gateway, Kernel, NetNsRef, converge, names};
+use fastpath::{Attachment, Desired, Gateway, Kernel, Limit, Limits, NetNsRef, converge, names};
 use mesh::{Mac, Vni};
 use proptest::prelude::*;
 use std::net::IpAddr;
@@ -78,6 +78,7 @@ fn guarded() -> impl Strategy<Value = Guarded> {
             mac,
             addresses,
             gate: if is_host { (Gate::Host, 1) } else { (Gate::No, 0) },
+            limit: (!is_host).then_some(Limit { rate: 1, burst: 1 }),
         }),
     ]
 }
@@ -220,12 +221,17 @@ prop_compose! {
 
 fn wish() -> impl Strategy<Value = Desired> {
     let addresses = prop::collection::vec(address(), 0..4);
-    let attachments = prop::collection::btree_map(1..=4_u8, addresses, 0..4);
+    let limit = || proptest::option::of((1..3_u64, 1..3_u64).prop_map(|(rate, burst)| Limit { rate, burst }));
+    let limits = (limit(), limit()).prop_map(|(sends, receives)| Limits { sends, receives });
+    let attachments = prop::collection::btree_map(1..=4_u8, (addresses, limits), 0..4);
     let macs = prop::collection::btree_map(mac(), any::<u8>(), 0..4);
     let plain = proptest::option::of((macs, prop::collection::btree_set(any::<u8>(), 0..3)));
     let host = |n| std::net::Ipv4Addr::new(10, 0, 0, n);
     (attachments, any::<bool>(), plain, gateway()).prop_map(move |(wanted, fast, plain, gateway)| {
-        let attachments = wanted.into_iter().map(|(n, addresses)| attachment(n, addresses));
+        let attachments = wanted.into_iter().map(|(n, (addresses, limits))| Attachment {
+            limits,
+            ..attachment(n, addresses)
+        });
         Desired {
             gateway,
             fast: fast.then(|| Fast::of_bridge(BRIDGE, Vni::DEFAULT, 6784)),

@@ -84,6 +84,8 @@ drop_reasons! {
     RouterAdvertisement = "router_advertisement",
     /// Came from a container, meant for the host itself.
     HostBound = "host_bound",
+    /// Sent beyond the limit that the container's runtime has set.
+    OverLimit = "over_limit",
     // The kernel's fast path.
     /// VXLAN from an address that is no neighbour's, or is to be encrypted and can't be.
     VxlanUnknownSource = "vxlan_unknown_source",

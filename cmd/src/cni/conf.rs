@@ -4,6 +4,7 @@
 use super::call::{Call, Verb, is_name};
 use super::error::{Code, Failure};
 use crate::net::Cidr;
+use fastpath::{Limit, Limits};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -30,8 +31,8 @@ pub(super) struct Conf {
     pub(super) network: Option<String>,
     /// Names that the runtime knows the container by.
     pub(super) aliases: Vec<String>,
-    /// Another plugin will limit what the container receives.
-    pub(super) limited: bool,
+    /// How much the container may send and receive.
+    pub(super) limits: Limits,
     /// Destination, and the gateway if one is named.
     pub(super) routes: Vec<(Cidr, Option<IpAddr>)>,
     pub(super) host: HostKeys,
@@ -180,7 +181,11 @@ impl Conf {
             .or_else(|| text(&asked, "mac"))
             .or_else(|| call.args.get("MAC").cloned());
         let aliases = aliases(&runtime, &name)?;
-        let limited = is_limited(&runtime, call)?;
+        // What is there can always go.
+        let limits = match limits(&runtime) {
+            Err(_) if !matches!(call.verb, Verb::Add | Verb::Check) => Limits::default(),
+            limits => limits?,
+        };
         Ok(Self {
             version,
             name,
@@ -189,7 +194,7 @@ impl Conf {
             addresses,
             mac,
             aliases,
-            limited,
+            limits,
             routes: routes(value)?,
             network: network(value)?,
             host,
@@ -274,21 +279,46 @@ fn wanted(value: &Value) -> Result<Vec<Wanted>, Failure> {
         .collect()
 }
 
-/// Whether the plugin `bandwidth`, later in the chain, will limit what the container receives. That it limits what the
-/// container sends as well can't be had: it is told before anything is made.
-fn is_limited(runtime: &Value, call: &Call) -> Result<bool, Failure> {
-    let limits = get(runtime, "bandwidth").cloned().unwrap_or_default();
-    let rate = |key: &str| get(&limits, key).filter(|rate| !rate.is_null() && rate.as_u64() != Some(0));
-    if let Some(rate) = rate("egressRate")
-        && call.verb == Verb::Add
-    {
-        let message = format!(
-            "bandwidth.egressRate={rate}: what a container sends can't be limited, as the plugin `bandwidth` wants the \
-             place where Weft's guard checks it; what it receives (ingressRate) can"
-        );
-        return Err(Failure::new(Code::Unsupported, message));
+/// How much the container may send and receive, of what a runtime asks by the capability `bandwidth`: bits in a second, and
+/// bits at once. As with the reference plugin one needs the other, and none of both is no limit.
+fn limits(runtime: &Value) -> Result<Limits, Failure> {
+    let asked = get(runtime, "bandwidth").cloned().unwrap_or_default();
+    for key in ["shapedSubnets", "unshapedSubnets"] {
+        let is_empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+        if let Some(subnets) = get(&asked, key).filter(|subnets| !is_empty(subnets)) {
+            let message =
+                format!("bandwidth.{key}={subnets}: limits hold for all that a container sends or receives");
+            return Err(Failure::new(Code::Unsupported, message));
+        }
     }
-    Ok(rate("ingressRate").is_some())
+    let number = |key: &str| match get(&asked, key) {
+        None | Some(Value::Null) => Ok(0),
+        Some(value) => value.as_u64().ok_or_else(|| {
+            Failure::new(
+                Code::Config,
+                format!("bandwidth.{key} is not a number of bits: {value}"),
+            )
+        }),
+    };
+    let limit = |rate_key: &str, burst_key: &str| {
+        let wrong = |message: String| Failure::new(Code::Config, message);
+        match (number(rate_key)?, number(burst_key)?) {
+            (0, 0) => Ok(None),
+            (_, 0) => Err(wrong(format!("bandwidth.{rate_key} needs {burst_key} beside it"))),
+            (0, _) => Err(wrong(format!("bandwidth.{burst_key} needs {rate_key} beside it"))),
+            (_, burst) if burst / 8 >= u64::from(u32::MAX) => {
+                Err(wrong(format!("bandwidth.{burst_key}={burst} is more than 4 GB")))
+            }
+            (rate, burst) => Ok(Some(Limit {
+                rate: (rate / 8).max(1),
+                burst: burst / 8,
+            })),
+        }
+    };
+    Ok(Limits {
+        sends: limit("egressRate", "egressBurst")?,
+        receives: limit("ingressRate", "ingressBurst")?,
+    })
 }
 
 /// A list, or, as Podman sends it, one for each network by name.
@@ -371,5 +401,38 @@ mod tests {
         assert_eq!(conf.mac.as_deref(), Some("02:00:00:00:00:01"));
         assert_eq!(conf.routes[0].1, Some("10.32.0.1".parse().unwrap()));
         assert!(conf.is_since("0.4.0") && !conf.is_since("1.1.0"));
+    }
+
+    #[test]
+    fn limits_are_bits_and_need_both_numbers() {
+        let read = |bandwidth: &str| {
+            let runtime = format!(r#"{{ "bandwidth": {bandwidth} }}"#);
+            limits(&serde_json::from_str(&runtime).unwrap())
+        };
+        let both =
+            read(r#"{ "ingressRate": 800, "ingressBurst": 8001, "EgressRate": 1, "egressBurst": 16 }"#);
+        let limit = |rate, burst| Some(Limit { rate, burst });
+        let expected = Limits {
+            sends: limit(1, 2),
+            receives: limit(100, 1000),
+        };
+        assert_eq!(both.unwrap(), expected);
+        for none in [
+            "null",
+            "{}",
+            r#"{ "egressRate": 0, "egressBurst": null, "shapedSubnets": [] }"#,
+        ] {
+            assert_eq!(read(none).unwrap(), Limits::default(), "{none}");
+        }
+        for (wrong, code) in [
+            (r#"{ "egressRate": 8 }"#, Code::Config),
+            (r#"{ "ingressBurst": 8 }"#, Code::Config),
+            (r#"{ "egressRate": "8", "egressBurst": 8 }"#, Code::Config),
+            (r#"{ "egressRate": -8, "egressBurst": 8 }"#, Code::Config),
+            (r#"{ "egressRate": 8, "egressBurst": 34359738360 }"#, Code::Config),
+            (r#"{ "unshapedSubnets": ["10.0.0.0/8"] }"#, Code::Unsupported),
+        ] {
+            assert!(read(wrong).unwrap_err().is(code), "{wrong}");
+        }
     }
 }

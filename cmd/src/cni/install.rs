@@ -21,7 +21,8 @@ pub(crate) fn install(bin_dir: &Path, conf_dir: &Path, socket: &Path, gateway: b
     let program = std::env::current_exe().context("this program's own file")?;
     let bytes = fs::read(&program).with_context(|| format!("cannot read {}", program.display()))?;
     replace(bin_dir, NAME, &bytes, 0o755)?;
-    let mut plugin = json!({ "type": NAME, "capabilities": { "ips": true, "mac": true, "aliases": true } });
+    let capabilities = json!({ "ips": true, "mac": true, "aliases": true, "bandwidth": true });
+    let mut plugin = json!({ "type": NAME, "capabilities": capabilities });
     if gateway {
         plugin["isDefaultGateway"] = json!(true);
         plugin["ipMasq"] = json!(true);
@@ -30,21 +31,14 @@ pub(crate) fn install(bin_dir: &Path, conf_dir: &Path, socket: &Path, gateway: b
         let socket = std::path::absolute(socket).context("the socket's path")?;
         plugin["socket"] = json!(socket);
     }
-    // Of the reference plugins those that are there: one that is missing would fail every container.
-    let others = [("portmap", "portMappings"), ("bandwidth", "bandwidth")];
-    let others = others
+    // Not without it being there: one that is missing would fail every container. The reference plugin `bandwidth` is not
+    // called, as ours limits both directions.
+    let portmap = json!({ "type": "portmap", "capabilities": { "portMappings": true } });
+    let has_portmap = gateway && bin_dir.join("portmap").is_file();
+    let plugins: Vec<_> = [plugin]
         .into_iter()
-        .filter(|(name, _)| gateway && bin_dir.join(name).is_file());
-    let others: Vec<_> = others
-        .map(|(name, capability)| {
-            // Ours is to know of limits as well.
-            if capability == "bandwidth" {
-                plugin["capabilities"][capability] = json!(true);
-            }
-            json!({ "type": name, "capabilities": { capability: true } })
-        })
+        .chain(has_portmap.then_some(portmap))
         .collect();
-    let plugins: Vec<_> = [plugin].into_iter().chain(others).collect();
     let list = json!({ "cniVersion": "1.0.0", "name": NETWORK, "plugins": plugins });
     let text = serde_json::to_string_pretty(&list).context("the configuration as JSON")? + "\n";
     replace(conf_dir, FILE, text.as_bytes(), 0o644)

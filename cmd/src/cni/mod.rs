@@ -21,7 +21,7 @@ use crate::net::Cidr;
 use call::{Call, Verb};
 use conf::{CHECK_SINCE, Conf, GC_SINCE, VERSIONS};
 use error::{Code, Failure};
-use fastpath::NetNs;
+use fastpath::{Limits, NetNs};
 use other::Given;
 use serde_json::{Value, json};
 use std::io::Read as _;
@@ -219,7 +219,7 @@ impl Plugin {
             mac: self.conf.mac.clone(),
             key: Some(self.key()),
             want,
-            limited: self.conf.limited,
+            limits: self.conf.limits,
             gateway: self.conf.host.gateway,
             masqueraded: self.conf.host.masquerade,
             ..ContainerRef::default()
@@ -236,6 +236,10 @@ impl Plugin {
                     "the router is of another version than this plugin: restart it, then `weft cni install`";
                 return Err(Failure::new(Code::Decode, message));
             }
+            if !self.is_limited(&attached) {
+                let message = "the router is of an earlier version, which sets no limits: restart it";
+                return Err(Failure::new(Code::Decode, message));
+            }
             let routes = self.add_routes(netns, given, &result::gateways_of(&attached))?;
             result::of(self, &attached, given, &routes)
         };
@@ -243,6 +247,16 @@ impl Plugin {
             // As above.
             let _ = self.router(&Request::DetachKey { key: self.key() });
         })
+    }
+
+    /// True if the router has this attachment under the limits that it is to have.
+    fn is_limited(&self, attached: &Value) -> bool {
+        let there: Limits = serde_json::from_value(attached["limits"].clone()).unwrap_or_default();
+        let Limits { sends, receives } = self.conf.limits;
+        // What it receives is another plugin's business where an earlier version of this one was told of it.
+        let by_another = attached["limited"] == true && there.receives.is_none();
+        (sends.is_none() || there.sends == sends)
+            && (receives.is_none() || there.receives == receives || by_another)
     }
 
     /// Under which names others find the container: its aliases and its pod's name, or else its own; as far as they can
@@ -357,6 +371,9 @@ impl Plugin {
                 "the container has no interface {}",
                 self.call.ifname
             )));
+        }
+        if !self.is_limited(&attached) {
+            return Err(wrong("the container has other limits of bandwidth".into()));
         }
         let own = result::addresses_of(previous, &self.call);
         let listed = attached["addresses"].as_array().cloned().unwrap_or_default();

@@ -35,7 +35,7 @@ pub(crate) enum Request {
     },
     Dns(DnsRequest),
     Detach {
-        container: ContainerRef,
+        container: Box<ContainerRef>,
     },
     /// Addresses for somebody who will be attached with them, or not.
     Allocate {
@@ -179,9 +179,12 @@ pub(crate) struct ContainerRef {
     /// Somebody else puts the container's end into its namespace: what it is called until then.
     #[serde(default)]
     pub(crate) handed: Option<String>,
-    /// Somebody limits at the host's end what it receives.
+    /// Somebody limits at the host's end what it receives; of plugins of earlier versions.
     #[serde(default)]
     pub(crate) limited: bool,
+    /// How much it may send and receive.
+    #[serde(default)]
+    pub(crate) limits: fastpath::Limits,
     /// It reaches what is outside by this host.
     #[serde(default)]
     pub(crate) gateway: bool,

@@ -130,6 +130,9 @@ impl Router {
         }
         attachment.is_allocated |= is_allocated;
         attachment.port.limited |= container.limited;
+        let (limits, asked) = (&mut attachment.port.limits, container.limits);
+        limits.sends = asked.sends.or(limits.sends);
+        limits.receives = asked.receives.or(limits.receives);
         attachment.gateway |= container.gateway;
         attachment.masqueraded |= container.masqueraded;
         attachment.for_gateway &= container.for_gateway;
@@ -231,6 +234,8 @@ impl Router {
             "bridge": bridge,
             "addresses": addresses,
             "gateways": gateways,
+            "limits": port.limits,
+            "limited": port.limited,
         })
     }
 }

@@ -55,7 +55,9 @@ impl Router {
         self.publish(&report);
         self.look_at_fast(&report);
         let error = match &asked {
-            Some(Asked::Attach { host, .. }) => self.trouble_of(&report, host),
+            Some(Asked::Attach { host, .. }) => {
+                self.trouble_of(&report, host).or_else(|| no_limit(&report, host))
+            }
             _ => None,
         };
         if asked.is_none() && self.containers.is_news(&report) {
@@ -188,6 +190,14 @@ impl Router {
     }
 }
 
+/// A container is not begun without the limit that it is to have; one that was begun goes on, should the guard be lost.
+fn no_limit(report: &Report, host: &str) -> Option<String> {
+    let mut obstacles = report.obstacles.iter();
+    let found = obstacles
+        .find(|obstacle| matches!(obstacle, Obstacle::NoLimit { host: unlimited } if unlimited == host));
+    found.map(ToString::to_string)
+}
+
 /// What keeps this attachment, or all of its network, from working.
 fn trouble_of(report: &Report, host: &str, bridge: &str) -> Option<String> {
     if report.gone.iter().any(|gone| gone == host) {
@@ -202,7 +212,7 @@ fn trouble_of(report: &Report, host: &str, bridge: &str) -> Option<String> {
             Obstacle::BridgeName(name) => name == bridge,
             Obstacle::NameTaken { host: taken, .. } => taken == host,
             Obstacle::Unreadable(unreadable, _) => unreadable == host,
-            Obstacle::NoTap(_) => false,
+            Obstacle::NoTap(_) | Obstacle::NoLimit { .. } => false,
         })
     };
     failed

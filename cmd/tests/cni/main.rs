@@ -10,6 +10,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bandwidth;
 mod containerd;
 mod cri;
 mod ends;

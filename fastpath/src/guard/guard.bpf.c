@@ -9,7 +9,8 @@
 //               neither a DHCP server's answer nor a router advertisement or redirect. What the host forwards for
 //               containers has other IP addresses: its port may send packets, but no ARP, from any. What they send each
 //               other goes past the bridge: were it seen by the host's netfilter on the bridge (br_netfilter), the host
-//               could not translate its addresses.
+//               could not translate its addresses. What passes counts against the port's limit, if it has one; what is
+//               beyond that is dropped, before it is sent on by whatever way.
 //   guard_host  before the bridge's own side, where frames for the host itself arrive. Nothing passes.
 //
 // What can't be parsed does not pass: a header cut short counts as a spoofed address, a chain of headers too long,
@@ -28,17 +29,19 @@
 #define MAX_TAGS 2
 #define CHECKSUM_PARTIAL 3 // as in linux/skbuff.h
 #define NOWHERE 0x7fffffff
+#define SECOND 1000000000ull // in ns
+#define TCP 32 // bytes of a TCP header with time stamps
 #define PORTS 6 // no protocol has its checksum before, and the guard looks at no more behind the addresses
 
 // The order is that of REASONS in mod.rs.
-enum reason { SPOOFED_MAC, SPOOFED_ADDRESS, DHCP_SERVER, ROUTER_ADVERTISEMENT, HOST_BOUND, REASONS };
+enum reason { SPOOFED_MAC, SPOOFED_ADDRESS, DHCP_SERVER, ROUTER_ADVERTISEMENT, HOST_BOUND, OVER_LIMIT, REASONS };
 
 #include "../counted.bpf.h"
 
 struct port {
 	__u8 mac[6];
 	__u8 gate;
-	__u8 reserved;
+	__u8 limited; // it has a bucket
 	__u32 network; // of the gate
 };
 
@@ -84,6 +87,26 @@ struct {
 	__type(key, struct place);
 	__type(value, struct end);
 } ends SEC(".maps"); // of ports with a gate
+
+// How much may be sent. Instead of tokens it holds time: a frame takes as long as it would at the rate, and time fills the
+// bucket up. One number says how full it is, nothing is lost by rounding however often frames come, and a long pause needs
+// no care. It is read and written under a lock: kernels know locks (5.1) for longer than atomics that give back what was
+// there (5.12), and a limited port's frames come from one processor or few.
+struct bucket {
+	struct bpf_spin_lock lock;
+	__u32 reserved;
+	__u64 rate; // bytes in a second
+	__u64 depth; // ns that a burst takes at the rate
+	__u64 full; // when it will be (CLOCK_MONOTONIC)
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, __u32); // ifindex
+	__type(value, struct bucket);
+} buckets SEC(".maps");
 
 struct ipv4 {
 	__u8 version_length, tos;
@@ -280,14 +303,42 @@ static __always_inline int guard_v6(struct __sk_buff *skb, __u32 at, const struc
 	return drop(ROUTER_ADVERTISEMENT);
 }
 
+// Takes the frame out of the port's bucket. Its bytes are those from the Ethernet header on, of a super-frame those of all
+// segments that will be made of it, which have `headers` bytes before the data: as queues count (qdisc_pkt_len). Each frame
+// passes that finds something left, and may leave a debt, so that a burst can be smaller than a super-frame.
+static __always_inline int is_within_limit(struct __sk_buff *skb, const struct port *port, __u32 headers)
+{
+	__u32 ifindex = skb->ifindex, size = skb->gso_size;
+	__u64 bytes = skb->len, now, from;
+	struct bucket *bucket;
+	int is_within;
+
+	if (!port->limited)
+		return 1;
+	bucket = bpf_map_lookup_elem(&buckets, &ifindex);
+	if (!bucket || !bucket->rate)
+		return 0;
+	if (size && bytes > headers + size)
+		bytes += (bytes - headers - 1) / size * headers;
+	bytes = (bytes * SECOND + bucket->rate - 1) / bucket->rate;
+	now = bpf_ktime_get_ns();
+	bpf_spin_lock(&bucket->lock);
+	from = bucket->full > now ? bucket->full : now;
+	is_within = from - now <= bucket->depth;
+	if (is_within)
+		bucket->full = from + bytes;
+	bpf_spin_unlock(&bucket->lock);
+	return is_within;
+}
+
 // What passes goes on; between the host and those it forwards for by the short way.
-static __always_inline int passed(const struct port *port, const __u8 *destination, int verdict)
+static __always_inline int passed(const struct port *port, const __u8 *destination)
 {
 	struct place place = { port->network, {}, {} };
 	struct end *end;
 
-	if (port->gate == NO_GATE || verdict != PASS)
-		return verdict;
+	if (port->gate == NO_GATE)
+		return PASS;
 	__builtin_memcpy(place.mac, destination, sizeof(place.mac));
 	end = bpf_map_lookup_elem(&ends, &place);
 	return end && end->gate != port->gate ? bpf_redirect(end->ifindex, 0) : PASS;
@@ -299,8 +350,9 @@ int guard_port(struct __sk_buff *skb)
 	__u32 ifindex = skb->ifindex;
 	struct port *port = bpf_map_lookup_elem(&ports, &ifindex);
 	int open = open_checksum(skb);
-	__u32 at = ETH_HLEN;
+	__u32 at = ETH_HLEN, headers = 0;
 	struct ethhdr frame;
+	int verdict;
 	__be16 type;
 
 	if (!port || load(skb, 0, &frame, sizeof(frame)) || !same_mac(frame.h_source, port->mac))
@@ -318,17 +370,27 @@ int guard_port(struct __sk_buff *skb)
 	switch (type) {
 	case bpf_htons(ETH_P_ARP):
 	case bpf_htons(ETH_P_RARP):
-		return guard_arp(skb, at, port, open);
+		verdict = guard_arp(skb, at, port, open);
+		break;
 	case bpf_htons(ETH_P_IP):
-		return passed(port, frame.h_dest, guard_v4(skb, at, port, open));
+		verdict = guard_v4(skb, at, port, open);
+		headers = at + sizeof(struct ipv4) + TCP;
+		break;
 	case bpf_htons(ETH_P_IPV6):
-		return passed(port, frame.h_dest, guard_v6(skb, at, port, open));
+		verdict = guard_v6(skb, at, port, open);
+		headers = at + sizeof(struct ipv6) + TCP;
+		break;
 	case bpf_htons(ETH_P_8021Q):
 	case bpf_htons(ETH_P_8021AD):
 		return drop(SPOOFED_ADDRESS);
 	default:
-		return open < (int)at ? drop(SPOOFED_ADDRESS) : PASS;
+		verdict = open < (int)at ? drop(SPOOFED_ADDRESS) : PASS;
 	}
+	if (verdict != PASS)
+		return verdict;
+	if (!is_within_limit(skb, port, headers))
+		return drop(OVER_LIMIT);
+	return headers ? passed(port, frame.h_dest) : PASS;
 }
 
 SEC("classifier")

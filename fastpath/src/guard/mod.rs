@@ -5,9 +5,10 @@
 //! A router that starts again loads them anew, fills the new maps first, and then puts each new program in the
 //! place of the old one in one step, so no port is unguarded at any time.
 
-use crate::loaded::{Program, gone, map, octets, program, read_counters};
+use crate::loaded::{Program, gone, map, octets, of_program, program, read_counters};
 use crate::netlink::{NetlinkError, Socket, tc};
 use crate::observe::{Gate, Guarded};
+use crate::plan::Limit;
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
 use aya::programs::ProgramError;
 use aya::{EbpfError, EbpfLoader};
@@ -19,12 +20,13 @@ use std::net::IpAddr;
 static OBJECT: &[u8] = aya::include_bytes_aligned!("guard.bpf.o");
 
 /// What each counter of the programs stands for, in the order of `enum reason` in `guard.bpf.c`.
-const REASONS: [DropReason; 5] = [
+const REASONS: [DropReason; 6] = [
     DropReason::SpoofedMac,
     DropReason::SpoofedAddress,
     DropReason::DhcpServer,
     DropReason::RouterAdvertisement,
     DropReason::HostBound,
+    DropReason::OverLimit,
 ];
 
 /// Why there is no guard, or not before some port.
@@ -65,6 +67,9 @@ impl GuardError {
 
 /// Key of the table of addresses: interface index in native order, then the address, IPv4 mapped into IPv6.
 type AddressKey = [u8; 20];
+/// `struct bucket` of `guard.bpf.c`: the lock's place, then rate, depth, and when it is full.
+type BucketValue = [u8; 32];
+type Buckets = HashMap<MapData, u32, BucketValue>;
 
 /// The loaded guard and what it enforces; [`Linux::set_guard`](crate::Linux::set_guard) puts it to use.
 pub struct Guard {
@@ -74,6 +79,10 @@ pub struct Guard {
     /// Where the host is, and where those are for whom it forwards: network and address, interface and what it is.
     ends: HashMap<MapData, [u8; 12], [u8; 8]>,
     addresses: HashMap<MapData, AddressKey, u8>,
+    /// How much may come from which port.
+    buckets: Buckets,
+    /// The number of another run's program, and its buckets, which are as full as they are.
+    earlier: Option<(u32, Option<Buckets>)>,
     counters: PerCpuArray<MapData, u64>,
     rules: BTreeMap<u32, Guarded>,
 }
@@ -117,6 +126,8 @@ impl Guard {
             ports: HashMap::try_from(map(&mut ebpf, "ports")?)?,
             ends: HashMap::try_from(map(&mut ebpf, "ends")?)?,
             addresses: HashMap::try_from(map(&mut ebpf, "addresses")?)?,
+            buckets: HashMap::try_from(map(&mut ebpf, "buckets")?)?,
+            earlier: None,
             counters: PerCpuArray::try_from(map(&mut ebpf, "counters")?)?,
             rules: BTreeMap::new(),
         })
@@ -129,16 +140,26 @@ impl Guard {
         index: u32,
         rules: &Guarded,
     ) -> Result<(), GuardError> {
+        let limit = limit(Some(rules));
+        if let Some(limit) = limit {
+            self.limit(socket, index, limit)?;
+        }
         let (program, name) = match rules {
             Guarded::Host => (&self.host, "guard_host"),
-            Guarded::Port { mac, addresses, gate } => {
+            Guarded::Port {
+                mac,
+                addresses,
+                gate,
+                limit,
+            } => {
                 for address in addresses {
                     self.addresses.insert(address_key(index, *address), 1, 0)?;
                 }
                 if let Some(place) = place(Some(rules)) {
                     self.ends.insert(place, end_value(index, gate.0), 0)?;
                 }
-                self.ports.insert(index, port_value(*mac, *gate), 0)?;
+                let value = port_value(*mac, *gate, limit.is_some());
+                self.ports.insert(index, value, 0)?;
                 (&self.port, "guard_port")
             }
         };
@@ -151,7 +172,37 @@ impl Guard {
         for address in addresses(old.as_ref()).difference(&kept) {
             gone(self.addresses.remove(&address_key(index, *address)))?;
         }
+        if limit.is_none() {
+            gone(self.buckets.remove(&index))?;
+        }
         Ok(())
+    }
+
+    /// Gives a port its bucket. One that is there and the same stays, and so does what another run left of it: nobody gets
+    /// another burst because the router has been started again.
+    fn limit(&mut self, socket: &mut Socket, index: u32, limit: Limit) -> Result<(), GuardError> {
+        let full = bucket_value(limit);
+        let is_same = |there: &BucketValue| there[..FULL_AT] == full[..FULL_AT];
+        if self.buckets.get(&index, 0).is_ok_and(|there| is_same(&there)) {
+            return Ok(());
+        }
+        let earlier = self.earlier(socket, index);
+        let left = earlier.and_then(|buckets| buckets.get(&index, 0).ok());
+        let value = left.filter(is_same).unwrap_or(full);
+        Ok(self.buckets.insert(index, value, 0)?)
+    }
+
+    /// The buckets of the program that hangs there, if it is another run's. All ports have the same one, most likely.
+    fn earlier(&mut self, socket: &mut Socket, index: u32) -> Option<&Buckets> {
+        let program = tc::attached(socket, index).ok().flatten();
+        let program = program.filter(|program| *program != self.port.id)?;
+        if self.earlier.as_ref().is_none_or(|(known, _)| *known != program) {
+            let tables = of_program(program).unwrap_or_default();
+            let buckets = tables.into_iter().find(|(name, _)| name == "buckets");
+            let buckets = buckets.and_then(|(_, table)| HashMap::try_from(table).ok());
+            self.earlier = Some((program, buckets));
+        }
+        self.earlier.as_ref()?.1.as_ref()
     }
 
     /// What is enforced on interface `index`, given the number of the program that hangs there.
@@ -180,7 +231,11 @@ impl Guard {
         let results = addresses(rules.as_ref())
             .into_iter()
             .map(|address| gone(self.addresses.remove(&address_key(index, address))))
-            .chain([end, gone(self.ports.remove(&index))])
+            .chain([
+                end,
+                gone(self.ports.remove(&index)),
+                gone(self.buckets.remove(&index)),
+            ])
             .collect::<Result<Vec<()>, _>>();
         if let Err(error) = results {
             tracing::debug!(%error, index, "an entry of the guard stays behind");
@@ -212,6 +267,13 @@ fn addresses(rules: Option<&Guarded>) -> BTreeSet<IpAddr> {
     }
 }
 
+fn limit(rules: Option<&Guarded>) -> Option<Limit> {
+    match rules {
+        Some(Guarded::Port { limit, .. }) => *limit,
+        _ => None,
+    }
+}
+
 /// Under what a port with a gate is found.
 fn place(rules: Option<&Guarded>) -> Option<[u8; 12]> {
     match rules {
@@ -234,9 +296,20 @@ fn address_key(index: u32, address: IpAddr) -> AddressKey {
     key
 }
 
-fn port_value(mac: Mac, (gate, network): (Gate, u32)) -> [u8; 12] {
+fn port_value(mac: Mac, (gate, network): (Gate, u32), is_limited: bool) -> [u8; 12] {
     let ([a, b, c, d, e, f], [g, h, i, j]) = (mac.0, network.to_ne_bytes());
-    [a, b, c, d, e, f, gate_value(gate), 0, g, h, i, j]
+    [a, b, c, d, e, f, gate_value(gate), is_limited.into(), g, h, i, j]
+}
+
+/// Where it stands in a bucket when it will be full.
+const FULL_AT: usize = 24;
+
+/// A full bucket. The lock is the kernel's; a time long ago is as good as now.
+fn bucket_value(limit: Limit) -> BucketValue {
+    let mut value = [0; 32];
+    value[8..16].copy_from_slice(&limit.rate.max(1).to_ne_bytes());
+    value[16..FULL_AT].copy_from_slice(&limit.depth().to_ne_bytes());
+    value
 }
 
 fn end_value(index: u32, gate: Gate) -> [u8; 8] {
@@ -250,5 +323,65 @@ fn gate_value(gate: Gate) -> u8 {
         Gate::No => 0,
         Gate::Through => 1,
         Gate::Host => 2,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::NetNs;
+    use crate::wire::{self, End};
+
+    #[test]
+    fn a_bucket_is_as_deep_as_its_burst_takes() {
+        let depth = |rate, burst| Limit { rate, burst }.depth();
+        assert_eq!(depth(1_000_000, 100_000), 100_000_000);
+        assert_eq!(depth(3, 1), 333_333_333);
+        assert_eq!(depth(1, 0), 0);
+        // Neither a rate of nothing nor the largest numbers lead to times that can't be added up.
+        let uptime = 1_u64 << 60;
+        for burst in [u64::MAX, u32::MAX.into()] {
+            assert!(uptime.checked_add(depth(0, burst)).is_some());
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_nothing_in_the_tables() {
+        if !crate::user::is_root() {
+            return println!("skipped: needs root, to make network namespaces");
+        }
+        let netns = NetNs::create_anonymous().unwrap();
+        let end = |ifname| End {
+            netns: &netns,
+            ifname,
+        };
+        wire::connect(end("left"), end("right"), 1500).unwrap();
+        let index = wire::index(end("left")).unwrap();
+        let mut guard = Guard::load().unwrap();
+        let rules = |limit| Guarded::Port {
+            mac: Mac([2, 0, 0, 0, 0, 1]),
+            addresses: vec![IpAddr::from([10, 0, 0, 1])],
+            gate: (Gate::Through, 1),
+            limit,
+        };
+        let work = || {
+            let mut socket = Socket::open().unwrap();
+            let limit = Some(Limit { rate: 5, burst: 6 });
+            guard.protect(&mut socket, index, &rules(limit)).unwrap();
+            assert_eq!(guard.buckets.keys().count(), 1);
+            guard.protect(&mut socket, index, &rules(None)).unwrap();
+            assert_eq!(guard.buckets.keys().count(), 0);
+            guard.protect(&mut socket, index, &rules(limit)).unwrap();
+            guard.forget(index);
+            let left = [
+                guard.buckets.keys().count(),
+                guard.ports.keys().count(),
+                guard.ends.keys().count(),
+                guard.addresses.keys().count(),
+            ];
+            assert_eq!(left, [0; 4]);
+        };
+        netns.run(work).unwrap();
     }
 }

@@ -12,8 +12,8 @@ pub(crate) mod route;
 pub(crate) mod tc;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NetlinkBuffer,
-    NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REQUEST,
+    NetlinkBuffer, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use rustix::net::netlink::SocketAddrNetlink;
@@ -159,7 +159,8 @@ impl Socket {
         doing: &str,
         message: RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
-        self.send(doing, message, NLM_F_ACK)?;
+        // What a queue is like the kernel tells whoever listens, and the asker only as an echo.
+        self.send(doing, message, NLM_F_ACK | NLM_F_ECHO)?;
         self.receive(doing).map(|(answers, _)| answers)
     }
 

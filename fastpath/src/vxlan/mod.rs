@@ -14,7 +14,7 @@ pub use probe::{Came, PROBE_TYPE, Probe, ProbeError, ProbeSocket, probe_frame, t
 pub use tables::{Hop, Local, MOST_BRANCHES, MOST_MEMBERS, PATIENCE, Place, Tables};
 
 use crate::guard::GuardError;
-use crate::loaded::{Program, map, program, read_counters};
+use crate::loaded::{Program, map, of_program, program, read_counters};
 use crate::names;
 use crate::netlink::{Socket, link, tc};
 use crate::observe::Hook;
@@ -45,6 +45,10 @@ const REASONS: [DropReason; 11] = [
 /// Places in the table of devices.
 const VXLAN: u32 = 0;
 const HATCH: u32 = 1;
+
+/// In the table of local addresses: what is for this one goes over the bridge; `BY_BRIDGE` in `vxlan.bpf.c`. The interface is
+/// named all the same, as by it an entry is known to be of a container that is gone, or of another than the one forgotten.
+const BY_BRIDGE: u32 = 1 << 31;
 
 /// The loaded programs; [`Linux::set_switch`](crate::Linux::set_switch) puts them to use.
 pub struct Switch {
@@ -108,7 +112,7 @@ impl Switch {
     /// Copies all that the program with this number looks things up in, so that each program works from the moment at
     /// which it takes the place of the old one. (The table of ports is filled as they are hooked.)
     fn inherit(&mut self, tables: &mut Tables, program: u32) -> Result<(), MapError> {
-        for (name, old) in tables::of_program(program)? {
+        for (name, old) in of_program(program)? {
             match name.as_str() {
                 "locals" => tables::copy(&HashMap::try_from(old)?, &mut self.locals)?,
                 "networks" => tables::copy(&HashMap::try_from(old)?, &mut self.networks)?,
@@ -216,7 +220,7 @@ impl Switch {
     fn drop_dead_locals(&mut self, alive: &BTreeSet<u32>) {
         let all = self.locals.iter().filter_map(Result::ok);
         let dead: Vec<_> = all
-            .filter(|(_, index)| *index != 0 && !alive.contains(index))
+            .filter(|(_, at)| !alive.contains(&(at & !BY_BRIDGE)))
             .map(|(key, _)| key)
             .collect();
         for key in dead {
@@ -244,7 +248,8 @@ fn earlier(bridge: &str) -> Vec<u32> {
     places.into_iter().filter_map(find).collect()
 }
 
-/// Where what is for an address is delivered: at its pair's host end, or over the bridge.
+/// Where what is for an address is delivered: at its pair's host end, or over the bridge. (The kernel counts interfaces
+/// from one, as signed numbers.)
 fn deliver_at(index: u32, by_bridge: bool) -> u32 {
-    if by_bridge { 0 } else { index }
+    if by_bridge { index | BY_BRIDGE } else { index }
 }

@@ -3,8 +3,7 @@
 use crate::guard::GuardError;
 use crate::loaded::{gone, map, octets};
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, Map, MapData, MapError, MapInfo};
-use aya::programs::loaded_programs;
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use mesh::{Mac, PeerLabel, Vni};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::{BTreeMap, BTreeSet};
@@ -348,21 +347,6 @@ impl Tables {
         };
         self.macs.keys().filter_map(Result::ok).map(read).collect()
     }
-}
-
-/// The tables that the program with this number uses, with their names.
-pub(super) fn of_program(program: u32) -> Result<Vec<(String, Map)>, MapError> {
-    let found = loaded_programs()
-        .filter_map(Result::ok)
-        .find(|info| info.id() == program);
-    let ids = found
-        .and_then(|info| info.map_ids().ok().flatten())
-        .unwrap_or_default();
-    let open = |id: u32| {
-        let name = MapInfo::from_id(id)?.name_as_str().unwrap_or_default().to_owned();
-        Ok((name, Map::from_map_data(MapData::from_id(id)?)?))
-    };
-    ids.into_iter().map(open).collect()
 }
 
 /// Copies all entries.

@@ -38,6 +38,7 @@
 #define ELSEWHERE -2		     // no action of the kernel's
 #define FAR 32			     // TTL that stands for one relay
 #define GROUP_BIT (1u << 19)	     // A bit of the group policy header: not for one router
+#define BY_BRIDGE (1u << 31)	     // of an entry in locals: not straight into the container
 #define MEMBERS 4		     // routers that get copies of a frame to a group
 #define BRANCHES 32		     // children of a router in a tree
 #define GAP 2000000ull		     // ns without a frame after which frames may change overlay
@@ -156,7 +157,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 16384);
 	__type(key, struct place); // attached to this host
-	__type(value, __u32);	   // the host's end of its pair; 0: reached over the bridge
+	__type(value, __u32);	   // the host's end of its pair, and whether it is reached over the bridge
 } locals SEC(".maps");
 
 struct {
@@ -452,9 +453,10 @@ static __always_inline int deliver(struct __sk_buff *skb, __u32 vni, const struc
 	to = bpf_map_lookup_elem(&locals, &place);
 	if (!to)
 		return drop(NOT_ATTACHED);
-	if (*to)
+	if (!(*to & BY_BRIDGE))
 		return bpf_redirect_peer(*to, 0);
-	// The host's own interface: its other end is in no other namespace, and the kernel hands nothing to it there.
+	// The host's own interface: its other end is in no other namespace, and the kernel hands nothing to it there. Or
+	// a container with a queue at the host's end.
 	to = bpf_map_lookup_elem(&networks, &vni);
 	return to ? bpf_redirect(*to, BPF_F_INGRESS) : drop(NOT_ATTACHED);
 }
