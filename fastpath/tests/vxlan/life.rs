@@ -2,6 +2,18 @@
 
 use crate::*;
 
+/// Another router on the right host, with what the last one left in the kernel.
+fn take_over(line: &mut Line, switch: Switch, tables: Tables) {
+    let host = &mut line.b.host;
+    host.kernel.load_guard().unwrap();
+    host.kernel.set_switch(switch);
+    let create = || Tap::create(&names::tap(BRIDGE), MTU);
+    let tap = host.netns.run(create).unwrap().unwrap();
+    tap.set_nonblocking(true).unwrap();
+    host.tap = Some(tap);
+    line.b.tables = tables;
+}
+
 #[test]
 fn the_next_run_s_tables_hold_what_the_last_left() {
     if skipped() {
@@ -22,15 +34,7 @@ fn the_next_run_s_tables_hold_what_the_last_left() {
     let mut again = tables.macs();
     again.sort_unstable();
     assert_eq!((tables.hops(), tables.senders(), again), (hops, senders, macs));
-    line.b.host.kernel.load_guard().unwrap();
-    line.b.host.kernel.set_switch(switch);
-    let tap = netns
-        .run(|| Tap::create(&names::tap(BRIDGE), MTU))
-        .unwrap()
-        .unwrap();
-    tap.set_nonblocking(true).unwrap();
-    line.b.host.tap = Some(tap);
-    line.b.tables = tables;
+    take_over(&mut line, switch, tables);
     let report = line.b.host.converge();
     assert!(report.done > 0);
     assert!(line.passes());
@@ -138,14 +142,7 @@ fn a_container_over_the_bridge_that_ended_while_no_router_ran_is_not_here_any_mo
     };
     assert!(netns.run(delete).unwrap().unwrap().success());
     let (switch, tables) = netns.run(|| Switch::load(BRIDGE)).unwrap().unwrap();
-    line.b.host.kernel.load_guard().unwrap();
-    line.b.host.kernel.set_switch(switch);
-    let tap = netns
-        .run(|| Tap::create(&names::tap(BRIDGE), MTU))
-        .unwrap()
-        .unwrap();
-    line.b.host.tap = Some(tap);
-    line.b.tables = tables;
+    take_over(&mut line, switch, tables);
     line.b.host.converge();
     // With its address it may be on another host by now.
     assert_eq!(claimed_at(&mut line), DropReason::VxlanNotAttached);

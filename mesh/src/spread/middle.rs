@@ -31,7 +31,7 @@ const CLEARLY: u64 = 20;
 /// From one look at all of them to the next.
 const AGAIN: Duration = Duration::from_secs(600);
 
-/// What the router of lowest id knows of the middle; nothing on others.
+/// What the router of lowest id knows of the middle; on others no more than whom they named when they were the lowest.
 #[derive(Debug, Default)]
 pub(crate) struct Middle {
     due: Option<Instant>,
@@ -43,7 +43,7 @@ pub(crate) struct Middle {
     nearest: Option<(u64, PeerId)>,
     /// The same of the present root.
     present: Option<(u64, PeerId)>,
-    /// Who was named.
+    /// Who was named; `None` again if that one has gone and nobody is clearly nearer than this router itself.
     named: Option<ShortId>,
 }
 
@@ -92,9 +92,7 @@ impl Mesh {
         let own = self.graph.own();
         let is_lowest = own.is_some() && self.graph.spread.lowest() == own;
         let is_ours = is_lowest && self.store.count() > FEW;
-        let named = self.middle.named.and_then(|named| self.store.number(named));
-        let is_there = named.is_some() && named == self.graph.spread.tree.root();
-        self.middle.note(now, is_ours, is_there);
+        self.middle.note(now, is_ours, self.is_named_there());
     }
 
     /// Looks at the next candidate, if it is time, and names the root after the last.
@@ -126,7 +124,16 @@ impl Mesh {
         if let Some(root) = self.middle.choose() {
             self.middle.named = Some(root.short());
             self.issue_root(now);
+        } else if !self.is_named_there() {
+            // Else every change would have it looked for again.
+            self.middle.named = None;
         }
+    }
+
+    /// True if whom this router named is the root.
+    fn is_named_there(&self) -> bool {
+        let named = self.middle.named.and_then(|named| self.store.number(named));
+        named.is_some() && named == self.graph.spread.tree.root()
     }
 
     /// Everybody in the tree.
