@@ -13,8 +13,8 @@ use std::time::Duration;
 const QUIET: Duration = Duration::from_secs(1);
 /// How long an answer may take before another router is asked.
 const ANSWER: Duration = Duration::from_secs(1);
-/// How long a router that had nothing is not asked again.
-const DRY: Duration = Duration::from_secs(2);
+/// How long a router that had nothing is not asked again, and how often one that has little left tries to get more.
+pub(super) const DRY: Duration = Duration::from_secs(2);
 /// Fewer free addresses than this, and more are asked for.
 const LOW: u32 = 8;
 
@@ -141,10 +141,13 @@ impl Ring {
 
     /// True if somebody may have something to give.
     fn has_donor(&self) -> bool {
+        self.book.keys().any(|peer| self.has_enough(peer))
+    }
+
+    /// True if another has so much that it may be asked without need.
+    pub(super) fn has_enough(&self, peer: &PeerId) -> bool {
         let enough = self.enough(false);
-        self.book
-            .keys()
-            .any(|peer| *peer != self.own && self.member(peer).is_some_and(|body| body.free >= enough))
+        *peer != self.own && self.member(peer).is_some_and(|body| body.free >= enough)
     }
 
     /// Asks for more before there is nothing left.

@@ -2,6 +2,7 @@
 //! what the others said last.
 
 use super::body::{Claim, IpamBody, MAX_STRAYS, Reclaimed, RingId};
+use super::give::DRY;
 use super::keep::{Changes, Damaged, Read, State, Stored};
 use super::pool::Pool;
 use super::ranges::{Ranges, Set, Span};
@@ -25,7 +26,7 @@ pub(crate) const STRANGER: Duration = Duration::from_secs(10);
 pub(super) const MANY: usize = 8192;
 /// How often a router looks again at what it waits for.
 const LOOK: Duration = Duration::from_millis(250);
-/// How often a router that has little left tries again to get more.
+/// How often a router looks at what it promised not to use, and at who is missed for long.
 const PATROL: Duration = Duration::from_secs(5);
 
 /// Who owns a range, since how many changes of hands. Nobody: who owned it has given it to somebody unknown.
@@ -331,7 +332,16 @@ impl Ring {
             self.adopt_lower(now, around);
         }
         self.open_fence();
-        self.look_on(now, around);
+        if self.is_settled() {
+            self.found_if_due(now, around);
+            self.serve(now, around);
+            // Asked only of who has become worth it: where hundreds join, each of their records would be a walk through
+            // all others in vain.
+            if self.has_enough(&origin) {
+                self.ask_if_low(now, around);
+            }
+        }
+        self.settle(now);
         true
     }
 
@@ -588,7 +598,9 @@ impl Ring {
         {
             self.acts.push_back(Act::Issue);
         }
-        self.due = self.next_look(now);
+        // What is waited for already comes no later for this: else news in a row would put it off for good.
+        let planned = self.due.filter(|due| now < *due);
+        self.due = self.next_look(now).map(|next| planned.map_or(next, |due| due.min(next)));
     }
 
     /// A batch is on disk, and all before it.
@@ -636,8 +648,9 @@ impl Ring {
             || self.asked.is_some();
         let soon = (waits && self.is_settled()).then(|| now + LOOK);
         let tends = self.reclaim_after.is_some() || !self.spare.promised().is_empty();
-        let later = (tends || self.is_low()).then(|| now + PATROL);
-        until.into_iter().chain(soon).chain(later).min()
+        let later = tends.then(|| now + PATROL);
+        let again = self.is_low().then(|| now + DRY);
+        until.into_iter().chain(soon).chain(later).chain(again).min()
     }
 
     /// Looks what can be done now: time has passed, or something has changed.
@@ -661,13 +674,6 @@ impl Ring {
         if self.is_settled() {
             self.adopt_lower(now, around);
             self.tend_spare(now, around);
-        }
-        self.look_on(now, around);
-    }
-
-    /// The same, when no other division has come or come near.
-    fn look_on(&mut self, now: Instant, around: &dyn Around) {
-        if self.is_settled() {
             self.found_if_due(now, around);
             self.serve(now, around);
             self.ask_if_low(now, around);
