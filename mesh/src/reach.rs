@@ -120,6 +120,13 @@ impl Mesh {
         self.store.id(parent).copied()
     }
 
+    /// The hops that data takes to a router, destination last: those of the route that was told last.
+    #[must_use]
+    pub fn data_path(&self, peer: &PeerId) -> Option<Vec<PeerId>> {
+        let path = self.routes.path(&self.graph, self.store.find(peer)?)?;
+        route_as_ids(&self.store, &path)
+    }
+
     /// True while changes wait for paths and trees to be computed from them.
     #[must_use]
     pub fn is_computing(&self) -> bool {

@@ -78,6 +78,36 @@ fn routers_join_and_half_of_them_survive() {
 }
 
 #[test]
+fn data_passes_where_a_link_was_until_the_other_end_is_gone() {
+    let mut world = joined(40, 2);
+    world.run(SECOND * 10);
+    assert!(world.all_routable());
+    // The last one dialled others, and nobody dials it.
+    let (a, b) = (HostId(39), world.linked_with(HostId(39))[0]);
+    let peer = world.id(b);
+    world.input(a, Input::ForgetPeer { peer });
+    world.run(SECOND / 2);
+    assert!(!world.linked_with(a).contains(&b));
+    assert!(world.all_routable(), "a link that was given up on purpose breaks no route");
+    let checks = |world: &BigWorld| world.all_traffic().sent(Class::Probe).packets;
+    let before = checks(&world);
+    world.run(SECOND * 10);
+    assert!(
+        (39..=44).contains(&(checks(&world) - before)),
+        "each end checks the path once a second, and answers"
+    );
+    let path = |world: &BigWorld| world.mesh(a).unwrap().data_path(&peer);
+    assert_eq!(path(&world), Some(vec![peer]));
+
+    world.crash(b);
+    world.run(SECOND * 2);
+    assert_eq!(path(&world), Some(vec![peer]), "nobody has noticed");
+    world.run(SECOND * 6);
+    assert_eq!(path(&world), None);
+    assert!(world.all_routable());
+}
+
+#[test]
 fn a_record_is_seen_everywhere_but_behind_a_cut() {
     let mut world = joined(40, 2);
     assert!(

@@ -34,6 +34,12 @@ pub(super) enum What {
     Retry,
     /// The direct data path of a new link was tried.
     Path(PeerId),
+    /// A data path whose link is gone is to be looked after, by what is known of it since then.
+    Alone(PeerId, u64),
+    /// Somebody checks the data path that there has been since then.
+    Check(u64),
+    /// It was checked, and works.
+    Checked,
     /// Somebody asks whether a router runs here, since then.
     Probe(u64),
     /// One does, and this was sent then.
@@ -59,6 +65,9 @@ impl What {
             Self::IdleDue => (9, 0),
             Self::Retry => (10, 0),
             Self::Path(_) => (11, 0),
+            Self::Alone(_, since) => (17, *since),
+            Self::Check(since) => (18, *since),
+            Self::Checked => (19, 0),
             Self::Probe(sent) => (15, *sent),
             Self::Probed(sent) => (16, *sent),
             Self::Nowhere(target, _) => (13, target.len() as u64),

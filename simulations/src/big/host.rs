@@ -2,6 +2,7 @@
 
 use super::event::{Connection, Event, TIMER, What};
 use super::line::{self, End, Stage};
+use super::path::DataPath;
 use super::signer::FakeSigner;
 use super::terms::{Reach, Terms, address, micros};
 use crate::connection::{HANDSHAKE_TIME, IDLE};
@@ -16,7 +17,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Proven on every direct data path.
-const MTU: u16 = 1420;
+pub(super) const MTU: u16 = 1420;
 /// A probe and its answer on the wire, in bytes: with headers of IPv4 and UDP.
 const PROBE: (u64, u64) = (QUESTION as u64 + 28, ANSWER as u64 + 28);
 /// Tries of a first packet within the time of a handshake: at once, after one second, after three.
@@ -54,13 +55,14 @@ pub(super) struct Host {
     /// Over all that happened here.
     pub(super) trace: u64,
     ends: BTreeMap<Connection, End>,
-    started: u64,
+    pub(super) paths: BTreeMap<PeerId, DataPath>,
+    pub(super) started: u64,
     /// How often a router was launched.
     runs: u64,
     dials: u32,
     sequence: u64,
     wake: Option<u64>,
-    pending: VecDeque<Input>,
+    pub(super) pending: VecDeque<Input>,
 }
 
 impl Host {
@@ -78,6 +80,7 @@ impl Host {
             allocated: Vec::new(),
             trace: 0,
             ends: BTreeMap::new(),
+            paths: BTreeMap::new(),
             started: 0,
             runs: 0,
             dials: 0,
@@ -91,6 +94,7 @@ impl Host {
     pub(super) fn crash(&mut self) {
         self.mesh = None;
         self.ends.clear();
+        self.paths.clear();
         self.wake = None;
         self.pending.clear();
     }
@@ -112,9 +116,15 @@ impl Host {
         }
     }
 
+    /// Its links, and the hosts at their other ends.
+    pub(super) fn links(&self) -> impl Iterator<Item = (Connection, u32)> {
+        let up = self.ends.iter().filter(|(_, end)| end.is_up());
+        up.map(|(on, end)| (*on, end.peer))
+    }
+
     /// The hosts at the other ends of its links.
     pub(super) fn linked_with(&self) -> impl Iterator<Item = u32> {
-        self.ends.values().filter(|end| end.is_up()).map(|end| end.peer)
+        self.links().map(|(_, host)| host)
     }
 
     /// An event that somebody outside makes happen here.
@@ -146,14 +156,14 @@ impl Host {
             What::Launch(targets) => self.launch(at, &targets, terms),
             _ if self.mesh.is_none() => return,
             What::Wake => self.pending.push_back(Input::Tick),
-            What::Path(peer) => {
-                let end = self.ends.get(&on).filter(|end| end.is_up());
-                if let Some(end) = end {
-                    let rtt = Duration::from_micros(2 * terms.delay(self.number, end.peer));
-                    let mtu = MTU;
-                    self.pending.push_back(Input::PathUp { peer, mtu, rtt });
-                }
-            }
+            What::Path(peer) => self.path_tried(at, on, peer, terms),
+            What::Alone(peer, since) => self.with_reach(at, terms, planned, |host, reach| {
+                host.look_after(peer, since, reach);
+            }),
+            What::Check(since) => self.with_reach(at, terms, planned, |host, reach| {
+                host.answer_check(from, since, reach);
+            }),
+            What::Checked => self.checked(terms.id(from)),
             What::Probe(sent) => self.with_reach(at, terms, planned, |host, reach| {
                 host.answer_probe(from, sent, reach);
             }),
@@ -194,8 +204,7 @@ impl Host {
 
     /// The first link, if there is one.
     pub(super) fn first_link(&self) -> Option<LinkId> {
-        let mut up = self.ends.iter().filter(|(_, end)| end.is_up());
-        up.next().map(|(on, _)| LinkId(*on))
+        self.links().next().map(|(on, _)| LinkId(on))
     }
 
     /// Gives the core an input from outside.
@@ -478,7 +487,7 @@ impl Host {
                 packet,
                 reliable,
             } => self.send(link, packet, reliable, reach),
-            Output::Neighbor { peer, address: None } => self.pending.push_back(Input::PathDown { peer }),
+            Output::Neighbor { peer, address: None } => self.link_gone(peer, reach),
             Output::Neighbor { peer, .. } => self.try_path(peer, reach),
             Output::PersistEpoch(epoch) => {
                 self.disk.epoch = epoch;
@@ -504,17 +513,6 @@ impl Host {
                 }
             }
             _ => {}
-        }
-    }
-
-    /// The data path is tried over a round trip.
-    fn try_path(&mut self, peer: PeerId, reach: &mut Reach<'_>) {
-        let with = self.ends.iter().filter(|(_, end)| end.is_up());
-        let with = with.map(|(on, end)| (*on, end.peer));
-        let found = with.into_iter().find(|(_, host)| reach.terms.id(*host) == peer);
-        if let Some((on, host)) = found {
-            let at = reach.now + 2 * reach.terms.delay(self.number, host);
-            reach.plan(at, self.number, on, What::Path(peer));
         }
     }
 

@@ -3,9 +3,9 @@
 use super::BigWorld;
 use super::host::Host;
 use crate::{HostId, Traffic};
-use mesh::{PeerId, RELAY_COST_US, Route};
+use mesh::{PeerId, RELAY_COST_US};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 /// How much dearer routes are than the best way over the links there are.
@@ -127,37 +127,32 @@ impl BigWorld {
         with
     }
 
-    /// Whether each of the running routers knows a way for control messages and a data route to every other, and these
-    /// routes go over links that are there.
+    /// Whether each of the running routers knows a way for control messages and one for data to every other, and data
+    /// passes each hop of that.
     #[must_use]
     pub fn all_routable(&self) -> bool {
-        let numbers: BTreeMap<_, _> = self.hosts().map(|host| (host.id, host.number)).collect();
-        let links: BTreeSet<_> = self
-            .hosts()
-            .filter(|host| host.mesh.is_some())
-            .flat_map(|host| host.linked_with().map(|with| (host.number, with)))
-            .collect();
-        let is_there = |from: u32, route: &Route| {
-            let hops = route.path.iter().filter_map(|hop| numbers.get(hop).copied());
-            let starts = std::iter::once(from).chain(hops.clone());
-            starts
-                .zip(hops)
-                .all(|(a, b)| links.contains(&(a, b)) && links.contains(&(b, a)))
-        };
         let running = self.running();
+        let numbers: BTreeMap<_, _> = running.iter().map(|host| (self.id(*host), *host)).collect();
+        let passes = |from: HostId, to: HostId| {
+            let (a, b) = (self.at(from), self.at(to));
+            a.path_since(&b.id).is_some_and(|since| b.runs_since(since)) && !self.terms.is_cut(a.number, b.number)
+        };
         running.iter().all(|host| {
             let Some(mesh) = self.mesh(*host) else {
                 return false;
             };
-            let routes: BTreeMap<_, _> = mesh.routes().into_iter().collect();
-            let reaches = |to: &HostId| {
-                let id = self.id(*to);
-                let route = routes
-                    .get(&id)
-                    .is_some_and(|route| is_there(host.0 as u32, route));
-                to == host || (route && mesh.is_reachable(&id))
+            let arrives = |to: &PeerId| {
+                let Some(path) = mesh.data_path(to) else {
+                    return false;
+                };
+                let hops: Option<Vec<_>> = path.iter().map(|hop| numbers.get(hop).copied()).collect();
+                hops.is_some_and(|hops| {
+                    let froms = std::iter::once(*host).chain(hops.iter().copied());
+                    froms.zip(&hops).all(|(from, to)| passes(from, *to))
+                })
             };
-            running.iter().all(reaches)
+            let mut others = numbers.iter().filter(|(_, other)| *other != host);
+            others.all(|(to, _)| mesh.is_reachable(to) && arrives(to))
         })
     }
 

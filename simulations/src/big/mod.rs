@@ -2,8 +2,8 @@
 //!
 //! Each router is a whole [`Mesh`], told and asked as the daemon does; what is left out lies around it.
 //! Links come up after two round trips and lose nothing, in order, at 100 Mb/s; keepalives go beside that. Signatures
-//! are keyed hashes and records are shared, each verified once. There is no data path: the world says that it works
-//! a round trip after a link has come up, and that it does not when the link is gone. Bytes are counted as in small
+//! are keyed hashes and records are shared, each verified once. No data passes: the world says that a path for
+//! it works a round trip after a link has come up, and as sleeve would that it still does after the link has gone. Bytes are counted as in small
 //! worlds, headers and acknowledgements included.
 //!
 //! | file | subject |
@@ -11,7 +11,7 @@
 //! | `event` | what happens, and in which order |
 //! | `shard` | several threads, one course of events |
 //! | `terms` | what holds for all: wires, the cut, addresses |
-//! | `host`, `line` | a router's core, and its ends of connections |
+//! | `host`, `line`, `path` | a router's core, its ends of connections, and its data paths |
 //! | `signer` | signatures in a world without cheats |
 //! | `place` | worlds that begin with a mesh that stands |
 //! | `look` | what one sees from outside |
@@ -20,6 +20,7 @@ mod event;
 mod host;
 mod line;
 mod look;
+mod path;
 mod place;
 mod shard;
 mod signer;
