@@ -15,8 +15,8 @@ const HURRY: Duration = Duration::from_millis(200);
 const LOSSES: u8 = 3;
 /// No data passes here: for so long a path outlives its link.
 const IDLE: Duration = Duration::from_secs(300);
-/// A check fills the path's MTU, its answer does not; with all headers, in bytes.
-const CHECK: (u64, u64) = (MTU as u64 + 80, 110);
+/// A check and its answer, with all headers, in bytes. One a minute fills the path's MTU; it isn't counted as more.
+const CHECK: (u64, u64) = (100, 110);
 
 /// A direct data path.
 #[derive(Debug)]

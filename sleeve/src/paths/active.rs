@@ -6,7 +6,9 @@
 
 use super::mtu::Search;
 use super::probes::Probes;
-use super::{BASE_MTU, CHECK_ALONE, CHECK_STEP, CHECK_WITH_LINK, HURRY_STEP, IN_USE, LOSSES, RAISE_AFTER};
+use super::{
+    BASE_MTU, CHECK_ALONE, CHECK_STEP, CHECK_WITH_LINK, FILL_EVERY, HURRY_STEP, IN_USE, LOSSES, RAISE_AFTER,
+};
 use crate::context::Context;
 use crate::plane::Direct;
 use crate::{Output, PathState};
@@ -51,6 +53,10 @@ pub(super) struct Active {
     check_at: Instant,
     checked: Instant,
     unanswered: u8,
+    /// Size of the last check: an answer to less does not say that it arrived.
+    asked: u16,
+    /// When one of the path's MTU was sent last.
+    filled: Instant,
     base_answered: bool,
     /// The link beside it has just died: checks follow each other quickly.
     hurry: bool,
@@ -78,6 +84,8 @@ impl Active {
             check_at: now + CHECK_STEP,
             checked: now,
             unanswered: 0,
+            asked: BASE_MTU,
+            filled: now,
             base_answered: false,
             hurry: false,
             announced: (0, rtt),
@@ -134,10 +142,10 @@ impl Active {
             self.recent.pop_front();
         }
         self.recent.push_back(rtt);
-        if size >= self.mtu() {
+        if size >= self.asked {
             (self.unanswered, self.base_answered, self.hurry) = (0, false, false);
             self.check_at = self.checked + self.check_pace(link);
-        } else if self.unanswered > 0 {
+        } else if self.unanswered > 0 && size >= BASE_MTU {
             self.base_answered = true;
         }
         if self.search.passed(size) {
@@ -189,9 +197,17 @@ impl Active {
         self.search_at.map_or(self.check_at, |at| at.min(self.check_at))
     }
 
+    /// A path in use is checked at its MTU, any other mostly for being there only: ten thousand routers with eight idle
+    /// links each would send more for this than for all else.
     fn send_check(&mut self, cx: &mut Context, now: Instant, probes: &mut Probes) {
-        probes.send(cx, now, &self.peer, self.address, self.mtu());
-        if self.unanswered > 0 && self.mtu() > BASE_MTU {
+        let is_lost = self.unanswered > 0 && self.asked > 0;
+        let fills = is_lost || now.since(self.filled) >= FILL_EVERY || is_in_use(cx, now, &self.peer);
+        self.asked = if fills { self.mtu() } else { 0 };
+        if fills {
+            self.filled = now;
+        }
+        probes.send(cx, now, &self.peer, self.address, self.asked);
+        if self.unanswered > 0 && self.asked > BASE_MTU {
             probes.send(cx, now, &self.peer, self.address, BASE_MTU);
         }
         self.unanswered += 1;

@@ -34,6 +34,8 @@ const WANTED: Duration = Duration::from_secs(5);
 const CHECK_ALONE: Duration = Duration::from_secs(1);
 /// How often one is checked that goes along with a link, which has a liveness of its own.
 const CHECK_WITH_LINK: Duration = Duration::from_secs(5);
+/// How often the check of a path that is not in use is as large as its MTU.
+const FILL_EVERY: Duration = Duration::from_secs(60);
 /// How soon the next check follows one that was not answered; and when the link beside it has just died.
 const CHECK_STEP: Duration = Duration::from_secs(1);
 const HURRY_STEP: Duration = Duration::from_millis(200);

@@ -59,7 +59,10 @@ fn a_path_that_narrows_is_measured_anew() {
     world.run(secs(5));
     assert_eq!(mtu(&world, 0), 1500);
     world.wire(0, 1, narrow(1300));
-    world.run(secs(15));
+    for n in 0..15 {
+        assert!(world.passes(0, 1, n, 100));
+        world.run(secs(1));
+    }
     assert!((1284..=1300).contains(&mtu(&world, 0)), "{}", mtu(&world, 0));
     assert_eq!(world.nodes[0].downs, 0, "narrow is not dead");
     assert!(world.passes(0, 1, 1, 1200) && world.passes(0, 1, 2, 1400));
@@ -67,6 +70,19 @@ fn a_path_that_narrows_is_measured_anew() {
     world.wire(0, 1, None);
     world.run(secs(90));
     assert_eq!(mtu(&world, 0), 1500);
+}
+
+#[test]
+fn a_path_that_narrows_while_nobody_uses_it_is_measured_within_two_minutes() {
+    let mut world = World::new(2);
+    world.link(0, 1);
+    world.run(secs(5));
+    world.wire(0, 1, narrow(1300));
+    world.run(secs(15));
+    assert_eq!(mtu(&world, 0), 1500, "small checks are answered");
+    world.run(secs(75));
+    assert!((1284..=1300).contains(&mtu(&world, 0)), "{}", mtu(&world, 0));
+    assert_eq!(world.nodes[0].downs, 0);
 }
 
 #[test]
