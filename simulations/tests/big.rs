@@ -88,7 +88,10 @@ fn data_passes_where_a_link_was_until_the_other_end_is_gone() {
     world.input(a, Input::ForgetPeer { peer });
     world.run(SECOND / 2);
     assert!(!world.linked_with(a).contains(&b));
-    assert!(world.all_routable(), "a link that was given up on purpose breaks no route");
+    assert!(
+        world.all_routable(),
+        "a link that was given up on purpose breaks no route"
+    );
     let checks = |world: &BigWorld| world.all_traffic().sent(Class::Probe).packets;
     let before = checks(&world);
     world.run(SECOND * 10);

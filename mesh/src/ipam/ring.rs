@@ -600,7 +600,9 @@ impl Ring {
         }
         // What is waited for already comes no later for this: else news in a row would put it off for good.
         let planned = self.due.filter(|due| now < *due);
-        self.due = self.next_look(now).map(|next| planned.map_or(next, |due| due.min(next)));
+        self.due = self
+            .next_look(now)
+            .map(|next| planned.map_or(next, |due| due.min(next)));
     }
 
     /// A batch is on disk, and all before it.

@@ -135,7 +135,8 @@ impl BigWorld {
         let numbers: BTreeMap<_, _> = running.iter().map(|host| (self.id(*host), *host)).collect();
         let passes = |from: HostId, to: HostId| {
             let (a, b) = (self.at(from), self.at(to));
-            a.path_since(&b.id).is_some_and(|since| b.runs_since(since)) && !self.terms.is_cut(a.number, b.number)
+            a.path_since(&b.id).is_some_and(|since| b.runs_since(since))
+                && !self.terms.is_cut(a.number, b.number)
         };
         running.iter().all(|host| {
             let Some(mesh) = self.mesh(*host) else {
