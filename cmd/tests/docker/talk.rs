@@ -19,6 +19,9 @@ fn containers_of_two_engines_reach_each_other_by_address_and_by_name() {
     let before = [a.counts(), b.counts()];
     // Who is asked for an address of somebody else's share gets some of that: only the sum of all three stays.
     let all_free = || hosts.hosts.iter().map(free).sum::<u64>();
+    until("the range is divided", SOON, || {
+        hosts.hosts.iter().all(|host| free(host) > 0).then_some(())
+    });
     let free_before = all_free();
     for engine in [&a, &b] {
         // Docker takes addresses of the caller's choice only where the range is, too.
