@@ -57,14 +57,4 @@ impl Router {
             .info(id)
             .map_or_else(|| id.brief(), |info| info.name.to_string())
     }
-
-    /// Hops of the data route, destination last; empty without one.
-    pub(crate) fn data_path(&self, peer: &PeerId) -> Vec<PeerId> {
-        let routes = self.mesh.routes().into_iter();
-        routes
-            .filter(|(to, _)| to == peer)
-            .map(|(_, route)| route.path)
-            .next()
-            .unwrap_or_default()
-    }
 }

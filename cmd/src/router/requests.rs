@@ -21,7 +21,7 @@ impl Router {
                 let found = self.find(&peer).map(|peer| Found {
                     peer,
                     name: self.name(&peer),
-                    route: self.data_path(&peer),
+                    route: self.mesh.data_path(&peer).unwrap_or_default(),
                 });
                 let _ = answer.send(found);
             }

@@ -332,16 +332,9 @@ impl Ring {
             self.adopt_lower(now, around);
         }
         self.open_fence();
-        if self.is_settled() {
-            self.found_if_due(now, around);
-            self.serve(now, around);
-            // Asked only of who has become worth it: where hundreds join, each of their records would be a walk through
-            // all others in vain.
-            if self.has_enough(&origin) {
-                self.ask_if_low(now, around);
-            }
-        }
-        self.settle(now);
+        // Others are asked only when this one has become worth it: where hundreds join, each of their records would be a
+        // walk through all of them in vain.
+        self.look_on(now, around, self.has_enough(&origin));
         true
     }
 
@@ -676,9 +669,18 @@ impl Ring {
         if self.is_settled() {
             self.adopt_lower(now, around);
             self.tend_spare(now, around);
+        }
+        self.look_on(now, around, true);
+    }
+
+    /// The same, when no other division has come or come near. `asks`: whether there may be somebody to ask for more.
+    fn look_on(&mut self, now: Instant, around: &dyn Around, asks: bool) {
+        if self.is_settled() {
             self.found_if_due(now, around);
             self.serve(now, around);
-            self.ask_if_low(now, around);
+            if asks {
+                self.ask_if_low(now, around);
+            }
         }
         self.settle(now);
     }

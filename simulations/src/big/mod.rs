@@ -2,9 +2,9 @@
 //!
 //! Each router is a whole [`Mesh`], told and asked as the daemon does; what is left out lies around it.
 //! Links come up after two round trips and lose nothing, in order, at 100 Mb/s; keepalives go beside that. Signatures
-//! are keyed hashes and records are shared, each verified once. No data passes: the world says that a path for
-//! it works a round trip after a link has come up, and as sleeve would that it still does after the link has gone. Bytes are counted as in small
-//! worlds, headers and acknowledgements included.
+//! are keyed hashes and records are shared, each verified once. No data passes: the world says that a path for it
+//! works a round trip after a link has come up, and as sleeve would that it still does after the link has gone. Bytes are
+//! counted as in small worlds, headers and acknowledgements included; checks of paths only where there is no link.
 //!
 //! | file | subject |
 //! |---|---|

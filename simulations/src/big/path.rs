@@ -33,7 +33,8 @@ pub(super) struct DataPath {
 struct Alone {
     since: u64,
     unanswered: u8,
-    is_new: bool,
+    /// Nothing was answered since the link went: checks follow each other quickly.
+    hurry: bool,
 }
 
 impl Host {
@@ -73,11 +74,11 @@ impl Host {
     /// The last link with this router is gone: is its data path, too?
     pub(super) fn link_gone(&mut self, peer: PeerId, reach: &mut Reach<'_>) {
         if let Some(path) = self.paths.get_mut(&peer) {
-            let (since, unanswered, is_new) = (reach.now, 0, true);
+            let (since, unanswered, hurry) = (reach.now, 0, true);
             path.alone = Some(Alone {
                 since,
                 unanswered,
-                is_new,
+                hurry,
             });
             self.look_after(peer, since, reach);
         }
@@ -96,7 +97,7 @@ impl Host {
             return self.pending.push_back(Input::PathDown { peer });
         }
         alone.unanswered += 1;
-        let step = if alone.is_new { HURRY } else { STEP };
+        let step = if alone.hurry { HURRY } else { STEP };
         self.traffic.send(Class::Probe, 1, 1, CHECK.0);
         if !reach.terms.is_cut(self.number, path.host) {
             let at = reach.now + reach.terms.delay(self.number, path.host);
@@ -120,7 +121,7 @@ impl Host {
         self.traffic.receive(Class::Probe, 1, 1, CHECK.1);
         let path = self.paths.get_mut(&peer);
         if let Some(alone) = path.and_then(|path| path.alone.as_mut()) {
-            (alone.unanswered, alone.is_new) = (0, false);
+            (alone.unanswered, alone.hurry) = (0, false);
         }
     }
 }
