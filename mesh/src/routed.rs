@@ -11,9 +11,10 @@ use std::collections::BTreeMap;
 
 /// Longest path.
 pub(crate) const MAX_HOPS: usize = 32;
-/// Messages of one origin over one neighbour that pass at once, and per minute.
-const BURST: u32 = 50;
-const RATE: u32 = 20 * 60;
+/// Messages of one origin over one neighbour that pass at once, and per minute. Whoever begins to talk with everybody
+/// sends one to each; sleeve begins with half as many, so that what it answers has room too.
+const BURST: u32 = 200;
+const RATE: u32 = 100 * 60;
 /// Origins whose rate is watched at a time.
 const MAX_BUCKETS: usize = 8192;
 

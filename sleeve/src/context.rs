@@ -10,8 +10,13 @@ use rand_core::CryptoRngCore;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 use zeroize::Zeroizing;
 
+/// First handshakes with routers further away that may begin at once, and the time between two more. That is half of
+/// what their neighbours carry for one origin (`mesh::routed`); the other half is for answers.
+const HANDSHAKES_AT_ONCE: u32 = 100;
+const HANDSHAKE_EVERY: Duration = Duration::from_millis(20);
 /// Most addresses of this router's own that others told it of.
 const MAX_REFLEXIVE: usize = 4;
 
@@ -26,6 +31,8 @@ pub(crate) struct Context {
     reflexive: Vec<SocketAddr>,
     /// Counts handshakes of this epoch.
     handshakes: u64,
+    /// When the next one over the control plane would begin if none might begin early (GCRA, ITU-T I.371).
+    turn: Instant,
     scratch: Scratch,
 }
 
@@ -39,6 +46,7 @@ impl Context {
             addresses: Vec::new(),
             reflexive: Vec::new(),
             handshakes: 0,
+            turn: Instant(0),
             scratch: Scratch::default(),
         }
     }
@@ -63,6 +71,14 @@ impl Context {
     pub(crate) fn next_handshake(&mut self) -> u64 {
         self.handshakes += 1;
         self.handshakes
+    }
+
+    /// When one more handshake may go over the control plane. The time is taken by that.
+    pub(crate) fn take_turn(&mut self, now: Instant) -> Instant {
+        let early = HANDSHAKE_EVERY * (HANDSHAKES_AT_ONCE - 1);
+        let turn = self.turn.max(now);
+        self.turn = turn + HANDSHAKE_EVERY;
+        now + turn.since(now).saturating_sub(early)
     }
 
     /// A receiver index that is free here.

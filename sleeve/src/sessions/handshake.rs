@@ -43,9 +43,19 @@ impl Budget {
 }
 
 impl Sessions {
-    /// Sends a fresh message 1, which replaces one that is waiting for its answer.
+    /// Sends a fresh message 1, which replaces one that is waiting for its answer; or does so when it is this router's
+    /// turn, as the control plane carries a limited number for each origin.
     pub(super) fn initiate(&mut self, cx: &mut Context, now: Instant) {
         let Some(theirs) = self.theirs else { return };
+        let turn = match self.turn {
+            Some(turn) => turn,
+            None if self.neighbor.is_some() || self.session(cx, now).is_some() => now,
+            None => cx.take_turn(now),
+        };
+        self.turn = Some(turn).filter(|turn| *turn > now);
+        if self.turn.is_some() {
+            return;
+        }
         let (index, counter) = (cx.free_index(), cx.next_handshake());
         let started = SessionInitiator::start(
             &cx.config.parties(&self.peer, theirs.data_key, theirs.epoch),
@@ -114,7 +124,7 @@ impl Sessions {
                 &crypto::session::SessionError::Cipher,
             );
         };
-        self.pending = None;
+        self.give_up();
         let (index, theirs) = (cx.free_index(), offer.index);
         match offer.accept(cipher, index, &mut *cx.rng) {
             Ok((keys, noise)) => {
@@ -143,7 +153,7 @@ impl Sessions {
         // A forged answer leaves the handshake as it was: the true one may still come.
         match pending.initiator.finish(&message.noise) {
             Ok(keys) => {
-                self.pending = None;
+                self.give_up();
                 self.install(cx, now, message.index, &keys, true);
                 self.unconfirmed = Some(Unconfirmed {
                     index: message.index,

@@ -88,6 +88,8 @@ pub(crate) struct Sessions {
     theirs: Option<Theirs>,
     neighbor: Option<SocketAddr>,
     pending: Option<Pending>,
+    /// When this router may send the message 1 that is due.
+    turn: Option<Instant>,
     unconfirmed: Option<Unconfirmed>,
     /// When to start a handshake, if there still is no session then.
     start_at: Option<Instant>,
@@ -110,6 +112,7 @@ impl Sessions {
             theirs: None,
             neighbor: None,
             pending: None,
+            turn: None,
             unconfirmed: None,
             start_at: None,
             wanted_until: Instant(0),
@@ -162,7 +165,7 @@ impl Sessions {
         if self.session(cx, now).is_some() {
             return self.renew(cx, now);
         }
-        if self.pending.is_some() {
+        if self.is_under_way() {
             return;
         }
         let waiting = cx.plane.known(&self.peer).and_then(|peer| peer.next());
@@ -191,7 +194,7 @@ impl Sessions {
     /// Drops every session and handshake.
     pub(crate) fn clear(&mut self, cx: &mut Context) {
         cx.plane.retain_sessions(&self.peer, |_| false);
-        self.pending = None;
+        self.give_up();
         self.unconfirmed = None;
         self.start_at = None;
         self.close_at = None;
@@ -218,15 +221,11 @@ impl Sessions {
             cx.plane
                 .retain_sessions(&self.peer, |session| is_valid(cx, session));
         }
-        if self
-            .pending
-            .as_ref()
-            .is_some_and(|pending| pending.retry_at() <= now)
-        {
+        if self.handshake_at().is_some_and(|at| at <= now) {
             if self.is_wanted(cx, now) {
                 self.initiate(cx, now);
             } else {
-                self.pending = None;
+                self.give_up();
             }
         }
         if self.start_at.is_some_and(|at| at <= now) {
@@ -234,7 +233,7 @@ impl Sessions {
             let fine = self
                 .session(cx, now)
                 .is_some_and(|session| is_valid(cx, &session));
-            if !fine && self.pending.is_none() {
+            if !fine && !self.is_under_way() {
                 self.initiate(cx, now);
             }
         }
@@ -251,11 +250,11 @@ impl Sessions {
         let session = peer.and_then(|peer| peer.sending(now));
         let session = session.as_deref();
         // Under way already, or to be asked for by traffic once it is over.
-        let renewal = session.filter(|_| self.pending.is_none()).map(renewal);
+        let renewal = session.filter(|_| !self.is_under_way()).map(renewal);
         let renewal = renewal.filter(|_| self.is_wanted_with(peer, now));
         let end = peer.and_then(Peer::oldest).map(|born| born + REJECT_AFTER);
         [
-            self.pending.as_ref().map(Pending::retry_at),
+            self.handshake_at(),
             self.unconfirmed.as_ref().map(|unconfirmed| unconfirmed.at),
             self.start_at,
             self.close_at,
@@ -270,6 +269,22 @@ impl Sessions {
 
     fn session(&self, cx: &Context, now: Instant) -> Option<std::sync::Arc<Session>> {
         cx.session(now, &self.peer)
+    }
+
+    /// True while a handshake waits for its answer or its turn.
+    fn is_under_way(&self) -> bool {
+        self.pending.is_some() || self.turn.is_some()
+    }
+
+    /// When the handshake under way sends its next message 1.
+    fn handshake_at(&self) -> Option<Instant> {
+        self.turn.or_else(|| self.pending.as_ref().map(Pending::retry_at))
+    }
+
+    /// Ends the handshake under way.
+    fn give_up(&mut self) {
+        self.turn = None;
+        self.pending = None;
     }
 
     /// Worth a session: a neighbour, or there was traffic or a direct path lately.
@@ -291,7 +306,7 @@ impl Sessions {
             return;
         };
         let old = renewal(&session) <= now || session.sealed() >= RENEW_AFTER_PACKETS;
-        if old && self.pending.is_none() && self.is_wanted(cx, now) {
+        if old && !self.is_under_way() && self.is_wanted(cx, now) {
             self.initiate(cx, now);
         }
     }
@@ -318,7 +333,7 @@ impl Sessions {
 
     /// When [`Self::watch`] has something to do.
     fn watch_at(&self, peer: Option<&Peer>, session: Option<&Session>) -> Option<Instant> {
-        if self.pending.is_some() || self.theirs.is_none() {
+        if self.is_under_way() || self.theirs.is_none() {
             return None;
         }
         let heard = last_heard(session?);
@@ -335,7 +350,7 @@ impl Sessions {
 
     /// Neighbours have a session always.
     fn see_to_neighbor(&mut self, cx: &mut Context, now: Instant) {
-        let idle = self.pending.is_none() && self.start_at.is_none() && self.theirs.is_some();
+        let idle = !self.is_under_way() && self.start_at.is_none() && self.theirs.is_some();
         if self.neighbor.is_none() || !idle || self.session(cx, now).is_some() {
             return;
         }

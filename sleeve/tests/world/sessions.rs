@@ -1,10 +1,13 @@
 //! Sessions: handshakes that are lost, cross or are replayed; renewal; epochs; secrets.
 
 use crate::harness::*;
+use crate::node::Random;
 use crate::relay::chain;
-use mesh::DropReason;
-use sleeve::Input;
+use crypto::Identity;
+use mesh::{DropReason, PeerId, PeerInfo};
 use sleeve::io::memory::Wire;
+use sleeve::{Input, Output};
+use std::collections::BTreeSet;
 
 #[test]
 fn lost_handshakes_are_tried_again() {
@@ -34,6 +37,46 @@ fn crossing_initiations_end_in_one_session() {
         assert!(world.passes(0, 2, number, 100));
         assert!(world.passes(2, 0, number, 100));
     }
+}
+
+/// What the control plane carries for one origin is limited: who asked for more at once lost most, asked again
+/// together, and had no session with some for ten seconds (seed 1039317138 of the swarm).
+#[test]
+fn handshakes_with_many_begin_at_the_pace_that_the_control_plane_bears() {
+    const OTHERS: u8 = 150;
+    let mut world = World::new(1);
+    let (usual, mut now) = (world.nodes[0].info(), world.now);
+    let sleeve = &mut world.nodes[0].sleeve;
+    for other in 1..=OTHERS {
+        let identity = Identity::generate(&mut Random(1000 + u64::from(other)));
+        let (peer, data_key) = (PeerId(identity.public()), identity.data_public());
+        let info = PeerInfo {
+            peer,
+            data_key,
+            ..usual.clone()
+        };
+        sleeve.handle_input(now, Input::Peer(info));
+        sleeve.handle_input(now, Input::Need { peer });
+    }
+    let (mut asked, mut all) = (0, BTreeSet::new());
+    for (until, expected) in [(0, 100), (490, 124), (1000, 150), (2990, 249)] {
+        let end = world.now + ms(until);
+        loop {
+            while let Some(output) = sleeve.poll_output() {
+                if let Output::Control { to, .. } = output {
+                    asked += 1;
+                    all.insert(to);
+                }
+            }
+            match sleeve.poll_timeout().filter(|at| *at <= end) {
+                Some(at) => now = at,
+                None => break,
+            }
+            sleeve.handle_input(now, Input::Tick);
+        }
+        assert_eq!(asked, expected, "after {until} ms");
+    }
+    assert_eq!(all.len(), usize::from(OTHERS), "each has its turn");
 }
 
 #[test]
