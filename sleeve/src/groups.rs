@@ -114,7 +114,7 @@ impl Groups {
         });
         let Some((tree, reached)) = tree else {
             self.0.remove(&vni);
-            return cx.plane.set_cast(vni, None);
+            return cx.plane.set_cast(now, vni, None);
         };
         let old = self.0.remove(&vni);
         let used = old.as_ref().and_then(|old| old.used);
@@ -169,9 +169,9 @@ impl Groups {
     }
 
     /// Forgets everything.
-    pub(crate) fn clear(&mut self, cx: &mut Context) {
+    pub(crate) fn clear(&mut self, cx: &mut Context, now: Instant) {
         for vni in std::mem::take(&mut self.0).into_keys() {
-            cx.plane.set_cast(vni, None);
+            cx.plane.set_cast(now, vni, None);
         }
     }
 
@@ -244,7 +244,7 @@ impl Network {
             seal.begin(now);
         }
         let tree = &self.tree;
-        cx.plane.set_cast(self.vni, Some(Decision { seal, tree }));
+        cx.plane.set_cast(now, self.vni, Some(Decision { seal, tree }));
         self.published = Some(id);
     }
 

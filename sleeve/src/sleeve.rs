@@ -69,7 +69,7 @@ impl Sleeve {
                 self.with_groups(now, |groups, cx| groups.set_tree(cx, now, vni, tree));
             }
             Input::Tree { vni, source, tree } => {
-                self.cx.plane.set_branch(vni, source, tree.as_ref());
+                self.cx.plane.set_branch(now, vni, source, tree.as_ref());
                 self.tell_parent(now, vni, source, tree.and_then(|tree| tree.parent));
             }
             Input::TreeUsed { vni, source } => self.cx.use_tree(vni, source),
@@ -104,7 +104,7 @@ impl Sleeve {
             Input::EspTaken { peer, number } => {
                 self.with(now, peer, |remote, cx| remote.esp.taken(cx, now, number));
             }
-            Input::Shutdown => self.shutdown(),
+            Input::Shutdown => self.shutdown(now),
             Input::Tick => self.tick(now),
         }
     }
@@ -309,12 +309,12 @@ impl Sleeve {
         }
     }
 
-    fn shutdown(&mut self) {
+    fn shutdown(&mut self, now: Instant) {
         for (peer, remote) in &mut self.remotes {
             remote.sessions.clear(&mut self.cx);
             self.cx.plane.set_direct(*peer, None);
         }
-        self.groups.clear(&mut self.cx);
+        self.groups.clear(&mut self.cx, now);
         self.timers.clear();
         self.pings = Pings::default();
         self.stopped = true;

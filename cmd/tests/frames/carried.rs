@@ -55,10 +55,16 @@ impl Island {
         for datagram in &sent {
             sender.send_to(datagram.as_bytes(), to).unwrap();
         }
-        for receiver in receivers {
-            let address = receiver.local_addr().unwrap();
-            assert_eq!(drain(receiver, sent.len()), sent, "at {address} for {to}");
+        for (number, receiver) in receivers.iter().enumerate() {
+            let found = drain(receiver, sent.len());
+            assert_eq!(found, sent, "receiver {number}, to {to}; {}", self.drops());
         }
+    }
+
+    /// What routers dropped, for who has to find out why.
+    fn drops(&self) -> String {
+        let of = |host: &Host| format!("{}: {}", host.name, host.status()["drops"]);
+        self.hosts.iter().map(of).collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -43,6 +43,7 @@ embedded!(
     "roll-the-secret",
     "secret-retired-apart",
     "clock-jump",
+    "moving-trees",
     "mutual-dial",
     "cloned-identity",
     "liar-false-links",

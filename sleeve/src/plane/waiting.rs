@@ -107,7 +107,7 @@ impl Plane {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .expire(now, &self.config.drops);
-        self.expire_keys(now);
+        self.expire_groups(now);
     }
 }
 

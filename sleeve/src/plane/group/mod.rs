@@ -1,12 +1,13 @@
 //! Broadcast along trees: what of it data threads look up.
 //!
 //! [`send`] is a group frame's way out of its source, [`receive`] its way through every other router on the tree,
-//! [`key`] the keys on both ends. What this router sends to a network hangs on one [`Cast`] that is replaced as a
+//! [`key`] the keys on both ends, [`hold`] what happens when a tree changes. What this router sends to a network hangs on one [`Cast`] that is replaced as a
 //! whole: whom the tree serves and who gets copies is decided at one moment for each frame, so none goes to a
 //! member both ways. The control half makes a `Cast` with a key only once all that the tree reaches have the key,
 //! and gives that key to nobody else; so even routers that see another tree than the source does cannot bring a
 //! frame to a member that gets a copy.
 
+mod hold;
 pub(super) mod key;
 mod receive;
 pub(super) mod send;
@@ -15,6 +16,7 @@ use super::Plane;
 use super::peer::{Peer, due};
 use super::tables::{Network, Table, read, write};
 use crypto::OpenKey;
+use hold::{Children, Parents, Passed};
 use key::{Open, Seal};
 use mesh::{Instant, PeerId, ShortId, Tree, Vni};
 use std::collections::BTreeSet;
@@ -29,6 +31,8 @@ const MAX_KEYS_PER_SOURCE: usize = 256;
 /// How often the control half is told that a tree is used, and how often that trees are that it does not know of.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 const TELL_UNKNOWN_EVERY: Duration = Duration::from_millis(5);
+/// A frame may take so many times the steps that its tree has: routers on the way may see a longer one already.
+const LONGER: u8 = 2;
 /// How often keys are looked through for those that are too old.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
@@ -49,7 +53,7 @@ struct Plan {
     seal: Option<Arc<Seal>>,
     /// The members that the tree reaches.
     reached: BTreeSet<PeerId>,
-    children: Box<[Arc<Peer>]>,
+    children: Children,
     /// How many routers may pass a frame on.
     limit: u8,
     /// The narrowest link.
@@ -67,8 +71,9 @@ pub(crate) struct Decision<'a> {
 /// This router's place in the tree of another source.
 #[derive(Debug)]
 struct Branch {
-    parent: PeerId,
-    children: Box<[Arc<Peer>]>,
+    parents: Parents,
+    children: Children,
+    passed: Passed,
     /// When the control half was last told that it is used, in microseconds.
     told: AtomicU64,
 }
@@ -98,33 +103,43 @@ pub(super) struct Groups {
 
 impl Plane {
     /// Takes over this router's place in another source's tree.
-    pub(crate) fn set_branch(&self, vni: Vni, source: PeerId, tree: Option<&Tree>) {
+    pub(crate) fn set_branch(&self, now: Instant, vni: Vni, source: PeerId, tree: Option<&Tree>) {
         let key = (source.short(), vni);
-        let branch = tree.and_then(|tree| {
-            let parent = tree.parent?;
-            let children = tree.children.iter().map(|&child| self.peer(child)).collect();
-            Some(Arc::new(Branch {
-                parent,
-                children,
-                told: AtomicU64::new(0),
-            }))
-        });
-        let mut groups = write(&self.groups);
-        match branch {
-            Some(branch) => groups.branches.insert(key, branch),
-            None => groups.branches.remove(&key),
+        let before = read(&self.groups).branches.get(&key).cloned();
+        let before = before.as_deref();
+        let parent = tree.and_then(|tree| tree.parent);
+        let children = tree.filter(|_| parent.is_some()).map(|tree| &tree.children[..]);
+        let branch = Branch {
+            parents: Parents::new(now, parent, before.map(|before| &before.parents)),
+            children: self.children(
+                now,
+                children.unwrap_or_default(),
+                before.map(|before| &before.children),
+            ),
+            passed: Passed::default(),
+            told: AtomicU64::new(0),
         };
+        let mut groups = write(&self.groups);
+        if branch.parents.is_any(now) {
+            groups.branches.insert(key, Arc::new(branch));
+        } else {
+            groups.branches.remove(&key);
+        }
     }
 
     /// Takes over how this router sends to a network; `None`: as copies.
-    pub(crate) fn set_cast(&self, vni: Vni, decision: Option<Decision<'_>>) {
+    pub(crate) fn set_cast(&self, now: Instant, vni: Vni, decision: Option<Decision<'_>>) {
+        let networks = self.networks.read(0);
+        let before = networks.get(&vni).and_then(|network| network.cast.clone());
+        drop(networks);
         let plan = decision.and_then(|Decision { seal, tree }| {
             let root = tree.root.as_ref()?;
+            let before = before.as_deref().map(|before| &before.plan.children);
             Some(Plan {
                 seal,
                 reached: root.reached.iter().copied().collect(),
-                children: tree.children.iter().map(|&child| self.peer(child)).collect(),
-                limit: root.depth,
+                children: self.children(now, &tree.children, before),
+                limit: root.depth.saturating_mul(LONGER),
                 mtu: root.mtu,
                 told: AtomicU64::new(0),
             })
@@ -133,6 +148,11 @@ impl Plane {
         self.with_network(vni, |network| {
             network.cast = plan.as_ref().map(|plan| network.cast(Arc::clone(plan)));
         });
+    }
+
+    fn children(&self, now: Instant, present: &[PeerId], before: Option<&Children>) -> Children {
+        let present = present.iter().map(|&child| self.peer(child)).collect();
+        Children::new(now, present, before)
     }
 
     /// A member's group key for one of its networks. The same key again changes nothing. False: there is no room
@@ -170,17 +190,18 @@ impl Plane {
         }
     }
 
-    /// Forgets keys that are too old to be used.
-    pub(super) fn expire_keys(&self, now: Instant) {
+    /// Forgets keys that are too old to be used, and trees that this router left.
+    pub(super) fn expire_groups(&self, now: Instant) {
         if !due(&self.swept, now, SWEEP_EVERY) {
             return;
         }
         let old = |key: &Option<Arc<Open>>| key.as_ref().is_some_and(|key| !key.usable(now));
         // Most of the time there are none, and data threads need not wait.
-        let any = read(&self.groups)
-            .keys
-            .values()
-            .any(|keys| keys.held.iter().any(old));
+        let groups = read(&self.groups);
+        let any = groups.keys.values().any(|keys| keys.held.iter().any(old));
+        let left = |branch: &Arc<Branch>| !branch.parents.is_any(now);
+        let any_left = groups.branches.values().any(left);
+        drop(groups);
         if any {
             write(&self.groups).keys.retain(|_, keys| {
                 for key in keys.held.iter_mut().filter(|key| old(key)) {
@@ -189,11 +210,16 @@ impl Plane {
                 keys.held.iter().any(Option::is_some)
             });
         }
+        if any_left {
+            write(&self.groups).branches.retain(|_, branch| !left(branch));
+        }
     }
 
     /// True if this router knows its place in that tree.
     pub(crate) fn has_branch(&self, vni: Vni, source: &PeerId) -> bool {
-        read(&self.groups).branches.contains_key(&(source.short(), vni))
+        let groups = read(&self.groups);
+        let branch = groups.branches.get(&(source.short(), vni));
+        branch.is_some_and(|branch| branch.parents.is_present())
     }
 
     /// True if a port of this router's is in the network.

@@ -3,10 +3,11 @@
 //! 1. *Parse*, then *authenticate the hop*, as with relayed datagrams: the session with the neighbour it came from,
 //!    its relay replay window, one tag over 40 bytes.
 //! 2. *Parent*: one table read. Only from the parent in this source's tree, as this router sees it, is anything
-//!    taken. Each router has one parent at a time, so however views differ, no router takes a frame more often than
-//!    its hop limit has steps, and what two routers throw at each other ends with that. Where this router knows no
+//!    taken; for a moment after it changed also from the one before ([`super::hold`]). Where this router knows no
 //!    place, the control half is told, and asks for one.
-//! 3. *Seen*: a member that opened it already passes it on no more.
+//! 3. *Seen*: a member that opened it already passes it on no more, nor does a relay with two parents that had it from
+//!    one of them. With one parent none takes a frame more often than its hop limit has steps, however views differ,
+//!    and what routers throw at each other ends with that.
 //! 4. *Pass on*: for each child a new hop's header, in place. What is inside is neither read nor changed; routers
 //!    that are no members hold no key to it.
 //! 5. *Open and deliver*: a member opens it in place, checks that the network under the seal is that of the header,
@@ -52,14 +53,18 @@ impl Plane {
             }
             return Err(DropReason::NotMyParent);
         };
-        if branch.parent != neighbor.peer.id {
+        if !branch.parents.contain(now, &neighbor.peer.id) {
             return Err(DropReason::NotMyParent);
         }
         if due(&branch.told, now, TELL_EVERY) {
             sink.tree(header.vni, header.source);
         }
-        if let Some(key) = &key {
-            key.check(header.counter)?;
+        match &key {
+            Some(key) => key.check(header.counter)?,
+            None if branch.parents.is_held(now) && !branch.passed.is_first(&header) => {
+                return Err(DropReason::Replayed);
+            }
+            None => {}
         }
         self.pass_on_group(now, &header, &branch, datagram, scratch, sink);
         match key {
@@ -89,15 +94,20 @@ impl Plane {
         scratch: &mut Scratch,
         sink: &mut dyn Sink,
     ) {
-        if branch.children.is_empty() {
+        let (present, left) = (branch.children.present(), branch.children.left(now));
+        if present.is_empty() && left.is_empty() {
             return;
         }
         let Some(limit) = header.limit.checked_sub(1) else {
             return self.config.drops.count(DropReason::HopLimit);
         };
         let header = GroupHeader { limit, ..*header };
-        for child in &branch.children {
+        for child in present {
             self.count(hand_on(now, header, child, datagram, &mut scratch.outbox, sink));
+        }
+        for child in left {
+            // It may be gone.
+            let _ = hand_on(now, header, child, datagram, &mut scratch.outbox, sink);
         }
     }
 

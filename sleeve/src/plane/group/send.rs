@@ -57,7 +57,6 @@ impl Plane {
         out.extend_from_slice(&prefix);
         out.extend_from_slice(group.frame);
         let header = GroupHeader {
-            // One more than this tree needs: those on the way may already see it a step longer.
             limit: plan.limit,
             lane: 0,
             index: 0,
@@ -68,8 +67,12 @@ impl Plane {
             counter: 0,
         };
         let header = seal.seal(header, out)?;
-        for child in &plan.children {
+        for child in plan.children.present() {
             self.count(hand_on(now, header, child, out, outbox, sink));
+        }
+        for child in plan.children.left(now) {
+            // It may be gone.
+            let _ = hand_on(now, header, child, out, outbox, sink);
         }
         Some(&cast.rest)
     }
@@ -81,6 +84,7 @@ impl Plan {
         length <= size::group_room(self.mtu)
             && self
                 .children
+                .present()
                 .iter()
                 .all(|child| hop(now, child, group::LENGTH + length + TAG).is_ok())
     }
