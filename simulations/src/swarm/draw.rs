@@ -36,6 +36,7 @@ pub fn draw(seed: u64) -> Result<Scenario, ScenarioError> {
         random,
         peers,
         down: BTreeSet::new(),
+        forgot: false,
     };
     let mut at = CALM;
     while at < CALM + FAULTS {
@@ -109,6 +110,8 @@ struct Drawing {
     random: Random,
     peers: usize,
     down: BTreeSet<usize>,
+    /// Router 0, which is told of nobody when it starts, may know only whoever finds it at its address: it keeps that.
+    forgot: bool,
 }
 
 impl Drawing {
@@ -139,10 +142,10 @@ impl Drawing {
                 let disk = [DiskState::Kept, DiskState::Kept, DiskState::Old, DiskState::Lost];
                 // A router that runs is killed first; one that is down comes back.
                 let back = self.down.pop_first().unwrap_or(a);
-                Some(Action::Restart(Restart {
-                    routers: Select::one(back),
-                    disk: disk[self.random.below(4) as usize],
-                }))
+                let disk = disk[self.random.below(4) as usize];
+                self.forgot |= back == 0 && disk != DiskState::Kept;
+                let routers = Select::one(back);
+                Some(Action::Restart(Restart { routers, disk }))
             }
             17 if !self.down.contains(&a) => Some(Action::Pause(Pause {
                 routers: from,
@@ -154,7 +157,7 @@ impl Drawing {
                     .ok()
                     .map(|by| Action::Clock(ClockJump { routers: from, by }))
             }
-            19 if !self.down.contains(&a) => Some(Action::Readdress(from)),
+            19 if !(self.down.contains(&a) || (a == 0 && self.forgot)) => Some(Action::Readdress(from)),
             _ => None,
         }
     }
