@@ -37,9 +37,8 @@ impl PeerId {
     #[inline]
     #[must_use]
     pub fn short(&self) -> ShortId {
-        let mut short = [0; 8];
-        short.copy_from_slice(&self.0[..8]);
-        ShortId(short)
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        ShortId([a, b, c, d, e, f, g, h])
     }
 
     /// The first twelve hexadecimal digits, enough for people to tell routers apart.
