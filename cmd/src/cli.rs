@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::net::{Cidr, parse_dns, parse_listen, parse_port};
+use crate::rate::Rate;
 
 /// An encrypted mesh router for container networks.
 #[derive(Debug, Parser)]
@@ -75,6 +76,12 @@ pub(crate) enum Verb {
         /// Name or number of a network [default: the default one].
         #[arg(long, env = "WEFT_NETWORK", value_name = "NAME|VNI")]
         network: Option<String>,
+        /// What it may send at most, in bits a second: 800k, 20M, 1G. What is more waits, and is dropped in the end.
+        #[arg(long, env = "WEFT_EGRESS_RATE", value_name = "RATE")]
+        egress_rate: Option<Rate>,
+        /// What it may receive at most.
+        #[arg(long, env = "WEFT_INGRESS_RATE", value_name = "RATE")]
+        ingress_rate: Option<Rate>,
         /// Addresses with prefix length, IPv4 or IPv6.
         #[arg(value_name = "CIDR")]
         addresses: Vec<Cidr>,
@@ -227,9 +234,16 @@ pub(crate) enum DnsVerb {
         /// A name, with or without the domain, or an address.
         #[arg(value_name = "NAME|ADDRESS")]
         what: String,
+        /// Name or number of a network [default: the default one].
+        #[arg(long, env = "WEFT_NETWORK", value_name = "NAME|VNI")]
+        network: Option<String>,
     },
     /// Print all names that this router knows, and what they stand for.
-    List,
+    List {
+        /// Name or number of a network [default: the default one].
+        #[arg(long, env = "WEFT_NETWORK", value_name = "NAME|VNI")]
+        network: Option<String>,
+    },
     /// Let a name stand for these addresses too, as long as this router runs, now and after each restart.
     Add {
         /// Without the domain.
@@ -695,6 +709,7 @@ mod tests {
             "weft detach --pid 1 web",
             "weft detach a/b",
             "weft attach --netns a --pid 1 10.0.0.1/24",
+            "weft attach --egress-rate 1.5M web",
             "weft attach --netns a 10.0.0.1",
             "weft attach --netns a --ifname sixteen-letters- 10.0.0.1/24",
             "weft status nothing",

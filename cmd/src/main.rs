@@ -25,6 +25,7 @@ mod link;
 mod membership;
 mod nameserver;
 mod net;
+mod rate;
 mod recording;
 mod router;
 mod runtimes;

@@ -7,13 +7,14 @@ use crate::control::{
     Client, ContainerRef, DnsRequest, NetworkRequest, NotRunning, PingLine, Request, TraceLine,
 };
 use crate::net::{Cidr, normal_target};
+use crate::rate::Rate;
 use crate::status::model::Status;
 use crate::status::table;
 use crate::{bench, cni, demo, docker, launch, membership, runtimes, simulate, state};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::CommandFactory;
 use crypto::secret::Secret;
-use fastpath::NetNs;
+use fastpath::{Limits, NetNs};
 use rand_core::OsRng;
 use serde_json::Value;
 use std::io::{IsTerminal, Read, Write};
@@ -45,6 +46,8 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
             place,
             names,
             network,
+            egress_rate,
+            ingress_rate,
             addresses,
         } => {
             let mut addresses = addresses.clone();
@@ -60,6 +63,10 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
             let container = ContainerRef {
                 network: network.clone(),
                 names: own_name.into_iter().chain(names.iter().cloned()).collect(),
+                limits: Limits {
+                    sends: egress_rate.map(Rate::limit),
+                    receives: ingress_rate.map(Rate::limit),
+                },
                 ..container
             };
             attach(cli, container, &addresses)
@@ -390,10 +397,17 @@ fn network(cli: &Cli, verb: &NetworkVerb) -> Result<()> {
 
 fn dns(cli: &Cli, verb: &DnsVerb) -> Result<()> {
     let (name, addresses, is_added) = match verb {
-        DnsVerb::Lookup { what } => {
-            return found(cli, &ask(cli, &Request::Dns(DnsRequest::Lookup(what.clone())))?);
+        DnsVerb::Lookup { what, network } => {
+            let (what, network) = (what.clone(), network.clone());
+            return found(
+                cli,
+                &ask(cli, &Request::Dns(DnsRequest::Lookup { what, network }))?,
+            );
         }
-        DnsVerb::List => return found(cli, &ask(cli, &Request::Dns(DnsRequest::List))?),
+        DnsVerb::List { network } => {
+            let network = network.clone();
+            return found(cli, &ask(cli, &Request::Dns(DnsRequest::List { network }))?);
+        }
         DnsVerb::Add { name, addresses } => (name.clone(), addresses.clone(), true),
         DnsVerb::Remove { name, addresses } => (name.clone(), addresses.clone(), false),
     };

@@ -138,9 +138,14 @@ pub(crate) enum NetworkRequest {
 /// What a verb asks of the names.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum DnsRequest {
-    /// A name, or an address.
-    Lookup(String),
-    List,
+    /// A name, or an address, of a network.
+    Lookup {
+        what: String,
+        network: Option<String>,
+    },
+    List {
+        network: Option<String>,
+    },
     Add {
         name: Name,
         addresses: Vec<IpAddr>,

@@ -5,6 +5,7 @@ use super::attach::others;
 use super::containers::Answer;
 use crate::control::{ContainerRef, Refused};
 use crate::net::Cidr;
+use crate::rate::Rate;
 use mesh::ipam::{IpamEvent, Refusal, Trust};
 use mesh::{Input, PeerId, Vni};
 use serde_json::{Value, json};
@@ -317,6 +318,8 @@ impl Router {
                 "ifname": one.port.ifname,
                 "mac": one.port.mac.to_string(),
                 "addresses": addresses,
+                "egress_rate": one.port.limits.sends.map(|limit| Rate::of(limit).bits()),
+                "ingress_rate": one.port.limits.receives.map(|limit| Rate::of(limit).bits()),
             })
         };
         self.containers.attached.iter().map(line).collect()

@@ -6,7 +6,7 @@ use super::keeper::Then;
 use crate::control::ContainerRef;
 use crate::net::Cidr;
 use crate::state::Attachment;
-use fastpath::{Handed, NetNs, NetNsRef};
+use fastpath::{Handed, Limit, NetNs, NetNsRef};
 use mesh::{Mac, Name};
 use rand_core::{OsRng, RngCore};
 use serde_json::{Value, json};
@@ -131,6 +131,13 @@ impl Router {
         attachment.is_allocated |= is_allocated;
         attachment.port.limited |= container.limited;
         let (limits, asked) = (&mut attachment.port.limits, container.limits);
+        let differs = |asked: Option<Limit>, is: Option<Limit>| asked.is_some() && asked != is;
+        if before.is_some()
+            && (differs(asked.sends, limits.sends) || differs(asked.receives, limits.receives))
+        {
+            // The queue at its own end belongs to the container, and stays as it was made.
+            return Err("it is attached with other limits: detach it first".into());
+        }
         limits.sends = asked.sends.or(limits.sends);
         limits.receives = asked.receives.or(limits.receives);
         attachment.gateway |= container.gateway;

@@ -44,8 +44,8 @@ impl Router {
     /// `weft dns`.
     pub(super) fn dns(&mut self, request: DnsRequest) -> Result<Value, String> {
         match request {
-            DnsRequest::Lookup(text) => self.look_up(&text),
-            DnsRequest::List => Ok(self.list_names()),
+            DnsRequest::Lookup { what, network } => self.look_up(&what, network.as_deref()),
+            DnsRequest::List { network } => self.list_names(network.as_deref()),
             DnsRequest::Add { name, addresses } => self.add_name(&name, &addresses),
             DnsRequest::Remove { name, addresses } => self.remove_name(&name, &addresses),
         }
@@ -90,36 +90,39 @@ impl Router {
     }
 
     /// `weft dns lookup`: the addresses of a name, or the names of an address.
-    fn look_up(&self, text: &str) -> Result<Value, String> {
+    fn look_up(&self, text: &str, network: Option<&str>) -> Result<Value, String> {
+        let (vni, _) = self.network(network)?;
+        let of = network.map_or_else(|| "this mesh".into(), |network| format!("network {network}"));
         let domain = self.names.read(dns::Zone::domain);
         if let Ok(address) = text.parse::<IpAddr>() {
             let names: Vec<String> = self.names.read(|zone| {
-                let names = zone.names(Vni::DEFAULT, &address);
+                let names = zone.names(vni, &address);
                 names.map(|name| format!("{name}.{domain}")).collect()
             });
             if names.is_empty() {
-                return Err(format!("{address} has no name in this mesh"));
+                return Err(format!("{address} has no name in {of}"));
             }
             return Ok(json!({ "address": address, "names": names }));
         }
         let name = relative(text, &domain).map_err(|error| format!("{text}: {error}"))?;
         let addresses = self
             .names
-            .read(|zone| zone.addresses(Vni::DEFAULT, &name).map(<[_]>::to_vec));
-        let addresses = addresses.ok_or_else(|| format!("no container of this mesh is called {name}"))?;
+            .read(|zone| zone.addresses(vni, &name).map(<[_]>::to_vec));
+        let addresses = addresses.ok_or_else(|| format!("no container of {of} is called {name}"))?;
         Ok(json!({ "name": format!("{name}.{domain}"), "addresses": addresses }))
     }
 
     /// `weft dns list`.
-    fn list_names(&self) -> Value {
+    fn list_names(&self, network: Option<&str>) -> Result<Value, String> {
+        let (vni, _) = self.network(network)?;
         let domain = self.names.read(dns::Zone::domain);
-        self.names.read(|zone| {
-            let all = zone.all(Vni::DEFAULT).into_iter();
+        Ok(self.names.read(|zone| {
+            let all = zone.all(vni).into_iter();
             let all = all.map(
                 |(name, addresses)| json!({ "name": format!("{name}.{domain}"), "addresses": addresses }),
             );
             Value::Array(all.collect())
-        })
+        }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `weft status` for people: every line fits 80 columns, at five routers and at fifty.
 
 use super::model::{Attachment, Connection, Overlay, Peer, Route, State, Status, Target};
+use crate::rate::Rate;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -273,18 +274,32 @@ pub(crate) fn containers(value: &Value) -> String {
             .or_else(|| container["pid"].as_u64().map(|pid| format!("pid {pid}")))
             .or_else(|| text(&container["netns"]).map(|netns| cut_middle(&netns, 24)));
         let mut first = name.zip(text(&container["ifname"]));
-        let mut network = network.map(str::to_owned);
+        let (mut network, mut limits) = (network.map(str::to_owned), limits(container));
         for address in container["addresses"].as_array().into_iter().flatten() {
             let (name, ifname) = first.take().unwrap_or_default();
-            let network = network.take().unwrap_or_default();
-            rows.push(vec![name, ifname, text(address).unwrap_or_default(), network]);
+            let (network, limits) = (network.take().unwrap_or_default(), std::mem::take(&mut limits));
+            rows.push(vec![
+                name,
+                ifname,
+                text(address).unwrap_or_default(),
+                network,
+                limits,
+            ]);
         }
     }
-    table(
-        &["container", "interface", "address", "network"],
-        &rows,
-        &[24, 15, 39, 24],
-    )
+    let mut heads = vec!["container", "interface", "address", "network", "limits"];
+    if rows.iter().all(|row| row.last().is_none_or(String::is_empty)) {
+        heads.pop();
+        rows.iter_mut().for_each(|row| row.truncate(heads.len()));
+    }
+    table(&heads, &rows, &[24, 15, 39, 24, 30])
+}
+
+/// What a container may send and receive, in bits a second.
+fn limits(container: &Value) -> String {
+    let of = |key: &str, what: &str| Some(format!("{what} {}", Rate::of_bits(container[key].as_u64()?)));
+    let limits = [of("egress_rate", "out"), of("ingress_rate", "in")];
+    limits.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// `weft network list`: one line per network.

@@ -294,3 +294,42 @@ fn limits_that_make_no_sense_are_refused_before_anything_is_made() {
     stage.call("DEL", &pod, &conf).ok();
     assert_eq!(stage.used(), 0);
 }
+
+#[test]
+fn a_container_that_is_attached_by_hand_has_limits_as_well() {
+    let Some(stage) = Stage::new("cni-limit-by-hand") else {
+        return;
+    };
+    let (pod, free) = (Pod::new("pod"), Pod::new("free"));
+    let attach = |pod: &Pod, options: &[&str]| {
+        let path = pod.netns.path().display().to_string();
+        stage
+            .host
+            .weft(&[&["attach", "--netns", &path, "--ifname", "eth0"], options].concat())
+    };
+    let at = |shown: String| -> IpAddr { shown.split('/').next().unwrap().parse().unwrap() };
+    let limits = ["--egress-rate", "8M", "--ingress-rate", "16Mbit"];
+    let own = at(attach(&pod, &limits).ok());
+    let other = at(attach(&free, &[]).ok());
+    is_held(by_udp(&pod.netns, (&free.netns, other)), "what it sends");
+    is_held(
+        by_udp(&free.netns, (&pod.netns, own)) / 2.0,
+        "what it receives, of twice that",
+    );
+    let shown: Value = serde_json::from_str(&stage.host.weft(&["ps", "--json"]).ok()).unwrap();
+    let row = |pod: &Pod| {
+        let path = pod.netns.path().display().to_string();
+        let mut all = shown.as_array().unwrap().iter();
+        all.find(|row| row["netns"] == path).unwrap().clone()
+    };
+    assert_eq!(row(&pod)["egress_rate"], 8_000_000);
+    assert_eq!(row(&pod)["ingress_rate"], 16_000_000);
+    assert_eq!(row(&free)["egress_rate"], Value::Null);
+    let table = stage.host.weft(&["ps"]).ok();
+    assert!(table.contains("out 8M, in 16M"), "{table}");
+    // The same again changes nothing; another limit needs another interface.
+    attach(&pod, &limits).ok();
+    let words = attach(&pod, &["--egress-rate", "9M"]).failed(1);
+    assert!(words.contains("detach it first"), "{words}");
+    attach(&free, &["--egress-rate", "8MB"]).failed(2);
+}

@@ -69,6 +69,24 @@ fn a_network_is_added_on_one_host_used_on_all_and_removed_again() {
     assert_eq!(u32::from(v4) >> 20, 0x0a2, "{home} is not of 10.32.0.0/12");
     let ps = hosts[2].weft(&["ps"]).ok();
     assert!(ps.contains("blue") && ps.contains("red"), "{ps}");
+    // Each network has names of its own.
+    let path = containers[1].path();
+    hosts[2]
+        .weft(&["attach", "--netns", &path, "--network", "blue", "--name", "shop"])
+        .ok();
+    let lookup = |options: &[&str]| hosts[0].weft(&[&["dns", "lookup"], options].concat());
+    until("the first host knows the name", Duration::from_secs(5), || {
+        let found = lookup(&["shop", "--network", "blue"]);
+        (found.code == Some(0) && found.out.contains(&second.to_string())).then_some(())
+    });
+    let reverse = lookup(&[&second.to_string(), "--network", "blue"]).ok();
+    assert!(reverse.contains("shop.weft.local"), "{reverse}");
+    let other = lookup(&["shop", "--network", "red"]).failed(1);
+    assert!(other.contains("no container of network red"), "{other}");
+    lookup(&["shop"]).failed(1);
+    lookup(&["shop", "--network", "green"]).failed(1);
+    let list = hosts[0].weft(&["dns", "list", "--network", "blue"]).ok();
+    assert!(list.contains("shop"), "{list}");
     let ipam = hosts[2].weft(&["ipam", "--network", "red"]).ok();
     assert!(ipam.contains("10.60.0.0/24"), "{ipam}");
 
