@@ -37,6 +37,7 @@ pub fn draw(seed: u64) -> Result<Scenario, ScenarioError> {
         peers,
         down: BTreeSet::new(),
         forgot: false,
+        moved: false,
     };
     let mut at = CALM;
     while at < CALM + FAULTS {
@@ -110,8 +111,10 @@ struct Drawing {
     random: Random,
     peers: usize,
     down: BTreeSet<usize>,
-    /// Router 0, which is told of nobody when it starts, may know only whoever finds it at its address: it keeps that.
+    /// Router 0, which is told of nobody when it starts, forgot whom it knew: who finds it at its address, which it keeps.
     forgot: bool,
+    /// It has another address than it is looked for at: it keeps its disk.
+    moved: bool,
 }
 
 impl Drawing {
@@ -142,7 +145,12 @@ impl Drawing {
                 let disk = [DiskState::Kept, DiskState::Kept, DiskState::Old, DiskState::Lost];
                 // A router that runs is killed first; one that is down comes back.
                 let back = self.down.pop_first().unwrap_or(a);
-                let disk = disk[self.random.below(4) as usize];
+                let drawn = disk[self.random.below(4) as usize];
+                let disk = if back == 0 && self.moved {
+                    DiskState::Kept
+                } else {
+                    drawn
+                };
                 self.forgot |= back == 0 && disk != DiskState::Kept;
                 let routers = Select::one(back);
                 Some(Action::Restart(Restart { routers, disk }))
@@ -157,7 +165,10 @@ impl Drawing {
                     .ok()
                     .map(|by| Action::Clock(ClockJump { routers: from, by }))
             }
-            19 if !(self.down.contains(&a) || (a == 0 && self.forgot)) => Some(Action::Readdress(from)),
+            19 if !(self.down.contains(&a) || (a == 0 && self.forgot)) => {
+                self.moved |= a == 0;
+                Some(Action::Readdress(from))
+            }
             _ => None,
         }
     }

@@ -90,6 +90,14 @@ impl Plane {
         Ok(())
     }
 
+    /// True if there are a session with `peer` and a way to it.
+    pub(crate) fn has_way(&self, now: Instant, peer: &PeerId) -> bool {
+        self.known(peer).is_some_and(|peer| {
+            let way = peer.way.load();
+            peer.sending(now).is_some() && self.path(now, &peer, way.as_deref()).is_ok()
+        })
+    }
+
     /// Seals one packet, whose size has been seen to, where it waits to be sent.
     pub(super) fn send(
         &self,

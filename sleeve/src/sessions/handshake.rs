@@ -47,9 +47,12 @@ impl Sessions {
     /// turn, as the control plane carries a limited number for each origin.
     pub(super) fn initiate(&mut self, cx: &mut Context, now: Instant) {
         let Some(theirs) = self.theirs else { return };
+        let tries = self.pending.as_ref().map_or(0, |pending| pending.tries) + 1;
+        // A renewal goes inside the session, unless that seems to be broken.
+        let is_inside = tries <= TRIES_INSIDE && cx.plane.has_way(now, &self.peer);
         let turn = match self.turn {
             Some(turn) => turn,
-            None if self.neighbor.is_some() || self.session(cx, now).is_some() => now,
+            None if is_inside || self.neighbor.is_some() => now,
             None => cx.take_turn(now),
         };
         self.turn = Some(turn).filter(|turn| *turn > now);
@@ -65,7 +68,7 @@ impl Sessions {
             index,
             &mut *cx.rng,
         );
-        let tries = self.pending.take().map_or(0, |pending| pending.tries) + 1;
+        self.pending = None;
         let (initiator, noise) = match started {
             Ok(started) => started,
             Err(error) => return self.refuse(cx, DropReason::BadHandshake, &error),
@@ -77,8 +80,7 @@ impl Sessions {
             sent: now,
         });
         let message = Message::Handshake1(Handshake1 { index, noise });
-        // A renewal goes inside the session, unless that seems to be broken.
-        if tries > TRIES_INSIDE || cx.send(now, &self.peer, &message, How::Route).is_err() {
+        if !is_inside || cx.send(now, &self.peer, &message, How::Route).is_err() {
             cx.send_control(self.peer, &message);
         }
     }

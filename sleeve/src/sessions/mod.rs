@@ -156,6 +156,10 @@ impl Sessions {
     /// A link to the other router came up or went down.
     pub(crate) fn set_neighbor(&mut self, cx: &mut Context, now: Instant, neighbor: Option<SocketAddr>) {
         self.neighbor = neighbor;
+        if neighbor.is_some() {
+            // Neighbours wait for no turn.
+            self.turn = None;
+        }
         self.see_to_neighbor(cx, now);
     }
 

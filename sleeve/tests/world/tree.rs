@@ -112,10 +112,10 @@ fn replays_forgeries_and_strangers_are_dropped() {
     world.run(ms(20));
     assert_eq!(world.drops(3, DropReason::Unauthentic), 1);
     assert_eq!(world.nodes[3].frames.len(), frames);
-    // From a neighbour that is the parent no more: for two seconds.
+    // From a neighbour that is the parent no more: for four seconds.
     forest.graft(3, 0, 4, &[]);
     forest.world.send(0, &to_all(0, 2, 300));
-    forest.world.run(ms(1900));
+    forest.world.run(ms(3900));
     assert_eq!(forest.world.drops(3, DropReason::NotMyParent), 0);
     assert_eq!(forest.world.nodes[3].frames.len(), frames + 1);
     forest.world.run(ms(100));
@@ -144,23 +144,22 @@ fn contradictory_trees_cannot_storm() {
         forest.world.run(ms(10));
         forest.graft(1, 0, 2, &[2]);
         let _ = forest.world.net.captured();
-        forest.world.run(secs(3));
+        forest.world.run(secs(5));
         let groups = forest.world.net.captured();
         let groups = groups.iter().filter(|packet| packet.bytes[0] == 4).count();
-        // Twice to 2 and back, each time with a copy for those behind 2, who hand it on once.
-        assert!((8..=10).contains(&groups), "{groups}");
+        // To 2 and back, with a copy for those behind 2, who hand it on once.
+        assert!((6..=10).contains(&groups), "{groups}");
     }
     for member in 3..8 {
         let got = forest.world.nodes[member].frames.len();
         assert_eq!(got, 5, "each frame once; the first found no session");
     }
-    // Further copies end at the first member, and at the relay that has two parents.
-    assert!(forest.world.drops(3, DropReason::Replayed) >= 5);
+    // What comes back ends at the relay that has two parents.
     assert_eq!(forest.world.drops(1, DropReason::Replayed), 5);
 }
 
 #[test]
-fn a_frame_ends_after_twice_the_steps_of_its_tree() {
+fn a_frame_is_passed_on_by_twice_as_many_as_its_tree_is_deep() {
     let mut forest = Forest::new(8, line(8), &EIGHT);
     let id = |forest: &Forest, n: usize| forest.world.nodes[n].id;
     let tree = Tree {
@@ -209,7 +208,7 @@ fn a_tree_moves_without_losing_a_frame() {
                 forest.graft(place.0, 0, place.1, place.2);
             };
             before.iter().for_each(|&place| move_to(&mut forest, place));
-            forest.world.run(secs(3));
+            forest.world.run(secs(5));
             let old: Vec<_> = others
                 .iter()
                 .map(|&n| forest.world.nodes[n].frames.len())
@@ -556,15 +555,20 @@ fn trees_are_asked_for_by_whoever_is_on_them() {
     }
     forest.warm(&[0]);
     assert_eq!(asked(&forest), [2, 3, 4, 5, 6, 7]);
-    // A relay that has forgotten its place asks at the first frame, and loses that one.
+    // A relay that has forgotten its place asks at the first frame, and once the place is no more, loses that one.
     forest.grow();
     forest.warm(&[0]);
     forest.broadcast(0, 1, 200);
     forest.plant(1, source, None);
-    forest.world.nodes.iter_mut().for_each(|node| node.used.clear());
-    forest.world.send(0, &to_all(0, 2, 200));
-    forest.world.run(ms(100));
-    assert_eq!(asked(&forest), [1]);
+    for is_lost in [false, true] {
+        forest.world.nodes.iter_mut().for_each(|node| node.used.clear());
+        let got = forest.world.nodes[7].frames.len();
+        forest.world.send(0, &to_all(0, 2, 200));
+        forest.world.run(ms(100));
+        assert_eq!(asked(&forest), [1]);
+        assert_eq!(forest.world.nodes[7].frames.len() == got, is_lost);
+        forest.world.run(ms(4000));
+    }
     forest.grow_at(1);
     forest.broadcast(0, 3, 200);
     // While it is used, those on it say so every minute.

@@ -1,11 +1,11 @@
 //! Broadcast along trees: what of it data threads look up.
 //!
 //! [`send`] is a group frame's way out of its source, [`receive`] its way through every other router on the tree,
-//! [`key`] the keys on both ends, [`hold`] what happens when a tree changes. What this router sends to a network hangs on one [`Cast`] that is replaced as a
-//! whole: whom the tree serves and who gets copies is decided at one moment for each frame, so none goes to a
-//! member both ways. The control half makes a `Cast` with a key only once all that the tree reaches have the key,
-//! and gives that key to nobody else; so even routers that see another tree than the source does cannot bring a
-//! frame to a member that gets a copy.
+//! [`key`] the keys on both ends, [`hold`] what happens when a tree changes. What this router sends to a network hangs
+//! on one [`Cast`] that is replaced as a whole: whom the tree serves and who gets copies is decided at one moment for
+//! each frame, so none goes to a member both ways. The control half makes a `Cast` with a key only once all that the
+//! tree reaches have the key, and gives that key to nobody else; so even routers that see another tree than the source
+//! does cannot bring a frame to a member that gets a copy.
 
 mod hold;
 pub(super) mod key;
@@ -31,7 +31,7 @@ const MAX_KEYS_PER_SOURCE: usize = 256;
 /// How often the control half is told that a tree is used, and how often that trees are that it does not know of.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 const TELL_UNKNOWN_EVERY: Duration = Duration::from_millis(5);
-/// A frame may take so many times the steps that its tree has: routers on the way may see a longer one already.
+/// So many times as many routers as its tree is deep may pass a frame on: they may see a deeper one already.
 const LONGER: u8 = 2;
 /// How often keys are looked through for those that are too old.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
@@ -73,7 +73,7 @@ pub(crate) struct Decision<'a> {
 struct Branch {
     parents: Parents,
     children: Children,
-    passed: Passed,
+    passed: Arc<Passed>,
     /// When the control half was last told that it is used, in microseconds.
     told: AtomicU64,
 }
@@ -116,7 +116,7 @@ impl Plane {
                 children.unwrap_or_default(),
                 before.map(|before| &before.children),
             ),
-            passed: Passed::default(),
+            passed: before.map_or_else(Arc::default, |before| Arc::clone(&before.passed)),
             told: AtomicU64::new(0),
         };
         let mut groups = write(&self.groups);

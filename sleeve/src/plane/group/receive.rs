@@ -3,10 +3,10 @@
 //! 1. *Parse*, then *authenticate the hop*, as with relayed datagrams: the session with the neighbour it came from,
 //!    its relay replay window, one tag over 40 bytes.
 //! 2. *Parent*: one table read. Only from the parent in this source's tree, as this router sees it, is anything
-//!    taken; for a moment after it changed also from the one before ([`super::hold`]). Where this router knows no
+//!    taken; for a moment after it changed also from those before ([`super::hold`]). Where this router knows no
 //!    place, the control half is told, and asks for one.
-//! 3. *Seen*: a member that opened it already passes it on no more, nor does a relay with two parents that had it from
-//!    one of them. With one parent none takes a frame more often than its hop limit has steps, however views differ,
+//! 3. *Seen*: a member that opened it already passes it on no more, nor does a relay with several parents that had it
+//!    from one of them. With one parent none takes a frame more often than its hop limit has steps, however views differ,
 //!    and what routers throw at each other ends with that.
 //! 4. *Pass on*: for each child a new hop's header, in place. What is inside is neither read nor changed; routers
 //!    that are no members hold no key to it.
@@ -80,7 +80,11 @@ impl Plane {
         let place = (header.source, header.vni);
         let key = groups.keys.get(&place).and_then(|keys| keys.get(header.key));
         (
-            groups.branches.get(&place).cloned(),
+            groups
+                .branches
+                .get(&place)
+                .filter(|branch| branch.parents.is_any(now))
+                .cloned(),
             key.filter(|key| key.usable(now)).cloned(),
         )
     }
@@ -94,8 +98,9 @@ impl Plane {
         scratch: &mut Scratch,
         sink: &mut dyn Sink,
     ) {
-        let (present, left) = (branch.children.present(), branch.children.left(now));
-        if present.is_empty() && left.is_empty() {
+        let present = branch.children.present();
+        let mut left = branch.children.left(now).peekable();
+        if present.is_empty() && left.peek().is_none() {
             return;
         }
         let Some(limit) = header.limit.checked_sub(1) else {
