@@ -8,6 +8,11 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Ids of two containers. runc keeps those of all containerds in one place, so no two tests may use the same.
+fn ids(test: &str) -> [String; 2] {
+    ["a", "b"].map(|end| format!("{test}-{}-{end}", std::process::id()))
+}
+
 #[test]
 fn containerd_runs_containers_that_reach_each_other_and_leaves_nothing_behind() {
     let Some(place) = Place::new("ctr", &["containerd", "ctr", "runc", "busybox"]) else {
@@ -15,24 +20,25 @@ fn containerd_runs_containers_that_reach_each_other_and_leaves_nothing_behind() 
     };
     let containerd = Containerd::start(&place);
     containerd.ctr(&["images", "import", &place.archive()]).ok();
-    ["a", "b"].iter().for_each(|name| containerd.run(name));
+    let [a, b] = ids("ctr");
+    [&a, &b].iter().for_each(|name| containerd.run(name));
     let ps = place.ps();
     assert_eq!(ps.len(), 2, "{ps:?}");
-    let (_, address) = ps.iter().find(|(name, _)| name.ends_with('b')).unwrap();
+    let (_, address) = ps.iter().find(|(name, _)| name.ends_with(&b)).unwrap();
     containerd
         .ctr(&[
             "task",
             "exec",
             "--exec-id",
             "e",
-            "a",
+            &a,
             "/bin/ping",
             "-c1",
             "-W3",
             address,
         ])
         .ok();
-    ["a", "b"].iter().for_each(|name| containerd.end(name));
+    [&a, &b].iter().for_each(|name| containerd.end(name));
     // `ctr task rm` calls no DEL: the router sees that the namespaces are gone.
     until("nothing is left", Duration::from_secs(10), || {
         (place.ps().is_empty()).then_some(())
@@ -49,13 +55,14 @@ fn gc_takes_what_ctr_task_rm_leaves() {
     };
     let containerd = Containerd::start(&place);
     containerd.ctr(&["images", "import", &place.archive()]).ok();
-    ["a", "b"].iter().for_each(|name| containerd.run(name));
+    let [a, b] = ids("ctr-gc");
+    [&a, &b].iter().for_each(|name| containerd.run(name));
     let list = place.conf.join("10-weft.conflist");
     let list: Value = serde_json::from_str(&std::fs::read_to_string(list).unwrap()).unwrap();
     let mut conf = list["plugins"][0].clone();
     conf["cniVersion"] = json!("1.1.0");
     conf["name"] = list["name"].clone();
-    conf["cni.dev/valid-attachments"] = json!([{ "containerID": "default-b", "ifname": "eth0" }]);
+    conf["cni.dev/valid-attachments"] = json!([{ "containerID": format!("default-{b}"), "ifname": "eth0" }]);
     let interfaces = || {
         let links = run_in(&place.host.netns, "ip", &["-o", "link"]).ok();
         links.matches(": wv").count()
@@ -63,13 +70,13 @@ fn gc_takes_what_ctr_task_rm_leaves() {
     assert_eq!((interfaces(), place.free()), (2, (1 << 20) - 4));
     // Its namespace outlives it, so that the router sees nothing of its end; and no DEL comes.
     let ps: Value = serde_json::from_str(&place.host.weft(&["ps", "--json"]).ok()).unwrap();
-    let a = ps
+    let first = ps
         .as_array()
         .unwrap()
         .iter()
-        .find(|one| one["name"] == "default-a");
-    let netns = NetNs::open(a.unwrap()["netns"].as_str().unwrap()).unwrap();
-    containerd.end("a");
+        .find(|one| one["name"] == format!("default-{a}"));
+    let netns = NetNs::open(first.unwrap()["netns"].as_str().unwrap()).unwrap();
+    containerd.end(&a);
     crate::plugin::call(
         &[("CNI_COMMAND", "GC"), ("CNI_PATH", "/nowhere")],
         &conf.to_string(),
@@ -78,8 +85,8 @@ fn gc_takes_what_ctr_task_rm_leaves() {
     assert_eq!((interfaces(), place.free()), (1, (1 << 20) - 3), "at once");
     assert_eq!(fastpath::wire::interfaces(&netns).unwrap(), ["lo"]);
     let left = place.ps();
-    assert!(left.len() == 1 && left[0].0 == "default-b", "{left:?}");
-    containerd.end("b");
+    assert!(left.len() == 1 && left[0].0 == format!("default-{b}"), "{left:?}");
+    containerd.end(&b);
 }
 
 /// Podman's containers of one test, and its image; both go with it.
