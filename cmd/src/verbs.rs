@@ -1,28 +1,22 @@
 //! The verbs other than `launch`: ask the running router, print its answer.
 
-use crate::cli::{
-    Cli, CniVerb, DnsVerb, DockerVerb, First, Listing, NetworkVerb, Place, Runtimes, SecretVerb, Verb,
-};
-use crate::control::{
-    Client, ContainerRef, DnsRequest, NetworkRequest, NotRunning, PingLine, Request, TraceLine,
-};
+mod end;
+mod names;
+mod secret;
+
+use crate::cli::{Cli, CniVerb, DockerVerb, First, Listing, NetworkVerb, Place, Runtimes, Verb};
+use crate::control::{Client, ContainerRef, NetworkRequest, PingLine, Request, TraceLine};
 use crate::net::{Cidr, normal_target};
 use crate::rate::Rate;
 use crate::status::model::Status;
-use crate::status::table;
-use crate::{bench, cni, demo, docker, launch, membership, runtimes, simulate, state};
+use crate::status::{listing, table};
+use crate::{bench, cni, demo, docker, launch, runtimes, simulate};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::CommandFactory;
-use crypto::secret::Secret;
 use fastpath::{Limits, NetNs};
-use rand_core::OsRng;
 use serde_json::Value;
-use std::io::{IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-/// How long `weft stop` and `weft reset` wait for the router to stop.
-const STOP_TIME: Duration = Duration::from_secs(10);
+use std::io::Write;
+use std::path::PathBuf;
 
 /// Does what the command line says.
 pub(crate) fn run(cli: &Cli) -> Result<()> {
@@ -125,7 +119,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Ps { container, runtimes } => ps(cli, container.as_deref(), runtimes),
         Verb::Ipam { network } => {
             let network = network.clone();
-            show(cli, &Request::Ipam { network }, table::shares)
+            show(cli, &Request::Ipam { network }, listing::shares)
         }
         Verb::Reclaim { peer } => {
             let request = Request::Reclaim { peer: peer.clone() };
@@ -136,12 +130,12 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Status { listing } => show_status(cli, *listing),
         Verb::Ping { peer, control, count } => ping(cli, peer, *control, *count),
         Verb::Trace { peer } => trace(cli, peer),
-        Verb::Secret { verb } => secret(cli, verb),
-        Verb::Dns { verb } => dns(cli, verb),
+        Verb::Secret { verb } => secret::secret(cli, verb),
+        Verb::Dns { verb } => names::dns(cli, verb),
         Verb::Invite => text(cli, &Request::Invite),
         Verb::Id => text(cli, &Request::Id),
-        Verb::Stop => stop(cli),
-        Verb::Reset { yes, bridge } => reset(cli, *yes, bridge.as_deref()),
+        Verb::Stop => end::stop(cli),
+        Verb::Reset { yes, bridge } => end::reset(cli, *yes, bridge.as_deref()),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "weft", &mut script);
@@ -243,7 +237,7 @@ fn attach(cli: &Cli, container: ContainerRef, addresses: &[Cidr]) -> Result<()> 
 /// interface into it.
 fn ps(cli: &Cli, container: Option<&str>, at: &Runtimes) -> Result<()> {
     let Some(container) = container else {
-        return show(cli, &Request::Ps, table::containers);
+        return show(cli, &Request::Ps, listing::containers);
     };
     let found = runtimes::find(container, at)?;
     let netns = NetNs::open(format!("/proc/{}/ns/net", found.pid()?))?.inode();
@@ -259,7 +253,7 @@ fn ps(cli: &Cli, container: Option<&str>, at: &Runtimes) -> Result<()> {
     if cli.json {
         print_json(&value)
     } else {
-        print(&table::containers(&value))
+        print(&listing::containers(&value))
     }
 }
 
@@ -378,7 +372,7 @@ fn trace(cli: &Cli, peer: &str) -> Result<()> {
 
 fn network(cli: &Cli, verb: &NetworkVerb) -> Result<()> {
     let request = match verb {
-        NetworkVerb::List => return show(cli, &Request::Network(NetworkRequest::List), table::networks),
+        NetworkVerb::List => return show(cli, &Request::Network(NetworkRequest::List), listing::networks),
         NetworkVerb::Add { name, subnet, vni } => NetworkRequest::Add {
             name: name.clone(),
             vni: *vni,
@@ -390,203 +384,7 @@ fn network(cli: &Cli, verb: &NetworkVerb) -> Result<()> {
     let value = ask(cli, &Request::Network(request))?;
     match (is_added, cli.json) {
         (true, true) => print_json(&value),
-        (true, false) => print(&table::networks(&Value::Array(vec![value]))),
+        (true, false) => print(&listing::networks(&Value::Array(vec![value]))),
         (false, _) => Ok(()),
     }
-}
-
-fn dns(cli: &Cli, verb: &DnsVerb) -> Result<()> {
-    let (name, addresses, is_added) = match verb {
-        DnsVerb::Lookup { what, network } => {
-            let (what, network) = (what.clone(), network.clone());
-            return found(
-                cli,
-                &ask(cli, &Request::Dns(DnsRequest::Lookup { what, network }))?,
-            );
-        }
-        DnsVerb::List { network } => {
-            let network = network.clone();
-            return found(cli, &ask(cli, &Request::Dns(DnsRequest::List { network }))?);
-        }
-        DnsVerb::Add { name, addresses } => (name.clone(), addresses.clone(), true),
-        DnsVerb::Remove { name, addresses } => (name.clone(), addresses.clone(), false),
-    };
-    let request = if is_added {
-        DnsRequest::Add { name, addresses }
-    } else {
-        DnsRequest::Remove { name, addresses }
-    };
-    quiet(cli, &Request::Dns(request))
-}
-
-/// Prints names and what they stand for: what was asked for alone, all of a list side by side.
-fn found(cli: &Cli, value: &Value) -> Result<()> {
-    if cli.json {
-        return print_json(value);
-    }
-    let texts = |value: &Value, key: &str| -> Vec<String> {
-        let texts = value[key].as_array().into_iter().flatten();
-        texts
-            .filter_map(|text| text.as_str().map(str::to_owned))
-            .collect()
-    };
-    let lines: Vec<String> = match value.as_array() {
-        Some(all) => {
-            let line = |one: &Value| {
-                let name = one["name"].as_str().unwrap_or_default();
-                texts(one, "addresses")
-                    .into_iter()
-                    .map(|address| format!("{name}  {address}"))
-                    .collect::<Vec<_>>()
-            };
-            all.iter().flat_map(line).collect()
-        }
-        None => [texts(value, "addresses"), texts(value, "names")].concat(),
-    };
-    print(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())
-}
-
-fn secret(cli: &Cli, verb: &SecretVerb) -> Result<()> {
-    match verb {
-        SecretVerb::New => print(&format!("{}\n", Secret::generate(&mut OsRng).token())),
-        SecretVerb::Add { file } => {
-            let value = ask(
-                cli,
-                &Request::SecretAdd {
-                    token: secret_from(file.as_deref())?.token(),
-                },
-            )?;
-            if cli.json { print_json(&value) } else { Ok(()) }
-        }
-        SecretVerb::List => {
-            let value = ask(cli, &Request::SecretList)?;
-            if cli.json {
-                print_json(&value)
-            } else {
-                print(&secret_list(&value))
-            }
-        }
-        SecretVerb::Retire { id, force } => quiet(
-            cli,
-            &Request::SecretRetire {
-                id: id.clone(),
-                force: *force,
-            },
-        ),
-    }
-}
-
-fn secret_from(file: Option<&Path>) -> Result<Secret> {
-    match file.filter(|file| *file != Path::new("-")) {
-        Some(file) => membership::read_secret(file),
-        None => {
-            let mut token = String::new();
-            std::io::stdin()
-                .take(4096)
-                .read_to_string(&mut token)
-                .context("cannot read standard input")?;
-            token
-                .trim()
-                .parse()
-                .map_err(|error| anyhow!("standard input: {error}"))
-        }
-    }
-}
-
-fn secret_list(value: &Value) -> String {
-    let mut text = String::new();
-    for secret in value.as_array().into_iter().flatten() {
-        let lacking: Vec<_> = secret["lacking"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
-        let used = if secret["in_use"] == Value::Bool(true) {
-            "in use"
-        } else {
-            "valid"
-        };
-        let lack = if lacking.is_empty() {
-            "every router has it".into()
-        } else {
-            format!("lacking: {}", lacking.join(", "))
-        };
-        text.push_str(&format!(
-            "{}  {used:6}  {lack}\n",
-            secret["id"].as_str().unwrap_or_default()
-        ));
-    }
-    text
-}
-
-/// Stops the router and waits until it no longer answers.
-fn stop(cli: &Cli) -> Result<()> {
-    quiet(cli, &Request::Stop)?;
-    wait_stopped(cli)
-}
-
-fn wait_stopped(cli: &Cli) -> Result<()> {
-    let until = Instant::now() + STOP_TIME;
-    while Client::connect(&cli.socket).is_ok() {
-        if Instant::now() > until {
-            bail!("the router does not stop: see its log");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
-}
-
-/// A running router removes its interfaces itself, in its own network namespace, and says where its state is.
-fn reset(cli: &Cli, yes: bool, bridge: Option<&str>) -> Result<()> {
-    if !yes && !confirmed(&cli.state_dir)? {
-        bail!("nothing was removed");
-    }
-    let running = match ask(cli, &Request::Reset) {
-        Ok(answer) => {
-            wait_stopped(cli)?;
-            answer.as_str().map(PathBuf::from)
-        }
-        Err(error) if error.downcast_ref::<NotRunning>().is_some() => None,
-        Err(error) => return Err(error),
-    };
-    let state_dir = running.as_deref().unwrap_or(&cli.state_dir);
-    let _lock = lock_for_reset(state_dir)?;
-    if running.is_none() {
-        let bridge = bridge.map(str::to_owned).or_else(|| state::bridge_of(state_dir));
-        let bridge = bridge.unwrap_or_else(|| fastpath::names::DEFAULT_BRIDGE.into());
-        fastpath::apply::remove_all(&bridge).context("cannot remove the interfaces")?;
-    }
-    state::remove(state_dir)
-}
-
-/// Waits until no router holds the state. Held while it is removed: the identity is not taken from under a router that
-/// answers on another socket, and none starts meanwhile.
-fn lock_for_reset(state_dir: &Path) -> Result<Option<state::StateDir>> {
-    let until = Instant::now() + STOP_TIME;
-    while state_dir.exists() {
-        match state::StateDir::open(state_dir) {
-            Ok(lock) => return Ok(Some(lock)),
-            Err(error) if Instant::now() > until => {
-                return Err(error.context("nothing was removed: is --socket that of the router in use?"));
-            }
-            Err(_) => std::thread::sleep(Duration::from_millis(20)),
-        }
-    }
-    Ok(None)
-}
-
-fn confirmed(state_dir: &Path) -> Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        bail!("this removes identity, secrets and interfaces: say --yes to confirm");
-    }
-    eprint!(
-        "Remove this router's interfaces, identity and secrets ({})? [y/N] ",
-        state_dir.display()
-    );
-    let mut line = String::new();
-    std::io::stdin()
-        .read_line(&mut line)
-        .context("cannot read the answer")?;
-    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }
