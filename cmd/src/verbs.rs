@@ -1,8 +1,8 @@
 //! The verbs other than `launch`: ask the running router, print its answer.
 
-mod end;
 mod names;
 mod secret;
+mod stop;
 
 use crate::cli::{Cli, CniVerb, DockerVerb, First, Listing, NetworkVerb, Place, Runtimes, Verb};
 use crate::control::{Client, ContainerRef, NetworkRequest, PingLine, Request, TraceLine};
@@ -134,8 +134,8 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Verb::Dns { verb } => names::dns(cli, verb),
         Verb::Invite => text(cli, &Request::Invite),
         Verb::Id => text(cli, &Request::Id),
-        Verb::Stop => end::stop(cli),
-        Verb::Reset { yes, bridge } => end::reset(cli, *yes, bridge.as_deref()),
+        Verb::Stop => stop::stop(cli),
+        Verb::Reset { yes, bridge } => stop::reset(cli, *yes, bridge.as_deref()),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "weft", &mut script);
