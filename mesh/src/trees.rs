@@ -55,6 +55,8 @@ pub struct TreeRoot {
     pub depth: u8,
     /// Largest IP packet, in bytes, that passes every link of the tree.
     pub mtu: u16,
+    /// Another one when any branch leads another way than before, however far from the source.
+    pub shape: u64,
 }
 
 /// A place that changed: network, source, and what it is now.
@@ -270,9 +272,11 @@ fn place(known: &impl Known, own: &PeerId, tree: &BroadcastTree, members: &[Numb
     let ids = reached.iter().filter_map(|member| known.id(*member).copied());
     let mut ids: Vec<PeerId> = ids.collect();
     ids.sort_unstable();
+    let branches = tree.branches(known, &reached)?;
     let root = TreeRoot {
         depth: reached.iter().filter_map(|member| tree.hops(*member)).max()?,
-        mtu: tree.mtu(known, &reached)?,
+        mtu: branches.mtu,
+        shape: branches.shape,
         reached: ids,
     };
     Some(Tree {

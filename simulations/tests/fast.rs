@@ -11,13 +11,17 @@ use simulations::{ContainerId, HostId, World};
 
 /// Routers in a ring of wires: nobody reaches any but its two neighbours.
 fn ring(seed: u64, count: usize) -> (World, Vec<HostId>, Vec<ContainerId>) {
+    wired(seed, count, |apart| apart != 1 && apart != count - 1)
+}
+
+/// Routers in a circle, and no wires between those that are so far apart.
+fn wired(seed: u64, count: usize, is_cut: impl Fn(usize) -> bool) -> (World, Vec<HostId>, Vec<ContainerId>) {
     let mut world = World::new(seed);
     world.fake_crypto();
     let hosts = world.add_hosts(count);
     for (at, a) in hosts.iter().enumerate() {
         for (other, b) in hosts.iter().enumerate().skip(at + 1) {
-            let apart = other - at;
-            if apart != 1 && apart != count - 1 {
+            if is_cut(other - at) {
                 world.network.cut(*a, *b);
             }
         }
@@ -64,9 +68,11 @@ struct Count {
     all: usize,
 }
 
-/// Containers that send to all others, and the number of their next frames.
+/// Containers, and the number of their next frames.
 struct Traffic<'a> {
     containers: &'a [ContainerId],
+    /// Those that send to all others.
+    senders: &'a [ContainerId],
     number: u64,
 }
 
@@ -80,7 +86,7 @@ impl Traffic<'_> {
     ) -> Count {
         let first = self.number;
         for _ in 0..rounds {
-            for (a, from) in (0..).zip(self.containers) {
+            for (a, from) in (0..).zip(self.senders) {
                 send(world, *from, self.number * 100 + a);
             }
             self.number += 1;
@@ -89,7 +95,7 @@ impl Traffic<'_> {
         world.run(ms(300));
         let (mut lost, mut again, mut all) = (0, 0, 0);
         for number in first..self.number {
-            for (a, from) in (0..).zip(self.containers) {
+            for (a, from) in (0..).zip(self.senders) {
                 for to in self.containers.iter().filter(|to| *to != from) {
                     let count = world.container(*to).count(number * 100 + a);
                     all += 1;
@@ -127,6 +133,7 @@ fn frames_are_lost_while_views_differ_only_until_a_dead_wire_is_noticed() {
         until(&mut world, 20, |world| fast(world) == 30);
         let mut traffic = Traffic {
             containers: &containers,
+            senders: &containers,
             number: 1,
         };
         assert_eq!(traffic.pairs(&mut world, 2000).lost, 0, "nothing happens");
@@ -168,6 +175,7 @@ fn broadcasts_take_the_sources_trees_and_come_once_while_a_wire_dies_and_returns
     let vni = Vni::DEFAULT;
     let mut traffic = Traffic {
         containers: &containers,
+        senders: &containers,
         number: 10_000,
     };
     let whole = Count {
@@ -191,5 +199,52 @@ fn broadcasts_take_the_sources_trees_and_come_once_while_a_wire_dies_and_returns
     world.network.heal(hosts[2], hosts[3]);
     let healing = traffic.broadcasts(&mut world, 120);
     println!("it comes back: {healing:?}");
-    assert_eq!(healing.again, 0, "nothing comes twice");
+    assert_eq!(
+        (healing.lost, healing.again),
+        (0, 0),
+        "nothing is lost for a wire that comes"
+    );
+}
+
+/// Delays change, and with them the trees: a frame meets the former places or the present ones, on all its way.
+#[test]
+fn trees_move_and_no_broadcast_is_lost() {
+    for seed in 0..2 {
+        let (mut world, hosts, containers) = wired(700 + seed, 8, |_| false);
+        until(&mut world, 20, |world| fast(world) == 56);
+        let mut traffic = Traffic {
+            containers: &containers,
+            senders: &containers[..3],
+            number: 20_000,
+        };
+        let vni = Vni::DEFAULT;
+        let spread = |world: &World| {
+            let spreads = |host: &&HostId| world.router(**host).unwrap().spreads(vni);
+            hosts[..3].iter().filter(spreads).count()
+        };
+        traffic.broadcasts(&mut world, 240);
+        assert_eq!(spread(&world), 3, "all spread by their kernels");
+        let mut least = 3;
+        for (change, slow) in [(1, 3), (2, 4)] {
+            for (at, a) in hosts.iter().enumerate() {
+                for (other, b) in hosts.iter().enumerate().skip(at + 1) {
+                    let far = (at * 3 + other * 5 + change) % slow == 0;
+                    let latency = ms(if far {
+                        2
+                    } else {
+                        20 + 3 * ((at + other) % 5) as u64
+                    });
+                    world.network.change_both(*a, *b, |wire| wire.latency = latency);
+                }
+            }
+            for _ in 0..6 {
+                let count = traffic.broadcasts(&mut world, 40);
+                assert_eq!((count.lost, count.again), (0, 0), "seed {seed}, change {change}");
+                least = least.min(spread(&world));
+            }
+        }
+        assert!(least < 3, "no tree moved");
+        traffic.broadcasts(&mut world, 200);
+        assert_eq!(spread(&world), 3, "they have found other trees");
+    }
 }

@@ -3,8 +3,10 @@
 //! Copies go while every other member's router is reached by the fast path. The tree is the control plane's
 //! (`mesh::Tree`); frames take it once a probe along it came back from every member, so each router on it has found the
 //! same place, and while those probes go on coming back. Who does not broadcast does not probe: a tree is tried when
-//! frames are seen, and left when none was for [`UNUSED`]. Until then, and otherwise, such frames take sleeve.
+//! frames are seen, and left when none was for [`UNUSED`]. Until then, and otherwise, such frames take sleeve; so they do
+//! while a tree [moves](super::moves).
 
+use super::moves::{Places, SETTLED};
 use super::proof::{self, Proof, Step};
 use super::{MAX_HOPS, Output, Overlay};
 use crate::vxlan::{MOST_BRANCHES, MOST_MEMBERS, Place};
@@ -27,6 +29,8 @@ struct Group {
     /// The kernel holds copies' labels of an earlier run.
     left: bool,
     own: Option<Own>,
+    /// The tree has changed: until when not all routers on it have moved, perhaps.
+    moving: Option<Instant>,
 }
 
 /// This router's own tree in a network.
@@ -44,7 +48,7 @@ struct Own {
 #[derive(Debug, Default)]
 pub(super) struct Groups {
     networks: BTreeMap<Vni, Group>,
-    others: BTreeMap<(Vni, PeerId), Tree>,
+    others: Places,
     /// What the kernel was told, by the label of the source.
     told: BTreeMap<(Vni, PeerLabel), Place>,
     /// Trees of an earlier run, and until when they stay.
@@ -72,17 +76,26 @@ impl Groups {
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        let owns = self.networks.values().filter_map(|group| group.own.as_ref());
-        let owns = owns.filter_map(|own| {
+        let owns = self.networks.values().filter_map(|group| {
+            let own = group.own.as_ref()?;
             let used = own.used?;
-            let held = own.proof.held_until();
-            [Some(used), Some(own.proof.next()), held]
-                .into_iter()
-                .flatten()
-                .min()
+            let proof = || own.proof.held_until().into_iter().chain([own.proof.next()]).min();
+            // No probe while it moves.
+            let next = group.moving.or_else(proof);
+            Some(next.map_or(used, |next| next.min(used)))
         });
-        owns.chain(self.left_until).chain(self.own_until).min()
+        let others = self.others.next_timeout();
+        owns.chain(others)
+            .chain(self.left_until)
+            .chain(self.own_until)
+            .min()
     }
+}
+
+/// True if frames of this router's tree go another way than before, somewhere.
+fn is_another_way(old: &Tree, new: &Tree) -> bool {
+    let way = |tree: &Tree| tree.root.as_ref().map(|root| (root.shape, root.depth));
+    old.children != new.children || way(old) != way(new)
 }
 
 impl Overlay {
@@ -102,6 +115,15 @@ impl Overlay {
         match tree {
             Some(tree) if tree.root.is_some() => {
                 let group = self.groups.networks.entry(vni).or_default();
+                group.moving = group.moving.filter(|until| now < *until);
+                let moves = match &group.own {
+                    Some(own) => is_another_way(&own.tree, &tree),
+                    // It was gone a moment ago.
+                    None => group.moving.is_some(),
+                };
+                if moves {
+                    group.moving = Some(now + SETTLED);
+                }
                 let used = group.own.as_ref().and_then(|own| own.used);
                 let mut proof = Proof::new(now);
                 if let Some(old) = &group.own {
@@ -115,16 +137,18 @@ impl Overlay {
                 });
                 self.tell_own(now, vni);
             }
-            Some(tree) => {
-                self.groups.others.insert((vni, source), tree);
-                self.tell_other(vni, source);
-            }
-            None => {
-                if self.groups.others.remove(&(vni, source)).is_some() {
-                    self.tell_other(vni, source);
-                } else if let Some(group) = self.groups.networks.get_mut(&vni) {
+            None if self.groups.others.get(&(vni, source)).is_none() => {
+                if let Some(group) = self.groups.networks.get_mut(&vni) {
                     group.own = None;
-                    self.tell_own(now, vni);
+                    group.moving = Some(now + SETTLED);
+                }
+                self.tell_own(now, vni);
+            }
+            tree => {
+                let label = self.label_of(&source);
+                let served = label.is_some_and(|label| self.groups.told.contains_key(&(vni, label)));
+                if self.groups.others.set(now, (vni, source), tree, served) {
+                    self.tell_other(vni, source);
                 }
             }
         }
@@ -315,11 +339,15 @@ impl Overlay {
         let mtu = self.config.mtu;
         let mut looked_at = Vec::new();
         for (vni, group) in &mut self.groups.networks {
+            group.moving = group.moving.filter(|until| now < *until);
             let Some(own) = &mut group.own else { continue };
             let Some(used) = own.used else { continue };
             if used <= now {
                 (own.used, own.asked) = (None, None);
                 looked_at.push(*vni);
+                continue;
+            }
+            if group.moving.is_some() {
                 continue;
             }
             let before = (own.proof.is_proven(), own.proof.is_held(now));
@@ -346,6 +374,9 @@ impl Overlay {
         }
         for vni in looked_at {
             self.tell_own(now, vni);
+        }
+        for (vni, source) in self.groups.others.tick(now) {
+            self.tell_other(vni, source);
         }
         if self.groups.left_until.is_some_and(|until| until <= now) {
             self.groups.left_until = None;

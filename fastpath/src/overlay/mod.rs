@@ -14,6 +14,7 @@
 //! carrying while probes come back, for [`GRACE`]: a router that is restarted looks like that.
 
 mod group;
+mod moves;
 mod proof;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,17 @@ use crate::graph::slab::Slab;
 use crate::graph::spt::{Bits, Place, Spt, Work};
 use crate::graph::view::Broadcast;
 use crate::graph::{Known, told_of};
+use crate::index::mix;
 use crate::{Number, PeerId};
+
+/// The branches of a tree that lead to some routers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Branches {
+    /// Largest packet, in bytes, that passes every link of them.
+    pub mtu: u16,
+    /// Tells them from others: a sum over their links, each mixed with itself.
+    pub shape: u64,
+}
 
 /// The shortest path tree of one source, over the links that carry data.
 #[derive(Debug)]
@@ -56,22 +66,31 @@ impl BroadcastTree {
         self.0.parent(of)
     }
 
-    /// The largest packet, in bytes, that every link on the way to one of `members` passes; `None` if there is no
-    /// way to any.
-    pub(crate) fn mtu(&self, known: &impl Known, members: &[Number]) -> Option<u16> {
-        let mut narrowest = None;
+    /// The branches that lead to `members`; `None` if there is no way to any.
+    pub(crate) fn branches(&self, known: &impl Known, members: &[Number]) -> Option<Branches> {
+        let mut branches: Option<Branches> = None;
         let mut looked_at = Bits::default();
         looked_at.grow(known.numbers());
         for &member in members {
             let mut at = member;
             while let Some(parent) = self.parent(at).filter(|_| looked_at.set(at)) {
                 let (there, back) = (told_of(known, parent, at)?, told_of(known, at, parent)?);
-                let mtu = there.mtu.min(back.mtu);
-                narrowest = Some(narrowest.map_or(mtu, |narrowest: u16| narrowest.min(mtu)));
+                let ends = [at, parent].map(|end| known.id(end).map(|id| u64::from_be_bytes(id.short().0)));
+                let [Some(below), Some(above)] = ends else {
+                    return None;
+                };
+                let before = branches.unwrap_or(Branches {
+                    mtu: u16::MAX,
+                    shape: 0,
+                });
+                branches = Some(Branches {
+                    mtu: before.mtu.min(there.mtu).min(back.mtu),
+                    shape: before.shape.wrapping_add(mix(below, above)),
+                });
                 at = parent;
             }
         }
-        narrowest
+        branches
     }
 
     /// To whom the router `of` hands a frame of the source, in the order of their ids: those of its children from

@@ -128,21 +128,48 @@ fn the_narrowest_link_counts_and_branches_to_nobody_do_not() {
         (5, 6, 1280),
     ]);
     let places = all(7, &topology, &members(0..6));
-    let root = places[0][&(VNI, id(0))].root.clone();
-    let reached = (1..6).map(id).collect();
-    assert_eq!(
-        root,
-        Some(TreeRoot {
-            reached,
-            depth: 5,
-            mtu: 1400
-        })
-    );
+    let root = places[0][&(VNI, id(0))].root.clone().unwrap();
+    let reached: Vec<_> = (1..6).map(id).collect();
+    assert_eq!((root.reached, root.depth, root.mtu), (reached, 5, 1400));
     assert!(places[6].is_empty(), "it is no member and relays nothing");
     assert_eq!(
         places[5][&(VNI, id(5))].root.as_ref().map(|root| root.mtu),
         Some(1400)
     );
+}
+
+#[test]
+fn a_branch_that_moves_far_away_is_told_to_the_source() {
+    let with = |delay_us| {
+        let links = [
+            (0, 1, 1),
+            (1, 2, 1),
+            (1, 3, 1),
+            (2, 4, 9),
+            (3, 4, delay_us),
+            (4, 5, 1),
+        ];
+        let both = links.map(|(a, b, ms)| [(a, b, ms * 1000, 1500), (b, a, ms * 1000, 1500)]);
+        topology(&both.concat())
+    };
+    let mut trees = Trees::new(id(0));
+    let registry = registry(0, &members(0..6));
+    let mut of = |topology| trees.recompute(START, &topology, &registry);
+    let told = of(with(20));
+    let (_, _, Some(before)) = &told[0] else {
+        panic!("{told:?}")
+    };
+    assert!(of(with(15)).is_empty(), "4 hangs on 2 as before");
+    let told = of(with(5));
+    let (_, _, Some(after)) = &told[0] else {
+        panic!("{told:?}")
+    };
+    let shape = |tree: &Tree| tree.root.as_ref().map(|root| root.shape);
+    assert_ne!(shape(before), shape(after));
+    let same = |tree: &Tree| (tree.children.clone(), tree.root.as_ref().map(|root| root.depth));
+    assert_eq!(same(before), same(after));
+    let told = of(with(20));
+    assert_eq!(told[0].2.as_ref(), Some(before));
 }
 
 #[test]

@@ -169,6 +169,7 @@ fn a_frame_is_passed_on_by_twice_as_many_as_its_tree_is_deep() {
             reached: (1..8).map(|n| id(&forest, n)).collect(),
             depth: 2,
             mtu: 1500,
+            shape: 0,
         }),
     };
     let source = id(&forest, 0);

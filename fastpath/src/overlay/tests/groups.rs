@@ -1,6 +1,7 @@
 //! Frames for groups.
 
 use super::*;
+use crate::overlay::moves::{HELD, SETTLED};
 use mesh::TreeRoot;
 
 const VNI: Vni = Vni(7);
@@ -29,6 +30,10 @@ fn network() -> World {
 }
 
 fn own_tree(world: &mut World, children: &[u8], depth: u8) {
+    shaped(world, children, depth, 0);
+}
+
+fn shaped(world: &mut World, children: &[u8], depth: u8, shape: u64) {
     let tree = Tree {
         parent: None,
         children: children.iter().copied().map(id).collect(),
@@ -36,6 +41,7 @@ fn own_tree(world: &mut World, children: &[u8], depth: u8) {
             reached: (1..=5).map(id).collect(),
             depth,
             mtu: MTU,
+            shape,
         }),
     };
     let (source, tree) = (id(0), Some(tree));
@@ -124,7 +130,17 @@ fn another_tree_and_one_too_deep_are_proven_first() {
     use_it(&mut world, secs(3));
     own_tree(&mut world, &[1], 2);
     assert!(!is_ready(&world));
-    world.until(secs(1), is_ready);
+    let before = world.tree_probes;
+    use_it(&mut world, SETTLED - secs(1));
+    assert_eq!(world.tree_probes, before, "others have their former places yet");
+    world.until(secs(2), is_ready);
+    // Somebody far away hangs on another; and then again, before all have moved.
+    shaped(&mut world, &[1], 2, 1);
+    use_it(&mut world, SETTLED - secs(1));
+    shaped(&mut world, &[1], 2, 2);
+    use_it(&mut world, SETTLED - secs(1));
+    assert!(!is_ready(&world));
+    world.until(secs(2), is_ready);
     own_tree(&mut world, &[1], 9);
     assert_eq!(
         world.trees.get(&PeerLabel::NONE),
@@ -163,8 +179,48 @@ fn places_in_others_trees_follow_labels_and_go_with_their_source() {
     world.input(Input::Label { peer, label: other });
     assert_eq!(world.trees.get(&label(3)), None);
     assert_eq!(world.trees[&other].parent, label(1));
+    // Router 2 has label 999 now.
+    let under = |parent| {
+        let tree = Tree {
+            parent: Some(id(parent)),
+            children: vec![],
+            root: None,
+        };
+        told(Some(tree))
+    };
+    world.input(under(2));
+    world.run(HELD - secs(1));
+    assert_eq!(
+        world.trees[&other].parent,
+        label(1),
+        "its source may not have heard of it yet"
+    );
+    world.run(secs(1));
+    assert_eq!(world.trees[&other].parent, PeerLabel(999));
     world.input(told(None));
+    world.run(HELD - secs(1));
+    assert!(world.trees.contains_key(&other));
+    world.run(secs(1));
     assert_eq!(world.trees.get(&other), None);
+}
+
+#[test]
+fn a_tree_that_was_gone_for_a_moment_moves_as_well() {
+    let mut world = network();
+    use_it(&mut world, secs(3));
+    assert!(is_ready(&world));
+    let source = id(0);
+    world.input(Input::Tree {
+        vni: VNI,
+        source,
+        tree: None,
+    });
+    assert!(!is_ready(&world));
+    world.run(secs(1));
+    own_tree(&mut world, &[1, 2], 2);
+    use_it(&mut world, SETTLED - secs(1));
+    assert!(!is_ready(&world));
+    world.until(secs(2), is_ready);
 }
 
 #[test]
