@@ -114,6 +114,8 @@ impl Overlay {
     pub(super) fn set_tree(&mut self, now: Instant, vni: Vni, source: PeerId, tree: Option<Tree>) {
         match tree {
             Some(tree) if tree.root.is_some() => {
+                // After a restart links come one after the other, and others hold their places meanwhile.
+                let is_back = self.groups.own_until.is_some();
                 let group = self.groups.networks.entry(vni).or_default();
                 group.moving = group.moving.filter(|until| now < *until);
                 let moves = match &group.own {
@@ -121,7 +123,7 @@ impl Overlay {
                     // It was gone a moment ago.
                     None => group.moving.is_some(),
                 };
-                if moves {
+                if moves && !is_back {
                     group.moving = Some(now + SETTLED);
                 }
                 let used = group.own.as_ref().and_then(|own| own.used);

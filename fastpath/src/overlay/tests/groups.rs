@@ -205,6 +205,45 @@ fn places_in_others_trees_follow_labels_and_go_with_their_source() {
 }
 
 #[test]
+fn after_a_restart_a_tree_that_grows_is_proven_at_once() {
+    let mut world = World::new();
+    let trees = BTreeSet::from([(VNI, PeerLabel::NONE)]);
+    let before = Overlay::new(config(), Instant(0), [].into(), [].into());
+    world.overlay = before.with_groups(Instant(0), BTreeMap::new(), trees);
+    let left = Place {
+        children: vec![label(9)],
+        ready: true,
+        ..Place::default()
+    };
+    world.trees = BTreeMap::from([(PeerLabel::NONE, left.clone())]);
+    for (n, path) in [
+        (1, vec![1]),
+        (2, vec![2]),
+        (3, vec![1, 3]),
+        (4, vec![1, 4]),
+        (5, vec![1, 5]),
+    ] {
+        world.meet(n);
+        world.members.insert(label(n), 9000);
+        world.direct(n, (n <= 2).then_some(false));
+        world.route(n, Some(&path));
+    }
+    let members = (1..=5).map(id).collect();
+    world.input(Input::Members { vni: VNI, members });
+    own_tree(&mut world, &[1], 2);
+    use_it(&mut world, secs(1));
+    own_tree(&mut world, &[1, 2], 2);
+    use_it(&mut world, secs(2));
+    assert_ne!(world.trees[&PeerLabel::NONE], left, "the one of the earlier run");
+    assert!(is_ready(&world));
+    // From then on it moves as any other.
+    use_it(&mut world, secs(8));
+    own_tree(&mut world, &[1], 2);
+    use_it(&mut world, SETTLED - secs(1));
+    assert!(!is_ready(&world));
+}
+
+#[test]
 fn a_tree_that_was_gone_for_a_moment_moves_as_well() {
     let mut world = network();
     use_it(&mut world, secs(3));
