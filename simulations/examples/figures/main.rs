@@ -5,8 +5,8 @@
 //! Routers join from one bootstrap over 60 virtual seconds, whatever else is asked for, unless the mesh is `--placed`:
 //! then it stands from the beginning, with links as the core chooses them, and every router is told all records
 //! (`simulations/src/big/place.rs`). Each row then has the smallest world that is honest: `delta` one router that
-//! knows all others, `checks` a hundred with their sleeves, `stretch` twenty, `kill` the survivors; all the rest a world in which all know all. Wires take 0.5 to 100 ms one
-//! way, by the distance in a plane, and carry 100 Mb/s. With `--wired` each router is told to dial two near ones and two
+//! knows all others, `checks` a hundred with their sleeves, `stretch` twenty, `kill` the survivors; all the rest a world in
+//! which all know all. Wires take 0.5 to 100 ms one way, by the distance in a plane, and carry 100 Mb/s. With `--wired` each router is told to dial two near ones and two
 //! at random, and nobody else: what the core does with links that are as they should be. With `--together` all start
 //! within a second, each with the addresses of two near ones and two at random, as if kept from an earlier run: what
 //! can be asked of a mesh whose join would take too long.
