@@ -119,7 +119,9 @@ pub use sizes::Size;
 pub use status::{Knowledge, LinkStatus, LinkView, PeerView, TargetState, TargetView};
 pub use time::Instant;
 pub use topology::{Adjacency, Delay, Topology};
-pub use trees::{MAX_TREE_DEPTH, MAX_TREES_USED, TREE_ABOVE, TREE_KEPT, Tree, TreeChange, TreeRoot, Trees};
+pub use trees::{
+    MAX_TREE_DEPTH, MAX_TREES_USED, TREE_ABOVE, TREE_KEPT, TREES_DIFFER, Tree, TreeChange, TreeRoot, Trees,
+};
 
 /// Largest control message in bytes. Drivers skip larger ones and say so with [`Input::Oversized`].
 pub const MAX_MESSAGE: usize = 256 * 1024;

@@ -32,6 +32,10 @@ pub const MAX_TREES_USED: usize = 256;
 /// How long a tree is kept after it was last used.
 pub const TREE_KEPT: Duration = Duration::from_secs(300);
 
+/// For so long after a change of the topology routers may see different trees of one source: it is known everywhere in less
+/// than a second, and trees follow at most two seconds later (`mesh::schedule`).
+pub const TREES_DIFFER: Duration = Duration::from_secs(4);
+
 /// Hops that a tree has at most. Members further away get copies.
 pub const MAX_TREE_DEPTH: usize = 32;
 

@@ -1,5 +1,6 @@
 //! How a container is named on the command line: by what its runtime calls it, a process in it, or its network namespace.
 
+use super::docker::DockerAt;
 use super::{Cli, Verb, parse_ifname};
 use crate::net::Cidr;
 use clap::error::ErrorKind;
@@ -28,14 +29,8 @@ pub(crate) struct Place {
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
 pub(crate) struct Runtimes {
-    /// Where Docker answers.
-    #[arg(
-        long,
-        env = "WEFT_DOCKER",
-        default_value = "/run/docker.sock",
-        value_name = "SOCKET"
-    )]
-    pub(crate) docker: PathBuf,
+    #[command(flatten)]
+    pub(crate) docker: DockerAt,
     /// Where containerd answers.
     #[arg(
         long,

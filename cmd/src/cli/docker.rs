@@ -47,7 +47,7 @@ pub(crate) struct Units {
 }
 
 /// Docker itself.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct DockerAt {
     /// Where Docker answers.
     #[arg(

@@ -118,7 +118,7 @@ pub(crate) fn find(text: &str, at: &Runtimes) -> Result<Found> {
         }
         let answer = async {
             match who {
-                Runtime::Docker => docker::find(&at.docker, name).await,
+                Runtime::Docker => docker::find(&at.docker.docker, name).await,
                 Runtime::Podman => podman::find(name).await,
                 Runtime::Containerd => containerd::find(&at.containerd, name).await,
             }

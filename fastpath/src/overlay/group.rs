@@ -94,8 +94,8 @@ impl Groups {
 
 /// True if frames of this router's tree go another way than before, somewhere.
 fn is_another_way(old: &Tree, new: &Tree) -> bool {
-    let way = |tree: &Tree| tree.root.as_ref().map(|root| (root.shape, root.depth));
-    old.children != new.children || way(old) != way(new)
+    let shape = |tree: &Tree| tree.root.as_ref().map(|root| root.shape);
+    shape(old) != shape(new)
 }
 
 impl Overlay {

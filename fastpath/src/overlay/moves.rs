@@ -5,16 +5,15 @@
 //! leaves its tree at once, for sleeve's; the others stay where they were until it has left; and when all have moved, the
 //! tree is proven anew. A frame meets one tree or the other on all its way.
 
-use mesh::{Instant, PeerId, Tree, Vni};
+use mesh::{Instant, PeerId, TREES_DIFFER, Tree, Vni};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// For so long a router keeps its former place in another's tree. The source hears of a change less than a second after the
-/// first router that does, and trees follow at most two seconds later (`mesh::schedule`).
-pub(super) const HELD: Duration = Duration::from_secs(4);
+/// For so long a router keeps its former place in another's tree.
+pub(super) const HELD: Duration = TREES_DIFFER;
 /// For so long the source does not try its tree after a change: until who heard of that as much later than the source has
 /// moved.
-pub(super) const SETTLED: Duration = Duration::from_secs(8);
+pub(super) const SETTLED: Duration = Duration::from_secs(2 * TREES_DIFFER.as_secs());
 
 type Key = (Vni, PeerId);
 

@@ -30,7 +30,8 @@ fn network() -> World {
 }
 
 fn own_tree(world: &mut World, children: &[u8], depth: u8) {
-    shaped(world, children, depth, 0);
+    let shape = children.iter().map(|child| 100 * u64::from(*child)).sum();
+    shaped(world, children, depth, shape);
 }
 
 fn shaped(world: &mut World, children: &[u8], depth: u8, shape: u64) {

@@ -11,13 +11,12 @@ use crate::plane::session::locked;
 use crate::wire::GroupHeader;
 use crypto::ReplayWindow;
 use crypto::replay::Replay;
-use mesh::{Instant, PeerId};
+use mesh::{Instant, PeerId, TREES_DIFFER};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// For so long a router goes on with a former place in a tree. A change is known everywhere in less than a second, and
-/// trees follow at most two seconds later (`mesh::schedule`).
-pub(super) const HELD: Duration = Duration::from_secs(4);
+/// For so long a router goes on with a former place in a tree.
+pub(super) const HELD: Duration = TREES_DIFFER;
 
 /// To whom a router hands frames in one tree.
 #[derive(Debug)]
