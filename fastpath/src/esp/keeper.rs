@@ -213,7 +213,10 @@ impl Keeper {
             dirty: true,
         };
         let until = Some(now + settings.grace + KEEP);
-        for (id, seen) in &left.sas {
+        // In the order of their making, as if this run had made them: their indices are random.
+        let mut sas: Vec<_> = left.sas.iter().collect();
+        sas.sort_by_key(|(_, seen)| seen.made);
+        for (id, seen) in sas {
             keeper.guarded.insert(seen.ends, until);
             match seen.direction {
                 // Older than it may be: another is asked for as soon as there is somebody to ask.

@@ -175,6 +175,8 @@ pub struct SaRead {
     pub from: IpAddr,
     /// Packets so far.
     pub packets: u64,
+    /// When it was made: seconds of the host's clock.
+    pub made: u64,
 }
 
 /// Reads an association; `None` if it is none of ours. (Index 0 has what the kernel asks for and nobody gave.)
@@ -192,6 +194,7 @@ pub fn read_sa(body: &[u8], mark: Mark) -> Option<SaRead> {
         direction,
         from: address_at(body, 80, family)?,
         packets: u64::from_ne_bytes(*body.get(168..)?.first_chunk()?),
+        made: u64::from_ne_bytes(*body.get(176..)?.first_chunk()?),
     })
 }
 

@@ -35,6 +35,8 @@ pub struct Seen {
     pub ends: Ends,
     /// Packets so far.
     pub packets: u64,
+    /// When it was made: seconds of the host's clock.
+    pub made: u64,
 }
 
 /// One step.
@@ -84,6 +86,7 @@ impl Seen {
             direction: read.direction,
             ends: Ends { here, there },
             packets: read.packets,
+            made: read.made,
         }
     }
 }

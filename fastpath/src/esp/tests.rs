@@ -124,7 +124,7 @@ proptest! {
         let lifetime = Lifetime { seconds: 1, packets: 1 };
         let read = message::read_sa(&message::new_sa(&sa, mark(), port, lifetime), mark()).unwrap();
         prop_assert_eq!(read.id, sa.id());
-        prop_assert_eq!(Seen::read(&read), Seen { direction, ends, packets: 0 });
+        prop_assert_eq!(Seen::read(&read), Seen { direction, ends, packets: 0, made: 0 });
         let policy = Policy { direction, there: ends.there, port };
         prop_assert_eq!(message::read_policy(&message::new_policy(policy, mark()), mark()), Some((policy, 0)));
     }
@@ -139,6 +139,7 @@ struct Memory {
     used: BTreeSet<[u8; 36]>,
     /// Order of making, newest last.
     order: Vec<SaId>,
+    made: u64,
     next: u32,
 }
 
@@ -165,7 +166,9 @@ impl Kernel for Memory {
                     direction: sa.direction,
                     ends: sa.ends,
                     packets: 0,
+                    made: self.made,
                 };
+                self.made += 1;
                 assert!(self.observed.sas.insert(sa.id(), seen).is_none());
                 self.keys.insert(sa.id(), sa.key.0);
                 self.order.push(sa.id());
@@ -203,6 +206,7 @@ struct Host {
 /// Two neighbours, and what sleeve carries between them.
 struct World {
     now: Instant,
+    roll: Duration,
     hosts: [Host; 2],
     /// Who asked, and when the other has it.
     asks: VecDeque<(Instant, usize)>,
@@ -215,10 +219,10 @@ fn id(n: usize) -> PeerId {
     PeerId([n as u8 + 1; 32])
 }
 
-fn settings() -> Settings {
+fn settings(roll: Duration) -> Settings {
     Settings {
         port: PORT,
-        roll: Duration::from_secs(60),
+        roll,
         grace: Duration::from_secs(60),
     }
 }
@@ -231,10 +235,14 @@ fn key(spi: u32) -> Key {
 
 impl World {
     fn new() -> Self {
+        Self::rolling(Duration::from_secs(60))
+    }
+
+    fn rolling(roll: Duration) -> Self {
         let host = |n: u8| {
             let (here, there) = (IpAddr::from([10, 9, 0, n]), IpAddr::from([10, 9, 0, 3 - n]));
             let mut kernel = Memory::default();
-            let keeper = Keeper::new(settings(), Instant(1), kernel.observe().unwrap());
+            let keeper = Keeper::new(settings(roll), Instant(1), kernel.observe().unwrap());
             Host {
                 keeper,
                 kernel,
@@ -243,6 +251,7 @@ impl World {
         };
         Self {
             now: Instant(1),
+            roll,
             hosts: [host(1), host(2)],
             asks: VecDeque::new(),
             offers: VecDeque::new(),
@@ -298,7 +307,8 @@ impl World {
                     self.input(asker, Input::Refused { peer, why });
                     continue;
                 }
-                self.number += 1;
+                // Not in their order, as what is drawn at random is not.
+                self.number = self.number.wrapping_add(0x9e37_79b1);
                 let (spi, ends) = (self.number, self.hosts[1 - asker].ends);
                 self.input(
                     1 - asker,
@@ -359,7 +369,7 @@ impl World {
 
     fn restart(&mut self, n: usize) {
         let left = self.hosts[n].kernel.observe().unwrap();
-        self.hosts[n].keeper = Keeper::new(settings(), self.now, left);
+        self.hosts[n].keeper = Keeper::new(settings(self.roll), self.now, left);
         let ends = Some(self.hosts[n].ends);
         self.input(
             n,
@@ -405,6 +415,22 @@ fn keys_roll_and_restarts_happen_without_a_gap() {
         let sas = host.kernel.observed.sas.len();
         assert!(sas <= 4, "{sas} associations pile up");
         assert!(host.kernel.used.len() >= 4, "each direction has rolled");
+    }
+}
+
+#[test]
+fn of_many_associations_that_an_earlier_run_left_the_oldest_goes_first() {
+    let mut world = World::rolling(Duration::from_secs(3));
+    world.meet();
+    world.run(Duration::from_millis(100));
+    for second in 0..300 {
+        for _ in 0..10 {
+            world.run(Duration::from_millis(100));
+            assert!(world.passes(0) && world.passes(1), "lost in second {second}");
+        }
+        if second % 10 == 9 {
+            world.restart(second / 10 % 2);
+        }
     }
 }
 
@@ -539,7 +565,7 @@ proptest! {
         let mut kernel = Memory::default();
         for sa in &before {
             let (direction, ends) = (sa.direction, sa.ends);
-            kernel.observed.sas.insert(sa.id(), Seen { direction, ends, packets: 0 });
+            kernel.observed.sas.insert(sa.id(), Seen { direction, ends, packets: 0, made: 0 });
         }
         for (ends, incoming, index, port) in policies {
             let direction = if incoming { Direction::In } else { Direction::Out };
