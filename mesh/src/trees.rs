@@ -78,6 +78,8 @@ pub struct Trees {
     places: BTreeMap<(Vni, PeerId), Tree>,
     /// Others' trees that are used, and when that was last heard.
     used: BTreeMap<(Vni, PeerId), Instant>,
+    /// None of them was heard of last before that.
+    oldest: Option<Instant>,
     /// The version of the membership that they were computed from.
     seen: Option<u64>,
 }
@@ -92,6 +94,7 @@ impl Trees {
             sources: BTreeMap::new(),
             places: BTreeMap::new(),
             used: BTreeMap::new(),
+            oldest: None,
             seen: None,
         }
     }
@@ -130,12 +133,13 @@ impl Trees {
             return false;
         }
         self.used.insert((vni, source), now);
+        self.oldest.get_or_insert(now);
         is_new
     }
 
-    /// When the next tree has not been used for long enough.
+    /// When to look for trees that have not been used for long enough: after every input it is asked for this.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.used.values().min().map(|last| *last + TREE_KEPT)
+        self.oldest.map(|last| last + TREE_KEPT)
     }
 
     /// Computes all places from nothing and returns those that changed, in the order of networks and sources.
@@ -166,14 +170,15 @@ impl Trees {
         if is_other {
             self.networks = registry.larger_than(TREE_ABOVE + 1).collect();
         }
-        if self.networks.is_empty() && self.places.is_empty() {
-            return Vec::new();
-        }
         let networks = &self.networks;
         self.used.retain(|(vni, source), last| {
             let is_member = networks.get(vni).is_some_and(|members| members.contains(source));
             is_member && now.since(*last) < TREE_KEPT
         });
+        self.oldest = self.used.values().min().copied();
+        if self.networks.is_empty() && self.places.is_empty() {
+            return Vec::new();
+        }
         let own = networks.iter().filter(|(_, members)| members.contains(&self.own));
         let mut pairs: BTreeSet<(Vni, PeerId)> = own.map(|(vni, _)| (*vni, self.own)).collect();
         pairs.extend(self.used.keys());

@@ -37,12 +37,11 @@ const RETRIES: [Duration; 4] = [
 /// Without broadcast for so long, no key is given or renewed.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// How far a member is with a key.
+/// A member that has not acknowledged a key.
 #[derive(Debug)]
 struct Delivery {
     /// It may have it.
     sent: bool,
-    acknowledged: bool,
     tries: usize,
     /// When to give it next.
     at: Instant,
@@ -52,7 +51,6 @@ impl Delivery {
     fn new(now: Instant) -> Self {
         Self {
             sent: false,
-            acknowledged: false,
             tries: 0,
             at: now,
         }
@@ -64,13 +62,19 @@ struct Key {
     secret: GroupSecret,
     cipher: Cipher,
     seal: Arc<GroupSeal>,
-    /// One for each member that the tree reaches.
-    members: BTreeMap<PeerId, Delivery>,
+    /// The members that the tree reaches: those that have acknowledged it,
+    have: BTreeSet<PeerId>,
+    /// and those that have not.
+    waiting: BTreeMap<PeerId, Delivery>,
 }
 
 impl Key {
     fn is_complete(&self) -> bool {
-        self.members.values().all(|delivery| delivery.acknowledged)
+        self.waiting.is_empty()
+    }
+
+    fn may_have(&self, peer: &PeerId) -> bool {
+        self.have.contains(peer) || self.waiting.get(peer).is_some_and(|delivery| delivery.sent)
     }
 
     fn message(&self, vni: Vni) -> Message {
@@ -144,9 +148,9 @@ impl Groups {
             return;
         };
         let key = network.keys.iter_mut().find(|key| key.seal.id == ack.id);
-        let delivery = key.and_then(|key| key.members.get_mut(from));
-        if let Some(delivery) = delivery.filter(|delivery| delivery.sent) {
-            delivery.acknowledged = true;
+        if let Some(key) = key.filter(|key| key.waiting.get(from).is_some_and(|delivery| delivery.sent)) {
+            key.waiting.remove(from);
+            key.have.insert(*from);
             network.publish(cx, now);
         }
     }
@@ -154,8 +158,7 @@ impl Groups {
     /// A router lost what it was given, and the memory of what it opened with it: it was restarted, or is gone.
     pub(crate) fn lost(&mut self, cx: &mut Context, now: Instant, peer: &PeerId) {
         for network in self.0.values_mut() {
-            let has = |key: &Key| key.members.get(peer).is_some_and(|delivery| delivery.sent);
-            network.keys.retain(|key| !has(key));
+            network.keys.retain(|key| !key.may_have(peer));
             network.publish(cx, now);
         }
     }
@@ -220,12 +223,13 @@ impl Network {
             cx.rng.next_u32(),
             SealKey::behind(cx.config.identity.suite(), cipher, secret.bytes()),
         );
-        let members = self.reached.iter().map(|peer| (*peer, Delivery::new(now)));
+        let waiting = self.reached.iter().map(|peer| (*peer, Delivery::new(now)));
         self.keys.push(Key {
             secret,
             cipher,
             seal: Arc::new(seal),
-            members: members.collect(),
+            have: BTreeSet::new(),
+            waiting: waiting.collect(),
         });
     }
 
@@ -252,10 +256,7 @@ impl Network {
     fn give(&mut self, cx: &mut Context, now: Instant, needed: &mut BTreeSet<PeerId>) {
         for key in self.keys.iter_mut().filter(|key| !key.is_complete()) {
             let message = key.message(self.vni);
-            let waiting = key.members.iter_mut();
-            for (peer, delivery) in
-                waiting.filter(|(_, delivery)| !delivery.acknowledged && delivery.at <= now)
-            {
+            for (peer, delivery) in key.waiting.iter_mut().filter(|(_, delivery)| delivery.at <= now) {
                 match cx.send(now, peer, &message, How::Route) {
                     Ok(()) => delivery.sent = true,
                     Err(DropReason::NoSession) => {
@@ -271,11 +272,8 @@ impl Network {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let deliveries = self.keys.iter().flat_map(|key| key.members.values());
-        let next = deliveries
-            .filter(|delivery| !delivery.acknowledged)
-            .map(|delivery| delivery.at)
-            .min();
+        let waiting = self.keys.iter().flat_map(|key| key.waiting.values());
+        let next = waiting.map(|delivery| delivery.at).min();
         let first = self.keys.first()?;
         let renewal = match self.keys.len() {
             1 => first.renewal(),

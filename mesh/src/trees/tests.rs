@@ -239,6 +239,19 @@ fn trees_are_kept_while_they_are_used() {
 }
 
 #[test]
+fn a_tree_without_a_place_ends_with_its_network() {
+    let topology = both_ways(&[(0, 1, 1500)]);
+    let mut trees = Trees::new(id(0));
+    let changes = trees.recompute(START, &topology, &registry(0, &members(2..8)));
+    assert_eq!(changes, []);
+    assert!(trees.note_use(START, VNI, id(2)), "as a frame says that came along it");
+    assert_eq!(trees.recompute(START, &topology, &registry(0, &members(2..8))), []);
+    assert_eq!(trees.next_timeout(), Some(START + TREE_KEPT));
+    assert_eq!(trees.recompute(START, &topology, &registry(0, &members(2..4))), []);
+    assert_eq!(trees.next_timeout(), None);
+}
+
+#[test]
 fn what_is_too_deep_gets_copies() {
     let line: Vec<_> = (0..40).map(|n| (n, n + 1, 1500)).collect();
     let topology = both_ways(&line);
