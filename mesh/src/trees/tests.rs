@@ -244,10 +244,19 @@ fn a_tree_without_a_place_ends_with_its_network() {
     let mut trees = Trees::new(id(0));
     let changes = trees.recompute(START, &topology, &registry(0, &members(2..8)));
     assert_eq!(changes, []);
-    assert!(trees.note_use(START, VNI, id(2)), "as a frame says that came along it");
-    assert_eq!(trees.recompute(START, &topology, &registry(0, &members(2..8))), []);
+    assert!(
+        trees.note_use(START, VNI, id(2)),
+        "as a frame says that came along it"
+    );
+    assert_eq!(
+        trees.recompute(START, &topology, &registry(0, &members(2..8))),
+        []
+    );
     assert_eq!(trees.next_timeout(), Some(START + TREE_KEPT));
-    assert_eq!(trees.recompute(START, &topology, &registry(0, &members(2..4))), []);
+    assert_eq!(
+        trees.recompute(START, &topology, &registry(0, &members(2..4))),
+        []
+    );
     assert_eq!(trees.next_timeout(), None);
 }
 

@@ -35,7 +35,8 @@ impl Asked {
                 "--placed" => asked.placed = true,
                 "--wired" => asked.wired = true,
                 "--together" => asked.together = true,
-                "join" | "delta" | "stretch" | "steady" | "checks" | "spread" | "heal" | "kill" | "all" => {
+                "join" | "delta" | "stretch" | "steady" | "checks" | "faults" | "spread" | "heal"
+                | "kill" | "all" => {
                     asked.stages.push(arg);
                 }
                 _ => return None,

@@ -1,11 +1,11 @@
 //! The figures of a large mesh, with the goals beside them:
 //! `cargo run --release -p simulations --example figures -- [--routers N] [--seed S] [--threads N] [--max-links N]
-//! [--placed] [--wired] [--together] [join|delta|stretch|steady|checks|spread|heal|kill|all]`.
+//! [--placed] [--wired] [--together] [join|delta|stretch|steady|checks|faults|spread|heal|kill|all]`.
 //!
 //! Routers join from one bootstrap over 60 virtual seconds, whatever else is asked for, unless the mesh is `--placed`:
 //! then it stands from the beginning, with links as the core chooses them, and every router is told all records
 //! (`simulations/src/big/place.rs`). Each row then has the smallest world that is honest: `delta` one router that
-//! knows all others, `checks` a hundred with their sleeves, `stretch` twenty, `kill` the survivors; all the rest a world in
+//! knows all others, `checks` a hundred with their sleeves, `faults` fifty, `stretch` twenty, `kill` the survivors; all the rest a world in
 //! which all know all. Wires take 0.5 to 100 ms one way, by the distance in a plane, and carry 100 Mb/s. With `--wired` each router is told to dial two near ones and two
 //! at random, and nobody else: what the core does with links that are as they should be. With `--together` all start
 //! within a second, each with the addresses of two near ones and two at random, as if kept from an earlier run: what
@@ -15,6 +15,7 @@ mod asked;
 mod blows;
 mod checks;
 mod delta;
+mod faults;
 
 use asked::Asked;
 use mesh::{Input, Mac, Vni};
@@ -33,7 +34,7 @@ fn main() {
             "usage: figures [--routers N] [--seed S] [--threads N] [--max-links N] [--placed] [--wired] [--together] \
              [STAGE…]"
         );
-        eprintln!("stages: join delta stretch steady checks spread heal kill all");
+        eprintln!("stages: join delta stretch steady checks faults spread heal kill all");
         std::process::exit(2);
     };
     println!("{}", machine());
@@ -118,6 +119,7 @@ impl Bench {
             ("stretch", Self::stretch as fn(&mut Self)),
             ("steady", Self::steady),
             ("checks", Self::checks),
+            ("faults", Self::faults),
             ("spread", Self::spread),
             ("heal", Self::heal),
             ("kill", Self::kill),
@@ -135,6 +137,9 @@ impl Bench {
         }
         if self.wants("checks") {
             self.checks();
+        }
+        if self.wants("faults") {
+            self.faults();
         }
         if self.wants("stretch") {
             let sources = self.sources();

@@ -250,6 +250,9 @@ pub struct Rest {
     /// What is not looked at, because this scenario's network does not allow it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub skip: Vec<RestCheck>,
+    /// How many containers broadcast, chosen by the seed; all of them, if nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub senders: Option<usize>,
 }
 
 impl Default for Rest {
@@ -258,6 +261,7 @@ impl Default for Rest {
             check: true,
             within: Time::secs(30),
             skip: Vec::new(),
+            senders: None,
         }
     }
 }

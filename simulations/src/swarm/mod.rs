@@ -9,5 +9,5 @@
 mod draw;
 mod shrink;
 
-pub use draw::{FAULTS, draw};
+pub use draw::{draw, draw_faults};
 pub use shrink::shrink;

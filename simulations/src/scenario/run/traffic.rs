@@ -164,11 +164,11 @@ impl Streams {
         );
     }
 
-    /// One broadcast from each container; returns their numbers.
-    pub(super) fn broadcast_all(&mut self, stage: &mut Stage, size: usize) -> Vec<u64> {
+    /// One broadcast from each of these containers; returns their numbers.
+    pub(super) fn broadcast(&mut self, stage: &mut Stage, senders: &[ContainerId], size: usize) -> Vec<u64> {
         let first = self.count;
-        for from in stage.live_containers() {
-            self.frame(stage, usize::MAX, from, None, size);
+        for from in senders {
+            self.frame(stage, usize::MAX, *from, None, size);
         }
         (first + 1..=self.count).collect()
     }
