@@ -28,9 +28,10 @@ docs:
 sim seeds="2000" first="1":
     cargo run --release -- simulate swarm --seed {{first}} --seeds {{seeds}} --jobs 2 --shrink
 
+# (Large arrays get pages of their own: without that, what glibc leaves between them is a fifth of it all.)
 # What a large mesh costs, beside the goals: just figures 1000 spread heal; without the join: just figures 10000 --placed kill
 figures routers="10000" *stages="all":
-    cargo run --release -p simulations --example figures -- --routers {{routers}} {{stages}}
+    MALLOC_MMAP_THRESHOLD_=131072 cargo run --release -p simulations --example figures -- --routers {{routers}} {{stages}}
 
 # The kernel's fast path beside raw veth and static VXLAN; needs root.
 fastpath:

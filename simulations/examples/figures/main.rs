@@ -155,6 +155,7 @@ impl Bench {
         if whole.contains(&true) {
             self.place(|_| true);
             self.rest();
+            self.memory();
         }
         for (is_wanted, run) in
             whole
@@ -165,6 +166,23 @@ impl Bench {
                 run(self);
             }
         }
+    }
+
+    /// What a mesh takes in which all know all. (The time is none that a join takes.)
+    fn memory(&mut self) {
+        let peak = Cost::now().peak;
+        let pairs = (self.asked.routers as u64).pow(2).max(1);
+        let figure = format!(
+            "{:.1} GiB, {} B a pair",
+            peak as f64 / f64::from(1 << 30),
+            peak / pairs
+        );
+        self.row(
+            "memory of a mesh in which all know all",
+            figure,
+            "≤ 16 GiB",
+            peak < 16 << 30,
+        );
     }
 
     /// Another world, with a mesh of which these routers know all.
