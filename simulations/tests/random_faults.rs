@@ -1,5 +1,5 @@
-//! Random faults that something came to light by, and why: `random_faults/SEED.toml` is what `weft simulate swarm` drew from the
-//! seed at the time.
+//! Random faults that something came to light by, and why: `random_faults/SEED.toml` is what `weft simulate swarm`
+//! drew from the seed at the time.
 //!
 //! Too slow for a debug build, where they are left to `.ci/run`.
 

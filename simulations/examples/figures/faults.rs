@@ -1,7 +1,7 @@
 //! How much faster than real time fifty whole routers with faults are simulated, on one core.
 //!
-//! What a second costs depends on how much happens in it: once with the faults of the swarm, which come as fast as the mesh can take
-//! them, once with as many as a bad day has.
+//! What a second costs depends on how much happens in it: once with faults as often as the swarm has them, once with as
+//! many as a bad day has.
 
 use crate::Bench;
 use simulations::scenario::{Settings, run};

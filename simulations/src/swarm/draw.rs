@@ -13,7 +13,8 @@ use toml::Spanned;
 
 /// Routers find each other before the first fault.
 const CALM: Duration = Duration::from_secs(10);
-/// How long faults go on. With what is looked at when they are over, which takes 25 seconds at least, each seed has two minutes.
+/// How long faults go on. What is looked at when they are over takes 25 seconds at least, so each seed has two
+/// minutes.
 const FAULTS: Duration = Duration::from_secs(85);
 /// How many routers there are.
 const PEERS: RangeInclusive<u64> = 20..=60;
@@ -40,8 +41,8 @@ pub fn draw(seed: u64) -> Result<Scenario, ScenarioError> {
     Ok(scenario)
 }
 
-/// The same of so many routers, with faults for so long and with such pauses between them, and fake cryptography. At the end nothing is looked
-/// at: it is what such a run costs that is of interest.
+/// The same of so many routers, with faults for so long and with such pauses between them, and fake cryptography. At
+/// the end nothing is looked at: it is what such a run costs that is of interest.
 ///
 /// # Errors
 /// As [`draw`] has.
@@ -106,7 +107,8 @@ fn story(
     Ok(scenario)
 }
 
-/// Small ones more often: in the time of one of 60 routers four of 20 are run, and most of what goes wrong does among few.
+/// How many routers. Small meshes more often: in the time of one of 60 four of 20 are run, and most of what goes wrong
+/// does among few.
 fn count(random: &mut Random) -> usize {
     let mut more = || random.below(PEERS.end() - PEERS.start() + 1);
     (PEERS.start() + more().min(more())) as usize
