@@ -89,6 +89,8 @@ impl NetNs {
         )
         .map_err(|error| match error {
             rustix::io::Errno::NOENT | rustix::io::Errno::SRCH => NetNsError::NotFound(path.to_owned()),
+            // A socket, by /proc/PID/fd/N: the number is another file's now.
+            rustix::io::Errno::NXIO => NetNsError::NotANamespace(path.to_owned()),
             _ => system(format!("open {}", path.display()))(error.into()),
         })?;
         Self::from_fd(fd, path)
@@ -311,6 +313,9 @@ mod tests {
             NetNs::open("/proc/self/status"),
             Err(NetNsError::NotANamespace(_))
         ));
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&socket));
+        assert!(matches!(NetNs::open(path), Err(NetNsError::NotANamespace(_))));
         assert!(matches!(NetNs::named("../etc"), Err(NetNsError::NoSuchName(_))));
     }
 

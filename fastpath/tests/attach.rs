@@ -7,6 +7,7 @@ mod common;
 use common::{BRIDGE, BRIDGE_MAC, Host, ip, reaches, skipped, udp};
 use fastpath::wire::{self, End};
 use fastpath::{Kernel, NetNs, NetNsRef, Tap, names};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 fn pair() -> (Host, NetNs, NetNs) {
@@ -243,8 +244,12 @@ fn a_namespace_that_ends_is_reported_and_leaves_nothing() {
     }
     let (mut host, left, right) = pair();
     let gone = host.desired.attachments[1].host_ifname.clone();
+    // A number that no other test's file gets when this one is closed.
+    let high = std::fs::File::open(right.path()).unwrap();
+    let high = rustix::io::fcntl_dupfd_cloexec(high, 900).unwrap();
+    host.desired.attachments[1].netns.path = format!("/proc/self/fd/{}", high.as_raw_fd()).into();
     // An open handle would keep the namespace alive, so the path of the attachment must stand on its own.
-    drop(right);
+    drop((high, right));
     let deadline = Instant::now() + Duration::from_secs(5);
     while host.interfaces().contains(&gone) && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(20));
