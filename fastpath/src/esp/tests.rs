@@ -137,8 +137,7 @@ struct Memory {
     keys: BTreeMap<SaId, [u8; 36]>,
     /// Keys that were ever used to send.
     used: BTreeSet<[u8; 36]>,
-    /// Order of making, newest last.
-    order: Vec<SaId>,
+    /// How many associations were made.
     made: u64,
     next: u32,
 }
@@ -171,12 +170,8 @@ impl Kernel for Memory {
                 self.made += 1;
                 assert!(self.observed.sas.insert(sa.id(), seen).is_none());
                 self.keys.insert(sa.id(), sa.key.0);
-                self.order.push(sa.id());
             }
-            Op::RemoveSa(id) => {
-                assert!(self.observed.sas.remove(id).is_some());
-                self.order.retain(|other| other != id);
-            }
+            Op::RemoveSa(id) => assert!(self.observed.sas.remove(id).is_some()),
         }
         Ok(())
     }
@@ -185,11 +180,9 @@ impl Kernel for Memory {
 impl Memory {
     /// The association by which the kernel would send; the newest.
     fn sends(&self, ends: Ends) -> Option<SaId> {
-        let is_out = |id: &&SaId| {
-            let seen = self.observed.sas[*id];
-            seen.direction == Direction::Out && seen.ends == ends
-        };
-        self.order.iter().rev().find(is_out).copied()
+        let sas = self.observed.sas.iter();
+        let out = sas.filter(|(_, seen)| seen.direction == Direction::Out && seen.ends == ends);
+        out.max_by_key(|(_, seen)| seen.made).map(|(id, _)| *id)
     }
 
     fn is_guarded(&self, ends: Ends) -> bool {
@@ -441,7 +434,7 @@ fn what_somebody_flushed_is_agreed_on_anew_and_guarded_all_the_time() {
     world.run(Duration::from_secs(5));
     for n in [0, 1] {
         let memory = &mut world.hosts[n].kernel;
-        (memory.observed.sas, memory.order) = Default::default();
+        memory.observed.sas.clear();
         assert!(memory.is_guarded(world.hosts[n].ends));
         assert!(!world.passes(n));
         world.look(n);

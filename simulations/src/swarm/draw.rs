@@ -107,8 +107,7 @@ fn story(
     Ok(scenario)
 }
 
-/// How many routers. Small meshes more often: in the time of one of 60 four of 20 are run, and most of what goes wrong
-/// does among few.
+/// How many routers. Small meshes more often: in the time of one of 60 four of 20 are run.
 fn count(random: &mut Random) -> usize {
     let mut more = || random.below(PEERS.end() - PEERS.start() + 1);
     (PEERS.start() + more().min(more())) as usize
