@@ -151,7 +151,8 @@ struct Drawing {
     random: Random,
     peers: usize,
     down: BTreeSet<usize>,
-    /// Router 0, which is told of nobody when it starts, forgot whom it knew: who finds it at its address, which it keeps.
+    /// Somebody forgot whom it knew. Such a one finds the others at the address of router 0 alone, or is router 0 and found
+    /// there: it is kept.
     forgot: bool,
     /// It has another address than it is looked for at: it keeps its disk.
     moved: bool,
@@ -191,7 +192,7 @@ impl Drawing {
                 } else {
                     drawn
                 };
-                self.forgot |= back == 0 && disk != DiskState::Kept;
+                self.forgot |= disk != DiskState::Kept;
                 let routers = Select::one(back);
                 Some(Action::Restart(Restart { routers, disk }))
             }
