@@ -44,10 +44,13 @@ pub(crate) trait Known {
 
 /// What one router says of its link with another.
 pub(crate) fn told_of(known: &impl Known, from: Number, to: Number) -> Option<&Adjacency> {
-    let list = known.links(from);
-    let short = known.id(to)?.short();
-    let at = list.binary_search_by_key(&short, |adjacency| adjacency.neighbor);
-    at.ok().and_then(|at| list.get(at))
+    find_told(known.links(from), known.id(to)?.short())
+}
+
+/// What is said of the link with this router among these, which are sorted by neighbour.
+pub(crate) fn find_told(links: &[Adjacency], other: ShortId) -> Option<&Adjacency> {
+    let at = links.binary_search_by_key(&other, |adjacency| adjacency.neighbor);
+    at.ok().and_then(|at| links.get(at))
 }
 
 /// Who these are; `None` if one of them is no longer known.

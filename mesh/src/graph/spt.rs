@@ -19,7 +19,10 @@ use std::collections::BinaryHeap;
 /// Cost of those that no path leads to. A path dearer than this, more than an hour, counts as none.
 pub(crate) const UNREACHED: u32 = u32::MAX;
 /// Parent of those that have none.
-const NOBODY: u32 = u32::MAX;
+const NOBODY: u32 = PARENT;
+/// The bits of a place that hold the parent; those above them count the hops.
+const PARENT: u32 = 0x00ff_ffff;
+const HOPS_SHIFT: u32 = 24;
 
 /// The edges that paths may take, for one purpose.
 pub(crate) trait View {
@@ -38,27 +41,39 @@ pub(crate) trait View {
 pub(crate) struct Place {
     /// Sum of delays, and of what each relay adds.
     pub(crate) cost: u32,
-    /// The router before.
-    parent: u32,
-    /// Hops from the root. From 255 on they are not counted further.
-    pub(crate) hops: u8,
+    /// The router before, and the hops from the root. Searches read places in no order, so one takes eight bytes.
+    before: u32,
 }
 
 impl Place {
-    const NONE: Self = Self {
-        cost: UNREACHED,
-        parent: NOBODY,
-        hops: 0,
-    };
+    const NONE: Self = Self::new(UNREACHED, NOBODY, 0);
+
+    const fn new(cost: u32, parent: u32, hops: u8) -> Self {
+        Self {
+            cost,
+            before: parent | (hops as u32) << HOPS_SHIFT,
+        }
+    }
+
+    /// Hops from the root. From 255 on they are not counted further.
+    pub(crate) fn hops(&self) -> u8 {
+        (self.before >> HOPS_SHIFT) as u8
+    }
 
     /// True if a path leads there.
     pub(crate) fn is_reached(&self) -> bool {
         self.cost != UNREACHED
     }
 
+    /// How far it is from the root: places are compared by that, then by their parents' ranks.
+    fn length(&self) -> (u32, u8) {
+        (self.cost, self.hops())
+    }
+
     /// The router before; `None` for the root and for those that are not reached.
     pub(crate) fn parent(&self) -> Option<Number> {
-        (self.parent != NOBODY).then_some(Number(self.parent))
+        let parent = self.before & PARENT;
+        (parent != NOBODY).then_some(Number(parent))
     }
 }
 
@@ -66,9 +81,7 @@ impl Place {
 #[derive(Debug)]
 pub(crate) struct Spt {
     root: Option<Number>,
-    cost: Vec<u32>,
-    parent: Vec<u32>,
-    hops: Vec<u8>,
+    places: Vec<Place>,
 }
 
 /// What a computation needs while it runs; trees share one. Holds what has changed until the next begins.
@@ -145,17 +158,18 @@ impl Spt {
     pub(crate) fn new() -> Self {
         Self {
             root: None,
-            cost: Vec::new(),
-            parent: Vec::new(),
-            hops: Vec::new(),
+            places: Vec::new(),
         }
     }
 
     /// Makes room for this many numbers.
     pub(crate) fn grow(&mut self, numbers: usize) {
-        super::extend(&mut self.cost, numbers, UNREACHED);
-        super::extend(&mut self.parent, numbers, NOBODY);
-        super::extend(&mut self.hops, numbers, 0);
+        super::extend(&mut self.places, numbers, Place::NONE);
+    }
+
+    /// Numbers there is room for.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
     }
 
     /// Where all paths begin.
@@ -165,16 +179,12 @@ impl Spt {
 
     /// Where a router is.
     pub(crate) fn place(&self, of: Number) -> Place {
-        let at = of.index();
-        match (self.cost.get(at), self.parent.get(at), self.hops.get(at)) {
-            (Some(&cost), Some(&parent), Some(&hops)) => Place { cost, parent, hops },
-            _ => Place::NONE,
-        }
+        self.places.get(of.index()).copied().unwrap_or(Place::NONE)
     }
 
     /// True if a path leads to a router.
     pub(crate) fn reaches(&self, to: Number) -> bool {
-        self.cost.get(to.index()).is_some_and(|&cost| cost != UNREACHED)
+        self.place(to).is_reached()
     }
 
     /// The router before this one.
@@ -236,7 +246,8 @@ impl Spt {
             let (number, _) = work.was[at];
             let mut best = Place::NONE;
             view.around(number, |from| {
-                if self.reaches(from)
+                // What is no better without the edge need not be looked up.
+                if self.place(from).cost < best.cost
                     && let Some(delay) = view.delay(from, number)
                     && let Some(place) = self.beyond(from, delay)
                     && precedes(view, &place, &best)
@@ -260,20 +271,16 @@ impl Spt {
 
     /// Computes the tree from nothing, with another root.
     pub(crate) fn rebuild(&mut self, view: &impl View, root: Option<Number>, work: &mut Work) {
-        for number in (0..).map(Number).take(self.cost.len()) {
+        for number in (0..).map(Number).take(self.places.len()) {
             if self.reaches(number) {
                 self.note(number, work);
                 self.set(number, Place::NONE);
             }
         }
-        self.root = root.filter(|root| root.index() < self.cost.len());
+        self.root = root.filter(|root| root.index() < self.places.len());
         let Some(root) = self.root else { return };
         self.note(root, work);
-        let place = Place {
-            cost: 0,
-            parent: NOBODY,
-            hops: 0,
-        };
+        let place = Place::new(0, NOBODY, 0);
         self.set(root, place);
         work.queue.push(queued(root, &place));
         self.settle(view, work);
@@ -282,20 +289,19 @@ impl Spt {
     /// True if the edge to a child still explains its place.
     fn is_held(&self, view: &impl View, from: Number, to: Number) -> bool {
         let place = view.delay(from, to).and_then(|delay| self.beyond(from, delay));
-        place.is_some_and(|place| (place.cost, place.hops) <= (self.place(to).cost, self.place(to).hops))
+        place.is_some_and(|place| place.length() <= self.place(to).length())
     }
 
     /// The place of whoever is reached from `from` by one more edge.
     fn beyond(&self, from: Number, delay: u32) -> Option<Place> {
         let at = self.place(from);
-        let relay = if self.root == Some(from) { 0 } else { RELAY_COST };
-        let cost = at.cost.checked_add(delay.checked_add(relay)?)?;
-        Some(Place {
-            cost,
-            parent: from.0,
-            hops: at.hops.saturating_add(1),
-        })
-        .filter(Place::is_reached)
+        let cost = at.cost.checked_add(delay.checked_add(self.relay_cost(from))?)?;
+        Some(Place::new(cost, from.0, at.hops().saturating_add(1))).filter(Place::is_reached)
+    }
+
+    /// What it adds to a path that it goes on behind this router.
+    fn relay_cost(&self, at: Number) -> u32 {
+        if self.root == Some(at) { 0 } else { RELAY_COST }
     }
 
     /// Lets `to` have the place behind `from`, if it is better than the one it has.
@@ -304,12 +310,12 @@ impl Spt {
             return;
         };
         let old = self.place(to);
-        if to.index() >= self.cost.len() || !precedes(view, &place, &old) {
+        if to.index() >= self.places.len() || !precedes(view, &place, &old) {
             return;
         }
         self.note(to, work);
         self.set(to, place);
-        if (place.cost, place.hops) != (old.cost, old.hops) {
+        if place.length() != old.length() {
             work.queue.push(queued(to, &place));
         }
     }
@@ -320,15 +326,17 @@ impl Spt {
             if queued(number, &self.place(number)).0 != key {
                 continue;
             }
-            view.out(number, |to, delay| self.offer(view, number, to, delay, work));
+            let so_far = self.place(number).cost.saturating_add(self.relay_cost(number));
+            view.out(number, |to, delay| {
+                if so_far.saturating_add(delay) <= self.place(to).cost {
+                    self.offer(view, number, to, delay, work);
+                }
+            });
         }
     }
 
     fn set(&mut self, at: Number, place: Place) {
-        let at = at.index();
-        self.cost[at] = place.cost;
-        self.parent[at] = place.parent;
-        self.hops[at] = place.hops;
+        self.places[at.index()] = place;
     }
 
     /// Remembers a place as it was at the beginning.
@@ -340,18 +348,18 @@ impl Spt {
 
     /// Bytes that all this takes.
     pub(crate) fn bytes(&self) -> usize {
-        (self.cost.capacity() + self.parent.capacity()) * 4 + self.hops.capacity()
+        self.places.capacity() * size_of::<Place>()
     }
 }
 
 /// Order in which places are looked at: by cost, then by hops.
 fn queued(number: Number, place: &Place) -> Reverse<u64> {
-    Reverse(u64::from(place.cost) << 32 | u64::from(place.hops) << 24 | u64::from(number.0))
+    Reverse(u64::from(place.cost) << 32 | u64::from(place.hops()) << 24 | u64::from(number.0))
 }
 
 /// True if the one place is better than the other. Ranks are looked up only where nothing else decides.
 fn precedes(view: &impl View, new: &Place, old: &Place) -> bool {
-    let [ours, theirs] = [new, old].map(|place| (place.cost, place.hops));
+    let [ours, theirs] = [new, old].map(Place::length);
     let rank = |place: &Place| place.parent().map(|parent| view.rank(parent));
     ours < theirs || (ours == theirs && old.parent().is_some() && rank(new) < rank(old))
 }

@@ -299,7 +299,7 @@ impl World {
         for number in all(numbers) {
             let place = tree.place(number);
             let parent = place.parent().and_then(|parent| self.table.id(parent).copied());
-            let found = place.is_reached().then_some((place.cost, place.hops, parent));
+            let found = place.is_reached().then_some((place.cost, place.hops(), parent));
             assert_eq!(found, best[number.index()], "{number:?} of {root:?}");
         }
     }
@@ -367,7 +367,7 @@ fn long_and_dear_paths_are_found_or_count_as_none() {
     work.begin(700);
     tree.rebuild(&line, Some(Number(0)), &mut work);
     assert_eq!(
-        (tree.place(Number(600)).cost, tree.place(Number(600)).hops),
+        (tree.place(Number(600)).cost, tree.place(Number(600)).hops()),
         (599 * 1000, 255)
     );
     assert_eq!(tree.climb(Number(600)).count(), 600);

@@ -229,7 +229,7 @@ fn with_one_hop(
         };
         let found = (
             u64::from(place.cost) + u64::from(delay),
-            place.hops,
+            place.hops(),
             view.rank(over),
         );
         let is_better = over != own && over != neighbor && best.is_none_or(|(best, _)| found < best);

@@ -19,6 +19,7 @@
 mod detour;
 mod hysteresis;
 mod labels;
+mod line;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -76,7 +77,12 @@ enum Kept {
     /// The direct one.
     Direct,
     /// A relayed one, until then.
-    Relayed { path: Box<[Number]>, until: Instant },
+    Relayed {
+        path: Box<[Number]>,
+        /// The [`print`] of its hops.
+        print: u64,
+        until: Instant,
+    },
 }
 
 /// Where this router's data routes to others deviate from the tree of shortest paths.
@@ -143,7 +149,7 @@ impl Routes {
 
     fn keep(&mut self, of: Number, kept: Kept) {
         self.release(of);
-        if let Kept::Relayed { path, until } = &kept {
+        if let Kept::Relayed { path, until, .. } = &kept {
             self.relayed += 1;
             self.ends.push_back((*until, of));
             for hop in path {
@@ -160,6 +166,20 @@ impl Routes {
             self.ends.retain(|(end, of)| until(of) == Some(*end));
         }
     }
+}
+
+/// One bit of 64 for each of these hops: two lists that have one in common share a bit.
+fn print(hops: impl Iterator<Item = (Number, Number)>) -> u64 {
+    let bit = |(from, to): (Number, Number)| 1 << ((from.0 ^ to.0.rotate_left(3)) % 64);
+    hops.map(bit).fold(0, |all, bit: u64| all | bit)
+}
+
+/// The hops of a path from this router on.
+fn hops(own: Number, path: &[Number]) -> impl Iterator<Item = (Number, Number)> {
+    [own]
+        .into_iter()
+        .chain(path.iter().copied())
+        .zip(path.iter().copied())
 }
 
 /// The hops of the cheapest path, destination last.

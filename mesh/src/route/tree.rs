@@ -57,7 +57,7 @@ impl BroadcastTree {
     pub(crate) fn hops(&self, of: Number) -> Option<u8> {
         Some(self.0.place(of))
             .filter(Place::is_reached)
-            .map(|place| place.hops)
+            .map(|place| place.hops())
     }
 
     /// From whom the router `of` gets the source's frames; `None` for the source itself and for those the tree

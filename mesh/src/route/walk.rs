@@ -5,14 +5,24 @@
 //! not clearly better. Those with a direct path, and those whose path is kept, are looked at one by one.
 
 use super::hysteresis::{Choice, choose, is_kept};
-use super::{KEPT_FOR, Kept, MAX_KEPT, MAX_LABELS, Route, Routes, first_mtu, route_over, tree_path};
+use super::line::{Line, Stop};
+use super::{KEPT_FOR, Kept, MAX_KEPT, Route, Routes, hops, print, route_over, tree_path};
 use crate::graph::spt::{Place, View};
 use crate::graph::told::Remade;
-use crate::graph::{Graph, Known, RELAY_COST, told_of};
-use crate::{Instant, LinkLabel, Number, PeerId};
+use crate::graph::{Graph, Known, RELAY_COST};
+use crate::{Instant, Number, PeerId};
 
 /// A route that changed: destination, and what it is now.
 pub(crate) type RouteChange = (PeerId, Option<Route>);
+
+/// One step of a walk down the tree.
+struct Step {
+    /// Those before it on the path there.
+    hops: usize,
+    to: Number,
+    /// It lies on the way to what has changed.
+    is_above: bool,
+}
 
 impl Routes {
     /// What changes with the tree, which was just brought up to date, in the order of destinations; `None`: there
@@ -77,9 +87,9 @@ impl Routes {
 
     /// Adds those whose kept path passes a link that has changed.
     fn find_touched(&self, graph: &Graph, found: &mut Vec<Number>) {
-        if self.relayed == 0 {
+        let Some(own) = graph.own().filter(|_| self.relayed > 0) else {
             return;
-        }
+        };
         let remade = graph.links.remade.iter().map(|remade| (remade.from, remade.to));
         let touched = graph.links.edges.iter().copied().chain(remade);
         let touched = touched.filter(|(_, to)| self.passed.contains(*to));
@@ -88,14 +98,14 @@ impl Routes {
             return;
         }
         touched.sort_unstable();
+        let touched_print = print(touched.iter().copied());
         for (number, kept) in &self.kept {
-            if let Kept::Relayed { path, .. } = kept {
+            if let Kept::Relayed { path, print, .. } = kept
+                && print & touched_print != 0
                 // From this router itself on: its own path to the first hop may be what has changed.
-                let froms = graph.own().into_iter().chain(path.iter().copied());
-                let mut hops = froms.zip(path.iter().copied());
-                if hops.any(|hop| touched.binary_search(&hop).is_ok()) {
-                    found.push(*number);
-                }
+                && hops(own, path).any(|hop| touched.binary_search(&hop).is_ok())
+            {
+                found.push(*number);
             }
         }
     }
@@ -113,50 +123,66 @@ impl Routes {
             return;
         };
         // Whoever is further away may hang below another one.
-        tops.sort_unstable_by_key(|top| (graph.data.place(*top).cost, graph.data.place(*top).hops, *top));
-        self.visited.grow(known.numbers());
-        let mut visited = Vec::new();
+        tops.sort_unstable_by_key(|top| (graph.data.place(*top).cost, graph.data.place(*top).hops(), *top));
+        let has_room = self.relayed < MAX_KEPT;
         let mut line = Line::default();
+        let steps = self.below(&view, graph, &tops);
+        // All are looked up before any is used, so that the processor waits for many at a time: no cache holds them.
+        let stops: Vec<_> = steps.iter().map(|step| Stop::of(known, step.to)).collect();
+        for (step, stop) in steps.iter().zip(stops) {
+            if step.is_above {
+                line.pass(step.hops, stop);
+                continue;
+            }
+            line.put(step.hops, stop);
+            let best = u64::from(graph.data.place(stop.number).cost);
+            let mut former = || line.former(&view, graph, own);
+            if self.is_single(graph, stop.number)
+                || (has_room && former().is_some_and(|former| is_kept(former, best)))
+            {
+                single.push(stop.number);
+            } else {
+                changes.extend(line.route(known, graph));
+            }
+        }
+    }
+
+    /// The way through all that hangs below `tops`: for each of these down from the first hop, then to all below it.
+    fn below(&mut self, view: &impl View, graph: &Graph, tops: &[Number]) -> Vec<Step> {
+        self.visited.grow(graph.data.len());
+        let mut steps = Vec::new();
         let mut waiting = Vec::new();
-        for top in tops {
+        for top in tops.iter().copied() {
             if self.visited.contains(top) {
                 continue;
             }
-            line.truncate(0);
             let above = graph.data.parent(top).and_then(|parent| tree_path(graph, parent));
-            for hop in above.unwrap_or_default() {
-                line.push(known, graph, hop);
-            }
-            waiting.push((top, line.hops.len()));
-            while let Some((number, depth)) = waiting.pop() {
-                if !self.visited.set(number) {
+            let above = above.unwrap_or_default();
+            waiting.push((top, above.len()));
+            let is_above = true;
+            steps.extend((0..).zip(above).map(|(hops, to)| Step { hops, to, is_above }));
+            while let Some((to, hops)) = waiting.pop() {
+                if !self.visited.set(to) {
                     continue;
                 }
-                visited.push(number);
-                line.truncate(depth);
-                line.push(known, graph, number);
-                let former = line.former(&view, graph, own);
-                let best = u64::from(graph.data.place(number).cost);
-                if self.is_single(graph, number) || former.is_some_and(|former| is_kept(former, best)) {
-                    single.push(number);
-                } else {
-                    changes.extend(line.route(graph));
-                }
-                view.around(number, |below| {
-                    if graph.data.parent(below) == Some(number) {
-                        waiting.push((below, depth + 1));
+                let is_above = false;
+                steps.push(Step { hops, to, is_above });
+                view.around(to, |below| {
+                    if graph.data.parent(below) == Some(to) {
+                        waiting.push((below, hops + 1));
                     }
                 });
             }
         }
-        for number in visited {
-            self.visited.clear(number);
+        for step in &steps {
+            self.visited.clear(step.to);
         }
+        steps
     }
 
     /// Looks which path to a router is to be used. Returns the route if it is another now.
     fn weigh(&mut self, now: Instant, known: &impl Known, graph: &Graph, to: Number) -> Option<Route> {
-        let view = graph.data_view(known)?;
+        let (own, view) = (graph.own()?, graph.data_view(known)?);
         let best = tree_path(graph, to)?;
         let former = match self.kept.get(&to) {
             Some(Kept::Direct) => Some(vec![to]),
@@ -185,8 +211,8 @@ impl Routes {
         } else if is_known {
             new
         } else if self.relayed < MAX_KEPT {
-            let path = new.clone().into_boxed_slice();
-            self.keep(to, Kept::Relayed { path, until });
+            let (path, print) = (new.clone().into_boxed_slice(), print(hops(own, &new)));
+            self.keep(to, Kept::Relayed { path, print, until });
             new
         } else {
             self.release(to);
@@ -224,7 +250,7 @@ fn old_path(graph: &Graph, to: Number) -> Option<Vec<Number>> {
 }
 
 /// What the path that led to a router costs now; `None` if there was none, or it is broken.
-fn former_cost(view: &impl View, graph: &Graph, own: Number, to: Number) -> Option<u64> {
+pub(super) fn former_cost(view: &impl View, graph: &Graph, own: Number, to: Number) -> Option<u64> {
     let (mut at, mut cost) = (to, 0);
     while let Some(parent) = place_before(graph, at).parent() {
         cost += hop_cost(view, graph, own, parent, at)?;
@@ -234,7 +260,7 @@ fn former_cost(view: &impl View, graph: &Graph, own: Number, to: Number) -> Opti
 }
 
 /// Where a router was before the tree was brought up to date.
-fn place_before(graph: &Graph, of: Number) -> Place {
+pub(super) fn place_before(graph: &Graph, of: Number) -> Place {
     graph.work.was(of).unwrap_or_else(|| graph.data.place(of))
 }
 
@@ -250,7 +276,13 @@ fn cost_over(view: &impl View, graph: &Graph, path: &[Number]) -> Option<u64> {
     Some(cost)
 }
 
-fn hop_cost(view: &impl View, graph: &Graph, own: Number, from: Number, to: Number) -> Option<u64> {
+pub(super) fn hop_cost(
+    view: &impl View,
+    graph: &Graph,
+    own: Number,
+    from: Number,
+    to: Number,
+) -> Option<u64> {
     let delay = view.delay(from, to)?;
     let relay = if from == own { 0 } else { RELAY_COST };
     // Whether the link comes and goes that lies beside a direct path does not matter for the latter.
@@ -259,79 +291,11 @@ fn hop_cost(view: &impl View, graph: &Graph, own: Number, from: Number, to: Numb
 }
 
 fn is_remade(graph: &Graph, path: &[Number]) -> bool {
-    let firsts = graph.own().into_iter().chain(path.iter().copied());
-    let mut hops = firsts.zip(path);
-    hops.any(|(from, to)| find_remade(graph, from, *to, false) || find_remade(graph, from, *to, true))
+    let is_remade = |(from, to)| find_remade(graph, from, to, false) || find_remade(graph, from, to, true);
+    graph.own().is_some_and(|own| hops(own, path).any(is_remade))
 }
 
 fn find_remade(graph: &Graph, from: Number, to: Number, is_broken: bool) -> bool {
     let remade = Remade { from, to, is_broken };
     graph.links.remade.binary_search(&remade).is_ok()
-}
-
-/// The path to where a walk is.
-#[derive(Default)]
-struct Line {
-    hops: Vec<Number>,
-    ids: Vec<PeerId>,
-    /// The label that leads to each hop, and the largest packet that gets there; zero if nothing does.
-    steps: Vec<(LinkLabel, u16)>,
-    /// For each hop what the path that led there costs now, if that was looked at; `None`: it is broken.
-    former: Vec<Option<Option<u64>>>,
-}
-
-impl Line {
-    fn truncate(&mut self, hops: usize) {
-        self.hops.truncate(hops);
-        self.ids.truncate(hops);
-        self.steps.truncate(hops);
-        self.former.truncate(hops);
-    }
-
-    /// What the path that led to the last hop costs now. Mostly that is the path of the hop before and one more.
-    fn former(&mut self, view: &impl View, graph: &Graph, own: Number) -> Option<u64> {
-        let (last, before) = match *self.hops.as_slice() {
-            [.., before, last] => (last, Some(before)),
-            [last] => (last, None),
-            [] => return None,
-        };
-        let known = self.former.iter().nth_back(1).copied().flatten();
-        let known = known.filter(|_| place_before(graph, last).parent() == before);
-        let former = match (known, before) {
-            (Some(former), Some(before)) => {
-                former.and_then(|cost| Some(cost + hop_cost(view, graph, own, before, last)?))
-            }
-            _ => former_cost(view, graph, own, last),
-        };
-        if let Some(slot) = self.former.last_mut() {
-            *slot = Some(former);
-        }
-        former
-    }
-
-    fn push(&mut self, known: &impl Known, graph: &Graph, to: Number) {
-        let step = match (self.hops.last(), self.steps.last()) {
-            (Some(&from), Some((_, mtu))) => {
-                let told = told_of(known, from, to).zip(told_of(known, to, from));
-                told.map(|(there, back)| (there.label, there.mtu.min(back.mtu).min(*mtu)))
-            }
-            _ => first_mtu(known, graph, to).map(|mtu| (LinkLabel(0), mtu)),
-        };
-        self.hops.push(to);
-        self.ids.push(known.id(to).copied().unwrap_or(PeerId([0; 32])));
-        self.steps.push(step.unwrap_or((LinkLabel(0), 0)));
-        self.former.push(None);
-    }
-
-    fn route(&self, graph: &Graph) -> Option<RouteChange> {
-        let (to, peer, (_, mtu)) = (self.hops.last()?, self.ids.last()?, self.steps.last()?);
-        let labels = self.steps.iter().skip(1).take(MAX_LABELS);
-        let route = Route {
-            path: self.ids.clone(),
-            labels: labels.map(|(label, _)| *label).collect(),
-            cost_us: graph.data.place(*to).cost.into(),
-            mtu: *mtu,
-        };
-        (*mtu > 0).then_some((*peer, Some(route)))
-    }
 }
