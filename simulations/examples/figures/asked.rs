@@ -9,6 +9,8 @@ pub(crate) struct Asked {
     pub(crate) placed: bool,
     pub(crate) wired: bool,
     pub(crate) together: bool,
+    /// Wires' delays have nothing to do with places.
+    pub(crate) hashed: bool,
     pub(crate) stages: Vec<String>,
 }
 
@@ -22,6 +24,7 @@ impl Asked {
             placed: false,
             wired: false,
             together: false,
+            hashed: false,
             stages: Vec::new(),
         };
         let mut args = std::env::args().skip(1);
@@ -35,6 +38,7 @@ impl Asked {
                 "--placed" => asked.placed = true,
                 "--wired" => asked.wired = true,
                 "--together" => asked.together = true,
+                "--hashed" => asked.hashed = true,
                 "join" | "delta" | "stretch" | "steady" | "checks" | "faults" | "spread" | "heal"
                 | "kill" | "all" => {
                     asked.stages.push(arg);

@@ -1,13 +1,14 @@
 //! The figures of a large mesh, with the goals beside them:
 //! `cargo run --release -p simulations --example figures -- [--routers N] [--seed S] [--threads N] [--max-links N]
-//! [--placed] [--wired] [--together] [join|delta|stretch|steady|checks|faults|spread|heal|kill|all]`.
+//! [--placed] [--wired] [--hashed] [--together] [join|delta|stretch|steady|checks|faults|spread|heal|kill|all]`.
 //!
 //! Routers join from one bootstrap over 60 virtual seconds, whatever else is asked for, unless the mesh is `--placed`:
 //! then it stands from the beginning, with links as the core chooses them, and every router is told all records
 //! (`simulations/src/big/place.rs`). Each row then has the smallest world that is honest: `delta` one router that
 //! knows all others, `checks` a hundred with their sleeves, `faults` fifty, `stretch` twenty, `kill` the survivors; all the rest a world in
 //! which all know all. Wires take 0.5 to 100 ms one way, by the distance in a plane, and carry 100 Mb/s. With `--wired` each router is told to dial two near ones and two
-//! at random, and nobody else: what the core does with links that are as they should be. With `--together` all start
+//! at random, and nobody else: what the core does with links that are as they should be. With `--hashed` the delay of each
+//! wire is drawn by itself, all equally likely, instead of following from places. With `--together` all start
 //! within a second, each with the addresses of two near ones and two at random, as if kept from an earlier run: what
 //! can be asked of a mesh whose join would take too long.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -31,16 +32,23 @@ const PATIENCE: Duration = Duration::from_secs(600);
 fn main() {
     let Some(asked) = Asked::read() else {
         eprintln!(
-            "usage: figures [--routers N] [--seed S] [--threads N] [--max-links N] [--placed] [--wired] [--together] \
-             [STAGE…]"
+            "usage: figures [--routers N] [--seed S] [--threads N] [--max-links N] [--placed] [--wired] [--hashed] \
+             [--together] [STAGE…]"
         );
         eprintln!("stages: join delta stretch steady checks faults spread heal kill all");
         std::process::exit(2);
     };
     println!("{}", machine());
     println!(
-        "{} routers, seed {}, {} threads; wires of 0.5–100 ms one way in a plane, 100 Mb/s\n",
-        asked.routers, asked.seed, asked.threads
+        "{} routers, seed {}, {} threads; wires of 0.5–100 ms one way, {}, 100 Mb/s\n",
+        asked.routers,
+        asked.seed,
+        asked.threads,
+        if asked.hashed {
+            "each by itself"
+        } else {
+            "in a plane"
+        },
     );
     let mut bench = Bench::new(asked);
     if bench.asked.placed {
@@ -78,10 +86,11 @@ struct Bench {
 
 /// Hosts, and wires between them.
 fn world(asked: &Asked) -> BigWorld {
-    let profile = Profile::Plane {
-        least: Duration::from_micros(500),
-        most: Duration::from_millis(100),
-        seed: asked.seed,
+    let (least, most, seed) = (Duration::from_micros(500), Duration::from_millis(100), asked.seed);
+    let profile = if asked.hashed {
+        Profile::Hashed { least, most, seed }
+    } else {
+        Profile::Plane { least, most, seed }
     };
     let mut world = BigWorld::new(asked.seed, asked.routers, profile, asked.threads);
     if let Some(most) = asked.max_links {
