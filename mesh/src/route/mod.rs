@@ -79,8 +79,8 @@ enum Kept {
     /// A relayed one, until then.
     Relayed {
         path: Box<[Number]>,
-        /// The [`print`] of its hops.
-        print: u64,
+        /// The [`bits`] of its hops.
+        bits: u64,
         until: Instant,
     },
 }
@@ -169,7 +169,7 @@ impl Routes {
 }
 
 /// One bit of 64 for each of these hops: two lists that have one in common share a bit.
-fn print(hops: impl Iterator<Item = (Number, Number)>) -> u64 {
+fn bits(hops: impl Iterator<Item = (Number, Number)>) -> u64 {
     let bit = |(from, to): (Number, Number)| 1 << ((from.0 ^ to.0.rotate_left(3)) % 64);
     hops.map(bit).fold(0, |all, bit: u64| all | bit)
 }

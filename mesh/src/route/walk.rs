@@ -6,7 +6,7 @@
 
 use super::hysteresis::{Choice, choose, is_kept};
 use super::line::{Line, Stop};
-use super::{KEPT_FOR, Kept, MAX_KEPT, Route, Routes, hops, print, route_over, tree_path};
+use super::{KEPT_FOR, Kept, MAX_KEPT, Route, Routes, bits, hops, route_over, tree_path};
 use crate::graph::spt::{Place, View};
 use crate::graph::told::Remade;
 use crate::graph::{Graph, Known, RELAY_COST};
@@ -98,10 +98,10 @@ impl Routes {
             return;
         }
         touched.sort_unstable();
-        let touched_print = print(touched.iter().copied());
+        let touched_bits = bits(touched.iter().copied());
         for (number, kept) in &self.kept {
-            if let Kept::Relayed { path, print, .. } = kept
-                && print & touched_print != 0
+            if let Kept::Relayed { path, bits, .. } = kept
+                && bits & touched_bits != 0
                 // From this router itself on: its own path to the first hop may be what has changed.
                 && hops(own, path).any(|hop| touched.binary_search(&hop).is_ok())
             {
@@ -124,6 +124,7 @@ impl Routes {
         };
         // Whoever is further away may hang below another one.
         tops.sort_unstable_by_key(|top| (graph.data.place(*top).cost, graph.data.place(*top).hops(), *top));
+        // When no more can be kept, all that is left is the tree's own path.
         let has_room = self.relayed < MAX_KEPT;
         let mut line = Line::default();
         let steps = self.below(&view, graph, &tops);
@@ -211,8 +212,8 @@ impl Routes {
         } else if is_known {
             new
         } else if self.relayed < MAX_KEPT {
-            let (path, print) = (new.clone().into_boxed_slice(), print(hops(own, &new)));
-            self.keep(to, Kept::Relayed { path, print, until });
+            let (path, bits) = (new.clone().into_boxed_slice(), bits(hops(own, &new)));
+            self.keep(to, Kept::Relayed { path, bits, until });
             new
         } else {
             self.release(to);
