@@ -66,7 +66,7 @@ impl Place {
     }
 
     /// How far it is from the root: places are compared by that, then by their parents' ranks.
-    fn length(&self) -> (u32, u8) {
+    pub(crate) fn length(&self) -> (u32, u8) {
         (self.cost, self.hops())
     }
 
@@ -326,6 +326,7 @@ impl Spt {
             if queued(number, &self.place(number)).0 != key {
                 continue;
             }
+            // Most edges lead to routers that are nearer already.
             let so_far = self.place(number).cost.saturating_add(self.relay_cost(number));
             view.out(number, |to, delay| {
                 if so_far.saturating_add(delay) <= self.place(to).cost {

@@ -503,6 +503,26 @@ fn a_path_on_demand_replaces_the_relay_and_gives_way_to_it() {
     assert_eq!(hops(net.get(&peer(2))), Some(vec![1, 2]));
 }
 
+/// Two come below one router, one below another: what leads to them is looked up once where it is the same, and only there.
+#[test]
+fn several_that_come_are_told_along_the_paths_that_lead_to_them() {
+    let direct = direct(&[(1, 500, 1400), (2, 500, 1400)]);
+    let before = [(1, 3, 500, 1400), (2, 4, 500, 1400), (6, 8, 500, 1400)];
+    let links = [
+        &before[..],
+        &[(3, 5, 500, 1300), (3, 6, 500, 1400), (4, 7, 500, 1400)],
+    ]
+    .concat();
+    let mut net = Net::new(OWN);
+    net.turn(Instant(0), &topology(&before), &direct);
+    let changes = net.turn(Instant(1), &topology(&links), &direct);
+    let expected = [5, 6, 7, 8].map(|to| (peer(to), net.get(&peer(to))));
+    assert_eq!(changes, expected);
+    let paths = changes.into_iter().map(|(_, route)| hops(route).unwrap());
+    let expected = [vec![1, 3, 5], vec![1, 3, 6], vec![2, 4, 7], vec![1, 3, 6, 8]];
+    assert!(paths.eq(expected));
+}
+
 #[test]
 fn kept_paths_are_bounded() {
     // Everybody behind 1 and 2; the way over 1 gets a little worse.

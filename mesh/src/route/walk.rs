@@ -123,7 +123,7 @@ impl Routes {
             return;
         };
         // Whoever is further away may hang below another one.
-        tops.sort_unstable_by_key(|top| (graph.data.place(*top).cost, graph.data.place(*top).hops(), *top));
+        tops.sort_unstable_by_key(|top| (graph.data.place(*top).length(), *top));
         // When no more can be kept, all that is left is the tree's own path.
         let has_room = self.relayed < MAX_KEPT;
         let mut line = Line::default();

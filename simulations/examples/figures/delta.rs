@@ -22,14 +22,14 @@ const WAIT: Duration = Duration::from_millis(10);
 const RUNS: usize = 5;
 
 /// What each change cost, and how many routes it published.
-struct Cost {
+struct Timed {
     time: Duration,
     routes: usize,
 }
 
 impl Bench {
     pub(crate) fn delta(&mut self) {
-        let runs: Vec<_> = (0..RUNS).map(|_| self.watch()).collect();
+        let runs: Vec<_> = (0..RUNS).map(|_| self.time_changes()).collect();
         let median = |change: usize| {
             let mut times: Vec<_> = runs
                 .iter()
@@ -62,7 +62,7 @@ impl Bench {
     }
 
     /// Places the mesh, has links change in it, and tells one of its routers.
-    fn watch(&mut self) -> Vec<Cost> {
+    fn time_changes(&mut self) -> Vec<Timed> {
         let watcher = HostId(0);
         self.random = Random::new(self.asked.seed).fork("delta", 0);
         self.place(|host| host == watcher);
@@ -116,7 +116,7 @@ impl Bench {
 }
 
 /// Tells a core of each change, and takes the time until its routes are out.
-fn watch(mesh: &mut Mesh, now: &mut Instant, changes: &[[Packet; 2]]) -> Vec<Cost> {
+fn watch(mesh: &mut Mesh, now: &mut Instant, changes: &[[Packet; 2]]) -> Vec<Timed> {
     let links: Vec<(LinkId, PeerId)> = mesh.links().iter().map(|link| (link.link, link.peer)).collect();
     let (link, _) = links[0];
     let mut costs = Vec::new();
@@ -139,7 +139,7 @@ fn watch(mesh: &mut Mesh, now: &mut Instant, changes: &[[Packet; 2]]) -> Vec<Cos
         *now = *now + WAIT;
         mesh.handle_input(*now, Input::Tick);
         routes += drain(mesh);
-        costs.push(Cost {
+        costs.push(Timed {
             time: started.elapsed(),
             routes,
         });
