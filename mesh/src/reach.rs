@@ -93,7 +93,8 @@ impl Mesh {
             return false;
         };
         let old = old.map_or(&[][..], Record::links);
-        self.graph.links.renew(&self.store, number, old);
+        let own = self.graph.own();
+        self.graph.links.renew(&self.store, own, number, old);
         old != self.store.links(number)
     }
 

@@ -160,7 +160,7 @@ impl Topology {
     pub fn set(&mut self, origin: PeerId, adjacencies: Vec<Adjacency>) {
         if let Some(number) = self.told.admit(origin) {
             let old = self.told.set(number, in_order(adjacencies));
-            self.links.renew(&self.told, number, &old);
+            self.links.renew(&self.told, None, number, &old);
         }
     }
 

@@ -309,3 +309,35 @@ fn in_a_placed_mesh_those_that_were_told_nothing_keep_their_links() {
     let routable = world.until(SECOND / 4, SECOND * 20, BigWorld::all_routable);
     assert!(routable.is_some_and(|time| time > SECOND), "{routable:?}");
 }
+
+#[test]
+fn halves_that_are_placed_beside_each_other_meet_over_one_wire() {
+    let profile = Profile::Plane {
+        least: Duration::from_micros(500),
+        most: Duration::from_millis(100),
+        seed: 4,
+    };
+    let is_even = |host: HostId| host.0.is_multiple_of(2);
+    let mut world = BigWorld::new(4, 80, profile, 2);
+    world.forbid_discovery();
+    world.cut(is_even, None);
+    let links = world.draw_links();
+    assert!(links.iter().all(|(a, b)| is_even(*a) == is_even(*b)), "{links:?}");
+    world.place(&links, |_| true);
+    world.run(SECOND * 20);
+    let known = |world: &BigWorld, host| world.mesh(HostId(host)).unwrap().routes().len();
+    for host in 0..80 {
+        assert_eq!(known(&world, host), 39, "router {host} knows its own half");
+    }
+
+    let (a, b) = (HostId(2), HostId(5));
+    world.cut(is_even, Some((a, b)));
+    let (targets, replace) = (vec![world.address(b, false).to_string()], false);
+    world.input(a, Input::Connect { targets, replace });
+    let met = world.until(Duration::from_millis(10), SECOND * 5, BigWorld::all_agree);
+    assert!(met.is_some_and(|time| time > Duration::ZERO), "{met:?}");
+    world.run(SECOND * 3);
+    for host in 0..80 {
+        assert_eq!(known(&world, host), 79, "router {host} knows all");
+    }
+}

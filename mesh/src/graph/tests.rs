@@ -194,7 +194,7 @@ impl World {
 
     fn update(&mut self) {
         for (number, old) in std::mem::take(&mut self.seen) {
-            self.links.renew(&self.table, number, &old);
+            self.links.renew(&self.table, Some(self.own), number, &old);
         }
         let numbers = self.table.numbers();
         self.links.slab.grow(numbers);

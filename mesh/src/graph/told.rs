@@ -24,8 +24,8 @@ pub(crate) struct Remade {
 }
 
 impl Links {
-    /// Router `of` now says what [`Known`] has of it; the last time it was looked at, it said `old`.
-    pub(crate) fn renew(&mut self, known: &impl Known, of: Number, old: &[Adjacency]) {
+    /// Router `of` now says what [`Known`] has of it; the last time it was looked at, it said `old`. `own` is this router.
+    pub(crate) fn renew(&mut self, known: &impl Known, own: Option<Number>, of: Number, old: &[Adjacency]) {
         self.slab.grow(known.numbers());
         let (mut old, mut new) = (old.iter().peekable(), known.links(of).iter().peekable());
         loop {
@@ -37,7 +37,7 @@ impl Links {
             let was = old.next_if(|old| old.neighbor == neighbor);
             let is = new.next_if(|new| new.neighbor == neighbor);
             if was != is {
-                self.renew_link(known, of, neighbor, was, is);
+                self.renew_link(known, (own, of), neighbor, was, is);
             }
         }
     }
@@ -46,7 +46,7 @@ impl Links {
     fn renew_link(
         &mut self,
         known: &impl Known,
-        of: Number,
+        (own, of): (Option<Number>, Number),
         neighbor: ShortId,
         was: Option<&Adjacency>,
         is: Option<&Adjacency>,
@@ -58,12 +58,17 @@ impl Links {
         let (Some(ours), Some(theirs)) = (is, back) else {
             return self.unlink(of, other);
         };
+        let is_new = self.slab.get(of, other).is_none();
         let data = ours.mtu > 0 && theirs.mtu > 0;
         for (from, to, told) in [(of, other, ours), (other, of, theirs)] {
             let entry = Entry::new(to, told.delay, data, told.label.0 != 0);
             if self.slab.set(from, entry) {
-                self.edges.push((from, to));
+                self.note_edge(from, to);
             }
+        }
+        // No path led over a link that was not there, but this router's own, which the other end bounds from now on.
+        if is_new && own.is_none_or(|own| own != of && own != other) {
+            return;
         }
         let is_relabelled = was.is_some_and(|was| was.label != ours.label);
         let is_resized = was.is_none_or(|was| was.mtu != ours.mtu);
@@ -75,6 +80,11 @@ impl Links {
         }
     }
 
+    fn note_edge(&mut self, from: Number, to: Number) {
+        super::reserve(&mut self.edges, 1);
+        self.edges.push((from, to));
+    }
+
     fn note(&mut self, from: Number, to: Number, is_broken: bool) {
         self.remade.push(Remade { from, to, is_broken });
     }
@@ -82,7 +92,7 @@ impl Links {
     /// A direct data path of this router's own, `own`, changed; `is_same`: only in its MTU.
     pub(crate) fn note_direct(&mut self, own: Number, to: Number, is_same: bool) {
         if !is_same {
-            self.edges.push((own, to));
+            self.note_edge(own, to);
         }
         self.note(own, to, false);
     }
@@ -102,7 +112,7 @@ impl Links {
     fn unlink(&mut self, one: Number, other: Number) {
         for (from, to) in [(one, other), (other, one)] {
             if self.slab.remove(from, to) {
-                self.edges.push((from, to));
+                self.note_edge(from, to);
                 self.note(from, to, true);
             }
         }

@@ -33,7 +33,8 @@ impl Trial {
     pub fn tell(&mut self, origin: PeerId, links: Vec<Adjacency>) {
         if let Some(number) = self.told.admit(origin) {
             let old = self.told.set(number, in_order(links));
-            self.graph.links.renew(&self.told, number, &old);
+            let own = self.graph.own();
+            self.graph.links.renew(&self.told, own, number, &old);
         }
     }
 

@@ -82,7 +82,8 @@ impl Net {
             }
             let number = told.admit(id).unwrap();
             let old = told.set(number, new.unwrap_or_default());
-            self.graph.links.renew(told, number, &old);
+            let own = self.graph.own();
+            self.graph.links.renew(told, own, number, &old);
             self.graph.set_direct(number, direct.get(&id).copied());
         }
         self.follow(now)

@@ -160,16 +160,18 @@ impl Bench {
             self.place(|host| survivors.contains(&host));
             self.kill_all_but(&survivors);
         }
-        let whole = ["steady", "spread", "heal"].map(|stage| self.wants(stage));
+        if self.wants("heal") {
+            self.meet();
+        }
+        let whole = ["steady", "spread"].map(|stage| self.wants(stage));
         if whole.contains(&true) {
             self.place(|_| true);
             self.rest();
             self.memory();
         }
-        for (is_wanted, run) in
-            whole
-                .into_iter()
-                .zip([Self::steady as fn(&mut Self), Self::spread, Self::heal])
+        for (is_wanted, run) in whole
+            .into_iter()
+            .zip([Self::steady as fn(&mut Self), Self::spread])
         {
             if is_wanted {
                 run(self);
@@ -196,8 +198,19 @@ impl Bench {
 
     /// Another world, with a mesh of which these routers know all.
     fn place(&mut self, is_told: impl Fn(HostId) -> bool) {
-        let started = Instant::now();
         self.world = world(&self.asked);
+        self.place_here(is_told);
+    }
+
+    /// Another world, with a mesh on either side of a cut. All know all on their own side.
+    fn place_halves(&mut self, side: impl Fn(HostId) -> bool) {
+        self.world = world(&self.asked);
+        self.world.cut(side, None);
+        self.place_here(|_| true);
+    }
+
+    fn place_here(&mut self, is_told: impl Fn(HostId) -> bool) {
+        let started = Instant::now();
         let links = self.world.draw_links();
         let told = (0..self.asked.routers)
             .filter(|host| is_told(HostId(*host)))
@@ -324,13 +337,18 @@ impl Bench {
         drawn
     }
 
-    /// Until links are chosen, the root of the shared tree is named, and nothing changes any more.
-    fn rest(&mut self) {
+    /// Until links are chosen and the root of the shared tree is named.
+    fn settle(&mut self) {
         let started = Instant::now();
         for _ in 0..4 {
             self.world.run(SECOND * 20);
             self.said(started, "resting");
         }
+    }
+
+    /// The same, until nothing changes any more.
+    fn rest(&mut self) {
+        self.settle();
         if self.agree(SECOND / 4).is_none() {
             println!("routers do not agree at rest");
         }

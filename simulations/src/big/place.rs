@@ -10,11 +10,14 @@
 //!    not pass: the others are told the same.
 //! 3. From then on everything passes.
 //!
+//! Where wires are cut, each side is placed by itself, and hears nothing of the other one.
+//!
 //! So a router's state is one that it would have reached itself, had its neighbours been these: the test beside
 //! joined worlds holds it to that. What the world does not know are the times: no record is older than a few seconds.
 
 use super::BigWorld;
 use super::shard::Shard;
+use super::terms::Terms;
 use crate::{HostId, Random};
 use mesh::{Direction, Input, Mesh, Packet};
 use std::collections::BTreeSet;
@@ -43,10 +46,11 @@ const MOST: usize = 12;
 
 impl BigWorld {
     /// Links as the core chooses them where they are bounded: two near routers of 64 sampled ones, two at random; six for
-    /// each at the least, twelve at most. The first of each pair dials.
+    /// each at the least, twelve at most. The first of each pair dials. None leads over a cut.
     #[must_use]
     pub fn draw_links(&self) -> Vec<(HostId, HostId)> {
         let mut drawn = Drawn {
+            terms: &self.terms,
             degrees: vec![0; self.len()],
             pairs: BTreeSet::new(),
             links: Vec::new(),
@@ -70,7 +74,7 @@ impl BigWorld {
         HostId(usize::try_from(random.below(self.len() as u64)).unwrap_or(0))
     }
 
-    fn join_at_random(&self, host: HostId, links: usize, drawn: &mut Drawn, random: &mut Random) {
+    fn join_at_random(&self, host: HostId, links: usize, drawn: &mut Drawn<'_>, random: &mut Random) {
         let others = (0..SAMPLED).map(|_| self.draw(random));
         let others: Vec<_> = others.collect();
         let joined = others.into_iter().filter(|other| drawn.join(host, *other));
@@ -90,22 +94,32 @@ impl BigWorld {
             self.place_link(a, b);
         }
         self.run(SETTLING);
-        let cores = (0..self.len()).filter_map(|host| self.mesh(HostId(host)));
-        let said = Mesh::say_together(cores);
-        let mut told: Vec<_> = (0..self.len())
-            .map(HostId)
-            .filter(|host| is_told(*host))
-            .collect();
-        // The lowest comes last: what it has to say of all is to be heard.
-        if let Some(at) = (0..told.len()).min_by_key(|at| self.id(told[*at])) {
-            told[at..].rotate_left(1);
-        }
-        for group in told.chunks(told.len().div_ceil(GROUPS).max(TOGETHER)) {
-            self.tell(&said, group);
-            self.run(COMPUTING);
+        for side in self.sides() {
+            let cores = side.iter().filter_map(|host| self.mesh(*host));
+            let said = Mesh::say_together(cores);
+            let mut told: Vec<_> = side.into_iter().filter(|host| is_told(*host)).collect();
+            // The lowest comes last: what it has to say of all is to be heard.
+            if let Some(at) = (0..told.len()).min_by_key(|at| self.id(told[*at])) {
+                told[at..].rotate_left(1);
+            }
+            for group in told.chunks(told.len().div_ceil(GROUPS).max(TOGETHER)) {
+                self.tell(&said, group);
+                self.run(COMPUTING);
+            }
         }
         self.run(LISTENING);
         self.hold_records(false);
+    }
+
+    /// The hosts that wires join: all of them, or those on each side of the cut.
+    fn sides(&self) -> Vec<Vec<HostId>> {
+        let hosts = (0..self.len()).map(HostId);
+        let (ones, others): (Vec<_>, Vec<_>) =
+            hosts.partition(|host| !self.terms.sides.get(host.0).copied().unwrap_or(false));
+        [ones, others]
+            .into_iter()
+            .filter(|side| !side.is_empty())
+            .collect()
     }
 
     /// Tells these routers all that is said.
@@ -149,17 +163,19 @@ impl BigWorld {
 }
 
 /// Links so far.
-struct Drawn {
+struct Drawn<'a> {
+    terms: &'a Terms,
     degrees: Vec<usize>,
     pairs: BTreeSet<(HostId, HostId)>,
     links: Vec<(HostId, HostId)>,
 }
 
-impl Drawn {
+impl Drawn<'_> {
     /// True if the two are joined now and were not.
     fn join(&mut self, a: HostId, b: HostId) -> bool {
         let is_full = self.degrees[a.0].max(self.degrees[b.0]) >= MOST;
-        if a == b || is_full || !self.pairs.insert((a.min(b), a.max(b))) {
+        let is_cut = self.terms.is_cut(a.0 as u32, b.0 as u32);
+        if a == b || is_full || is_cut || !self.pairs.insert((a.min(b), a.max(b))) {
             return false;
         }
         self.degrees[a.0] += 1;
