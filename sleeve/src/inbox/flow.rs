@@ -71,7 +71,9 @@ pub(super) fn may_begin(frame: &[u8], transport: &Transport) -> bool {
     };
     // Kernels put nothing together behind a VLAN tag, and do not all take it put together.
     let untagged = transport.network == ETHERNET;
-    plain && untagged && frame.len() > transport.payload && transport.header_is_intact(frame)
+    // The same holds of IPv6 options: UDP behind them is not cut.
+    let optioned = transport.six && transport.has_options();
+    plain && untagged && !optioned && frame.len() > transport.payload && transport.header_is_intact(frame)
 }
 
 impl Flow {

@@ -3,11 +3,12 @@
 //! Each gets a copy of the headers with its own lengths, IPv4 identification and TCP sequence number. Of TCP's flags
 //! only the last has FIN and PSH, and only the first CWR (RFC 3168). The checksum stays partial.
 
+use super::transport::MAX_OPTIONS_LENGTH;
 use super::{Gso, Partial, Protocol, Transport};
 use crate::wire::field;
 
-/// The longest headers of a super-frame: Ethernet with two tags, IPv4 with options, TCP with options.
-pub const MAX_HEADERS: usize = 14 + 8 + 60 + 60;
+/// The longest headers of a super-frame: Ethernet with two tags, IPv6 with options, TCP with options.
+pub const MAX_HEADERS: usize = 14 + 8 + 40 + MAX_OPTIONS_LENGTH + 60;
 
 /// TCP's flags, the byte at 13.
 const FLAGS: usize = 13;

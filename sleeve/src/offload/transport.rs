@@ -14,11 +14,17 @@ const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
+/// IPv6 extension headers that are looked through: hop-by-hop and destination options (RFC 8200). Kernels leave TCP
+/// behind them to be cut as well. Behind others the checksum is over another address, or there is but a fragment.
+const OPTIONS: [u8; 2] = [0, 60];
+/// Such headers in one packet, no more than RFC 8200 section 4.1 has; and bytes in all of them.
+const MAX_OPTIONS: usize = 3;
+pub(super) const MAX_OPTIONS_LENGTH: usize = 512;
 const TCP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
 
-/// A whole, unfragmented TCP or UDP packet in an Ethernet frame without anything behind it. IPv6 without extension
-/// headers.
+/// A whole, unfragmented TCP or UDP packet in an Ethernet frame without anything behind it. IPv6 with no extension
+/// headers but options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transport {
     /// Which.
@@ -63,7 +69,8 @@ impl Transport {
                     return None;
                 }
                 let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
-                (true, network + IPV6_HEADER, IPV6_HEADER + length, header[6])
+                let (transport, number) = behind_options(frame, network + IPV6_HEADER, header[6])?;
+                (true, transport, IPV6_HEADER + length, number)
             }
             _ => return None,
         };
@@ -92,11 +99,18 @@ impl Transport {
         })
     }
 
+    /// True if the IP header has options, or IPv6 extension headers follow it.
+    #[must_use]
+    pub fn has_options(&self) -> bool {
+        let header = if self.six { IPV6_HEADER } else { IPV4_HEADER };
+        self.transport != self.network + header
+    }
+
     /// Where the checksum is.
     #[must_use]
     pub fn partial(&self) -> Partial {
         Partial {
-            // Two tags, the longest IPv4 or the IPv6 header: far below 2^16.
+            // Two tags, the longest IPv4 header or that of IPv6 with options: far below 2^16.
             start: self.transport as u16,
             offset: self.protocol.checksum_at(),
         }
@@ -176,6 +190,19 @@ impl Transport {
     }
 }
 
+/// Where what follows IPv6's options begins, and what that is.
+fn behind_options(frame: &[u8], start: usize, mut number: u8) -> Option<(usize, u8)> {
+    let mut at = start;
+    for _ in 0..MAX_OPTIONS {
+        if OPTIONS.contains(&number) {
+            let [next, units] = field(frame, at)?;
+            number = next;
+            at += (usize::from(units) + 1) * 8;
+        }
+    }
+    (at - start <= MAX_OPTIONS_LENGTH).then_some((at, number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,8 +236,16 @@ mod tests {
             &samples::udp(1, 2, b"x"),
         );
         let later = samples::ipv4([10, 0, 0, 1], [10, 0, 0, 2], 5, 17, &samples::udp(1, 2, b"x"));
-        let extended = samples::ipv6(ONE, TWO, 0, &[17, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 0, 8, 0, 0]);
-        for odd in [&padded, &fragment, &later, &extended] {
+        let options = [17, 0, 1, 4, 0, 0, 0, 0, 0, 1, 0, 2, 0, 8, 0, 0];
+        for extension in [0, 60] {
+            let extended = Transport::parse(&samples::ipv6(ONE, TWO, extension, &options)).unwrap();
+            assert_eq!((extended.transport, extended.payload), (62, 70));
+            assert!(extended.has_options() && !parsed.has_options());
+        }
+        let [routed, fragment_of_one] = [43, 44].map(|kind| samples::ipv6(ONE, TWO, kind, &options));
+        let long = [&[17, 64, 1, 254][..], &[0; 516], &options[8..]].concat();
+        let long = samples::ipv6(ONE, TWO, 60, &long);
+        for odd in [&padded, &fragment, &later, &routed, &fragment_of_one, &long] {
             assert_eq!(Transport::parse(odd), None);
         }
         for cut in 0..udp.len() {

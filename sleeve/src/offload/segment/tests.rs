@@ -97,3 +97,39 @@ fn datagrams_keep_their_size() {
     };
     assert!(Segments::new(&whole, other, checksum).is_none());
 }
+
+/// IPv6 with an extension header of `options`, which begin with its length.
+fn with_options(frame: &[u8], kind: u8, options: &[u8]) -> Vec<u8> {
+    let header = [&[frame[20]], options].concat();
+    let mut frame = [&frame[..54], &header, &frame[54..]].concat();
+    frame[20] = kind;
+    let length = (frame.len() - 54) as u16;
+    frame[18..20].copy_from_slice(&length.to_be_bytes());
+    frame
+}
+
+/// A container that sets `IPV6_DSTOPTS` or `IPV6_HOPOPTS` on a TCP socket: its kernel leaves the cutting to the TAP.
+#[test]
+fn tcp_behind_ipv6_options_is_cut() {
+    let short = [0, 1, 4, 0, 0, 0, 0];
+    let long = [&[32, 1, 254][..], &[0; 260]].concat();
+    for (kind, options) in [(0, &short[..]), (60, &short), (60, &long)] {
+        let data: Vec<_> = (0..3000u16).map(|n| n as u8).collect();
+        let tcp = Tcp {
+            six: true,
+            ..Tcp::default()
+        };
+        let whole = partial(with_options(&tcp.frame(&data), kind, options));
+        let expected: Vec<_> = (0u32..)
+            .zip(data.chunks(1200))
+            .map(|(n, piece)| {
+                let tcp = Tcp {
+                    sequence: tcp.sequence + n * 1200,
+                    ..tcp.clone()
+                };
+                with_options(&tcp.frame(piece), kind, options)
+            })
+            .collect();
+        assert_eq!(cut(&whole, Protocol::Tcp, 1200, 9000), expected);
+    }
+}
