@@ -167,6 +167,8 @@ impl Sleeve {
         let (peer, mut restarted) = (info.peer, false);
         self.with(now, peer, |remote, cx| {
             remote.paths.set_record(info.addresses);
+            let secrets = info.admissions.iter().map(|admission| admission.secret);
+            remote.sessions.set_secrets(secrets);
             restarted = remote.sessions.set_record(cx, now, info.data_key, info.epoch);
             if restarted {
                 remote.paths.reset(cx, now, "the other router was restarted");

@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::message::{Handshake1, Handshake2, Message};
 use crate::plane::SessionParts;
 use crate::{Event, How, Via};
+use crypto::secret::{Keyring, Secret};
 use crypto::session::{Offer, SessionInitiator, SessionKeys, SessionResponder, choose};
 use mesh::{DropReason, Instant, SecretId};
 use std::time::Duration;
@@ -62,7 +63,7 @@ impl Sessions {
         let (index, counter) = (cx.free_index(), cx.next_handshake());
         let started = SessionInitiator::start(
             &cx.config.parties(&self.peer, theirs.data_key, theirs.epoch),
-            cx.config.keyring.preferred(),
+            self.secret(&cx.config.keyring),
             counter,
             &cx.config.ciphers,
             index,
@@ -83,6 +84,16 @@ impl Sessions {
         if !is_inside || cx.send(now, &self.peer, &message, How::Route).is_err() {
             cx.send_control(self.peer, &message);
         }
+    }
+
+    /// The oldest secret that both have, as far as the other's record tells: while one is retired on one router after the
+    /// other, the oldest of those that this one has may be gone there.
+    fn secret<'a>(&self, keyring: &'a Keyring) -> &'a Secret {
+        let is_theirs = |secret: &&Secret| self.secrets.contains(&SecretId(secret.id().0));
+        keyring
+            .secrets()
+            .find(is_theirs)
+            .unwrap_or_else(|| keyring.preferred())
     }
 
     /// The other router wants a session. `via`: it says so inside a session.

@@ -11,7 +11,7 @@ use crate::message::{Keepalive, Message};
 use crate::plane::{Peer, REJECT_AFTER, Session};
 use crate::{How, Via};
 use crypto::session::SessionInitiator;
-use mesh::{Instant, PeerId};
+use mesh::{Instant, PeerId, SecretId};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -86,6 +86,8 @@ struct Unconfirmed {
 pub(crate) struct Sessions {
     peer: PeerId,
     theirs: Option<Theirs>,
+    /// The secrets that its record says it has.
+    secrets: Vec<SecretId>,
     neighbor: Option<SocketAddr>,
     pending: Option<Pending>,
     /// When this router may send the message 1 that is due.
@@ -110,6 +112,7 @@ impl Sessions {
         Self {
             peer,
             theirs: None,
+            secrets: Vec::new(),
             neighbor: None,
             pending: None,
             turn: None,
@@ -127,6 +130,11 @@ impl Sessions {
     /// How many were made since the other router was heard of: the first, and one more with each renewal.
     pub(crate) fn made(&self) -> u64 {
         self.made
+    }
+
+    /// The other router's record names these secrets.
+    pub(crate) fn set_secrets(&mut self, secrets: impl Iterator<Item = SecretId>) {
+        self.secrets = secrets.collect();
     }
 
     /// The other router's record came. True if it was restarted: its old sessions are dropped then.

@@ -167,6 +167,16 @@ impl World {
         }
     }
 
+    /// Node `n` has these secrets from now on, and its record tells so.
+    pub fn set_secrets(&mut self, n: usize, secrets: &[u64]) {
+        self.nodes[n].secrets = secrets.to_vec();
+        self.input(n, Input::Keyring(keyring(secrets)));
+        let info = self.nodes[n].info();
+        for other in (0..self.nodes.len()).filter(|&other| other != n) {
+            self.input(other, Input::Peer(info.clone()));
+        }
+    }
+
     /// A link between two nodes comes up.
     pub fn link(&mut self, a: usize, b: usize) {
         for (a, b) in [(a, b), (b, a)] {

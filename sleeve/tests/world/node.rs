@@ -73,6 +73,7 @@ pub struct Node {
     pub identity: Arc<Identity>,
     pub address: SocketAddr,
     pub epoch: u64,
+    pub secrets: Vec<u64>,
     pub plane: Arc<Plane>,
     pub sleeve: Sleeve,
     pub drops: Arc<Drops>,
@@ -128,6 +129,7 @@ impl Node {
             identity,
             address,
             epoch: 1,
+            secrets: vec![1],
             plane,
             sleeve,
             drops,
@@ -146,6 +148,10 @@ impl Node {
     }
 
     pub fn info(&self) -> PeerInfo {
+        let admission = |n: &u64| mesh::Admission {
+            secret: SecretId(secret(*n).id().0),
+            proof: [0; 16],
+        };
         PeerInfo {
             peer: self.id,
             name: "node".parse().unwrap(),
@@ -153,10 +159,7 @@ impl Node {
             epoch: self.epoch,
             instance: 1,
             addresses: vec![self.address],
-            admissions: vec![mesh::Admission {
-                secret: SecretId([0; 8]),
-                proof: [0; 16],
-            }],
+            admissions: self.secrets.iter().map(admission).collect(),
             version: "0".into(),
             capabilities: 0,
             vxlan_port: 0,

@@ -304,6 +304,32 @@ fn a_secret_is_rolled_without_loss() {
     }
 }
 
+/// While a secret is retired on one router after the other, some still have it and others do not: who never talked
+/// before finds a secret that both have.
+#[test]
+fn conversations_begin_while_a_secret_is_retired() {
+    for first in [0, 2] {
+        let mut world = chain(3);
+        for n in 0..3 {
+            world.set_secrets(n, &[1, 2]);
+        }
+        world.run(secs(8));
+        world.set_secrets(first, &[2]);
+        world.run(secs(8));
+        let last = 2 - first;
+        world.send(last, &frame(last, first, 1, 100));
+        world.run(ms(400));
+        assert_eq!(world.nodes[first].frames.len(), 1, "from {last} to {first}");
+        assert_eq!(world.drops(first, DropReason::BadHandshake), 0);
+        // And while another is added.
+        world.set_secrets(first, &[2, 3]);
+        world.set_secrets(last, &[2]);
+        world.run(secs(400));
+        assert!(world.passes(last, first, 2, 100));
+        assert_eq!(world.drops(last, DropReason::BadHandshake), 0);
+    }
+}
+
 #[test]
 fn routers_without_a_common_secret_have_no_session() {
     let mut world = World::new(2);
