@@ -148,7 +148,7 @@ pub struct Plane {
     detours: RwLock<tables::Detours>,
     networks: tables::PerLane<tables::Table<Vni, tables::Network>>,
     groups: RwLock<group::Groups>,
-    /// When group keys were last looked through, in microseconds.
+    /// When group keys and routers were last looked through, in microseconds.
     swept: AtomicU64,
     halves: Mutex<Reassembly>,
     waiting: Mutex<waiting::Waiting>,

@@ -272,6 +272,16 @@ impl Plane {
         }
     }
 
+    /// Takes out the entries of all routers that no table names. mesh takes a route back after it has forgotten a router,
+    /// and what was named by another's way or place in a tree may be named longer than it is known.
+    pub(super) fn forget_idle(&self) {
+        let idle = |entry: &Arc<Peer>| Arc::strong_count(entry) == 1 && entry.is_idle();
+        // Most of the time there are none, and data threads need not wait.
+        if read(&self.peers).values().any(idle) {
+            write(&self.peers).retain(|_, entry| !idle(entry));
+        }
+    }
+
     /// The session of that receiver index, if it may still be used.
     pub(super) fn lookup(&self, now: Instant, index: u32) -> Option<Found> {
         let found = self.sessions.get(index)?;
@@ -350,4 +360,37 @@ pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
 
 pub(super) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mesh::Drops;
+
+    /// mesh takes a route back a moment after it has forgotten a router; the control half its direct path.
+    #[test]
+    fn nothing_is_kept_of_who_is_gone() {
+        let plane = Plane::new(PlaneConfig {
+            id: PeerId([0; 32]),
+            drops: Arc::new(Drops::default()),
+            trusted: Vec::new(),
+            container_mtu: 1390,
+        });
+        let [direct, relay, far] = [1, 2, 3].map(|n| PeerId([n; 32]));
+        let route = |path: &[PeerId]| Route {
+            path: path.to_vec(),
+            labels: path[1..].iter().map(|_| LinkLabel(1)).collect(),
+            cost_us: 1,
+            mtu: 1500,
+        };
+        plane.set_route(direct, Some(&route(&[direct])));
+        plane.set_route(far, Some(&route(&[relay, far])));
+        for peer in [direct, relay, far] {
+            plane.forget(Instant(1), &peer);
+            plane.set_route(peer, None);
+            plane.set_direct(peer, None);
+        }
+        plane.expire(Instant(1_000_000));
+        assert!(read(&plane.peers).is_empty(), "{:?}", read(&plane.peers).keys());
+    }
 }

@@ -4,6 +4,7 @@
 //! conversation. A few are kept instead, for as long as a handshake takes. None leaves before there is a session.
 
 use super::outbound::Outgoing;
+use super::peer::due;
 use super::{Plane, Scratch, Sink};
 use crate::wire::inner::Partial;
 use mesh::{DropReason, Drops, Instant, PeerId, Vni};
@@ -16,6 +17,8 @@ const MAX: usize = 64;
 const MAX_PER_PEER: usize = 8;
 /// How long they wait.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often group keys and routers are looked through for those that are no longer needed.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// Frames without a session, oldest first.
 #[derive(Debug, Default)]
@@ -97,7 +100,7 @@ impl Plane {
         }
     }
 
-    /// Gives up on whatever waited too long.
+    /// Gives up on whatever waited too long, or is too old.
     pub(crate) fn expire(&self, now: Instant) {
         self.waiting
             .lock()
@@ -107,7 +110,10 @@ impl Plane {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .expire(now, &self.config.drops);
-        self.expire_groups(now);
+        if due(&self.swept, now, SWEEP_EVERY) {
+            self.expire_groups(now);
+            self.forget_idle();
+        }
     }
 }
 

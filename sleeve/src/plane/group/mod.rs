@@ -13,7 +13,7 @@ mod receive;
 pub(super) mod send;
 
 use super::Plane;
-use super::peer::{Peer, due};
+use super::peer::Peer;
 use super::tables::{Network, Table, read, write};
 use crypto::OpenKey;
 use hold::{Children, Parents, Passed};
@@ -33,8 +33,6 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 const TELL_UNKNOWN_EVERY: Duration = Duration::from_millis(5);
 /// So many times as many routers as its tree is deep may pass a frame on: they may see a deeper one already.
 const LONGER: u8 = 2;
-/// How often keys are looked through for those that are too old.
-const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// How this router sends to a network.
 #[derive(Debug)]
@@ -192,9 +190,6 @@ impl Plane {
 
     /// Forgets keys that are too old to be used, and trees that this router left.
     pub(super) fn expire_groups(&self, now: Instant) {
-        if !due(&self.swept, now, SWEEP_EVERY) {
-            return;
-        }
         let old = |key: &Option<Arc<Open>>| key.as_ref().is_some_and(|key| !key.usable(now));
         // Most of the time there are none, and data threads need not wait.
         let groups = read(&self.groups);
