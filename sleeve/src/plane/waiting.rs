@@ -10,6 +10,7 @@ use crate::wire::inner::Partial;
 use mesh::{DropReason, Drops, Instant, PeerId, Vni};
 use std::collections::VecDeque;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Most frames that wait, and most of them for one router.
@@ -90,6 +91,8 @@ impl Plane {
                 return scratch.flush(sink);
             };
             if let Some(peer) = self.known(peer) {
+                // The control half has no way to a TAP: nobody can be told here, so what is too big goes in two.
+                peer.told.store(now.0.max(1), Ordering::Relaxed);
                 let outgoing = Outgoing {
                     vni: frame.vni,
                     frame: &frame.bytes,

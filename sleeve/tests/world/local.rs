@@ -92,6 +92,24 @@ fn a_packet_that_must_not_be_fragmented_is_answered_for() {
     assert_eq!(world.drops(0, DropReason::TooBig), 0);
 }
 
+/// A UDP socket's first packets may not be fragmented, as all of Linux' may not: the first waits for its session, and
+/// when that is there nobody can be told any more.
+#[test]
+fn a_packet_that_waited_and_is_too_big_goes_in_two() {
+    let mut world = chain(3);
+    let fits = 1500 - 48 - 111 - 32 - 4 - 14;
+    for length in [fits + 1, fits] {
+        world.send(0, &ipv4(0, 2, length, true));
+    }
+    world.run(ms(300));
+    assert_eq!(world.nodes[0].drops.nonzero().count(), 0);
+    let lengths: Vec<_> = world.nodes[2].frames.iter().map(Vec::len).collect();
+    assert_eq!(lengths, [fits + 15, fits + 14]);
+    // From now on the sender is told.
+    world.send(0, &ipv4(0, 2, fits + 1, true));
+    assert_eq!(world.nodes[0].frames.len(), 1);
+}
+
 #[test]
 fn a_route_that_holds_nothing_is_no_reason_to_panic() {
     let mut world = chain(3);
