@@ -172,7 +172,13 @@ impl Paths {
         });
         cx.answer(now, &self.peer, &ack, via);
         match &mut self.active {
-            Some(active) if active.address == from => active.set_plain(cx, trusted && probe.trusted),
+            // That both trust, only an answer tells: it knows where this router's packets come from. The other end may trust
+            // the address it sends to, and not that one.
+            Some(active) if active.address == from => {
+                if !(trusted && probe.trusted) {
+                    active.set_plain(cx, false);
+                }
+            }
             active => {
                 self.candidates.hear(from);
                 let lately = self.roamed.is_some_and(|at| now.since(at) < ROAM_EVERY);

@@ -2,9 +2,9 @@
 
 use crate::harness::*;
 use mesh::DropReason;
-use sleeve::io::memory::Packet;
+use sleeve::io::memory::{Packet, Wire};
 use sleeve::wire::PLAIN;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 fn subnet() -> Vec<(IpAddr, u8)> {
     vec![([192, 0, 2, 0].into(), 24)]
@@ -54,7 +54,7 @@ fn plain_frames_are_authentic_and_taken_once() {
     assert_eq!(packet.bytes[0], PLAIN);
     world.receive(1, packet.from, &packet.bytes);
     assert_eq!(world.drops(1, DropReason::Replayed), 1);
-    world.wire(0, 1, Some(sleeve::io::memory::Wire::cut()));
+    world.wire(0, 1, Some(Wire::cut()));
     assert!(!world.passes(0, 1, 3, 200));
     let packet = world.net.captured().into_iter().rfind(in_clear).unwrap();
     for byte in 0..packet.bytes.len() {
@@ -102,7 +102,7 @@ fn relayed_frames_are_encrypted_whoever_trusts() {
     );
     world.link(0, 1);
     world.link(1, 2);
-    world.wire(0, 2, Some(sleeve::io::memory::Wire::cut()));
+    world.wire(0, 2, Some(Wire::cut()));
     world.run(secs(1));
     world.relayed(&[0, 1, 2], 1500);
     world.net.capture();
@@ -115,4 +115,46 @@ fn relayed_frames_are_encrypted_whoever_trusts() {
         world.net.captured().iter().any(in_clear),
         "but those of a direct path are not"
     );
+}
+
+/// A router with two addresses receives at one and sends from the other, which only one end trusts: what it sends must be
+/// encrypted, or it is refused.
+#[test]
+fn who_sends_from_another_address_is_asked_whether_that_is_trusted() {
+    let trusted = vec![vec![(ip4(2), 32)], vec![(ip4(1), 32)]];
+    let mut world = World::with(
+        2,
+        &Options {
+            trusted,
+            ..Options::default()
+        },
+    );
+    let (near, far) = (world.nodes[0].address, world.nodes[1].address);
+    let other = SocketAddr::new(ip4(77), far.port());
+    world.wire(0, 1, Some(Wire::cut()));
+    world.net.capture();
+    let mut sent = 0;
+    for step in 0..20_000 {
+        // Each checks its path when the other does not.
+        if step == 0 || step == 2000 {
+            let (n, peer) = if step == 0 { (0, 1) } else { (1, 0) };
+            let (peer, address) = (world.nodes[peer].id, Some(world.nodes[peer].address));
+            world.input(n, sleeve::Input::Neighbor { peer, address });
+        }
+        world.run(ms(1));
+        for packet in world.net.captured() {
+            let (to, from) = if packet.from == far { (0, other) } else { (1, near) };
+            world.receive(to, from, &packet.bytes);
+        }
+        if step > 3000 && step % 50 == 0 {
+            world.send(1, &frame(1, 0, step, 100));
+            sent += 1;
+        }
+    }
+    assert_eq!(world.drops(0, DropReason::PlainRefused), 0);
+    assert!(world.nodes[0].frames.len() >= sent - 1);
+}
+
+fn ip4(last: u8) -> IpAddr {
+    [192, 0, 2, last].into()
 }
