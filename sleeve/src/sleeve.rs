@@ -264,7 +264,7 @@ impl Sleeve {
             return;
         }
         let open = OpenKey::behind(self.cx.config.identity.suite(), cipher, key.secret.bytes());
-        if !self.cx.plane.take_key(vni, *from, key.id, open) {
+        if !self.cx.plane.take_key(now, vni, *from, key.id, open) {
             return self.cx.drop(DropReason::Overflow);
         }
         self.cx.use_tree(vni, from.short());

@@ -81,6 +81,7 @@ impl Seal {
 /// A member's end of another source's group key.
 pub(super) struct Open {
     pub id: u32,
+    pub given: Instant,
     key: OpenKey,
     window: Mutex<ReplayWindow>,
     /// When a frame was first opened with it, or its source was forgotten, in microseconds; 0: neither.
@@ -96,9 +97,10 @@ impl std::fmt::Debug for Open {
 }
 
 impl Open {
-    pub(super) fn new(id: u32, key: OpenKey) -> Self {
+    pub(super) fn new(given: Instant, id: u32, key: OpenKey) -> Self {
         Self {
             id,
+            given,
             key,
             window: Mutex::default(),
             since: AtomicU64::new(0),
@@ -110,6 +112,11 @@ impl Open {
         let _ = self
             .since
             .compare_exchange(0, now.0.max(1), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Its time runs.
+    pub(super) fn is_used(&self) -> bool {
+        self.since.load(Ordering::Relaxed) != 0
     }
 
     /// Young enough to be used: its source has given it up after that time.

@@ -28,6 +28,8 @@ use std::time::Duration;
 /// most, of about 1.5 kB.
 const MAX_KEYS: usize = 4096;
 const MAX_KEYS_PER_SOURCE: usize = 256;
+/// A key that was given so long ago and never used makes room for others: most likely its source has given it up.
+const UNUSED_FOR: Duration = Duration::from_secs(600);
 /// How often the control half is told that a tree is used, and how often that trees are that it does not know of.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 const TELL_UNKNOWN_EVERY: Duration = Duration::from_millis(5);
@@ -88,6 +90,13 @@ impl Keys {
     fn get(&self, id: u32) -> Option<&Arc<Open>> {
         self.held.iter().flatten().find(|key| key.id == id)
     }
+
+    /// When the last was given, if none was ever used.
+    fn unused_since(&self) -> Option<Instant> {
+        let mut held = self.held.iter().flatten();
+        let unused = held.clone().all(|key| !key.is_used());
+        held.next().filter(|_| unused).map(|key| key.given)
+    }
 }
 
 /// Places in other sources' trees, and their keys.
@@ -97,6 +106,18 @@ pub(super) struct Groups {
     /// When the control half was last told of a tree without a branch here, in microseconds.
     told: AtomicU64,
     keys: Table<(ShortId, Vni), Keys>,
+}
+
+impl Groups {
+    /// Forgets the keys of one source and network, the longest unused of those that `may` go. False: there are none.
+    /// Nothing was opened with them, so nothing would come twice if they were given again.
+    fn make_room(&mut self, now: Instant, may: impl Fn(&Keys) -> bool) -> bool {
+        let unused = self.keys.iter().filter(|(_, keys)| may(keys));
+        let unused = unused.filter_map(|(place, keys)| Some((keys.unused_since()?, *place)));
+        let oldest = unused.min_by_key(|(since, _)| *since);
+        let oldest = oldest.filter(|(since, _)| now.since(*since) >= UNUSED_FOR);
+        oldest.is_some_and(|(_, place)| self.keys.remove(&place).is_some())
+    }
 }
 
 impl Plane {
@@ -155,12 +176,15 @@ impl Plane {
 
     /// A member's group key for one of its networks. The same key again changes nothing. False: there is no room
     /// for it.
-    pub(crate) fn take_key(&self, vni: Vni, source: PeerId, id: u32, key: OpenKey) -> bool {
+    pub(crate) fn take_key(&self, now: Instant, vni: Vni, source: PeerId, id: u32, key: OpenKey) -> bool {
         let mut groups = write(&self.groups);
         let place = (source.short(), vni);
         if !groups.keys.contains_key(&place) {
             let same = groups.keys.values().filter(|keys| keys.source == source).count();
-            if groups.keys.len() >= MAX_KEYS || same >= MAX_KEYS_PER_SOURCE {
+            let full = same >= MAX_KEYS_PER_SOURCE;
+            if (full || groups.keys.len() >= MAX_KEYS)
+                && !groups.make_room(now, |keys| !full || keys.source == source)
+            {
                 return false;
             }
         }
@@ -172,7 +196,7 @@ impl Plane {
             return false;
         }
         if keys.get(id).is_none() {
-            let newest = keys.held[0].replace(Arc::new(Open::new(id, key)));
+            let newest = keys.held[0].replace(Arc::new(Open::new(now, id, key)));
             keys.held[1] = newest;
         }
         true
@@ -245,5 +269,45 @@ impl Network {
             fits: plan.reached.is_subset(&members),
             plan,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PlaneConfig;
+    use crypto::Cipher;
+    use mesh::Drops;
+
+    fn plane() -> Plane {
+        Plane::new(PlaneConfig {
+            id: PeerId([0; 32]),
+            drops: Arc::new(Drops::default()),
+            trusted: Vec::new(),
+            container_mtu: 1390,
+        })
+    }
+
+    /// Sources that broadcast only while their key was given never seal anything under it.
+    #[test]
+    fn keys_that_are_never_used_make_room_for_others() {
+        let plane = plane();
+        let take = |second: u64, source: u32, vni: u32| {
+            let mut id = [0; 32];
+            id[..4].copy_from_slice(&source.to_be_bytes());
+            let now = Instant(second * 1_000_000);
+            plane.expire_groups(now);
+            let key = OpenKey::new(Cipher::ChaCha20Poly1305, &[0; 32]);
+            plane.take_key(now, Vni(vni), PeerId(id), 1, key)
+        };
+        let source = MAX_KEYS as u32;
+        assert!((0..source).all(|n| take(0, n, 1)));
+        assert!(!take(10, source, 1), "what was just given is kept");
+        assert!(take(3600, source, 1));
+        // Nor do a source's own keys stop it.
+        let most = MAX_KEYS_PER_SOURCE as u32;
+        assert!((1..=most).all(|vni| take(3600, source, vni)));
+        assert!(!take(3600, source, most + 1));
+        assert!(take(7200, source, most + 1));
     }
 }
