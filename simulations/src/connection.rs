@@ -199,6 +199,8 @@ pub(crate) struct Connection {
     pub(crate) exporter: [u8; 32],
     pub(crate) target: String,
     pub(crate) expect: Option<PeerId>,
+    /// Which of its secrets the dialler offers, oldest first.
+    pub(crate) secret: usize,
     /// The other end has moved away: nothing passes any more.
     pub(crate) severed: bool,
 }
@@ -221,6 +223,7 @@ impl Connection {
             exporter,
             target,
             expect,
+            secret: 0,
             severed: false,
         }
     }

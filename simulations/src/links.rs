@@ -28,6 +28,11 @@ pub(crate) type Number = u64;
 impl World {
     /// A router dials.
     pub(crate) fn dial(&mut self, from: HostId, target: String, expect: Option<PeerId>) {
+        self.dial_offering(from, target, expect, 0);
+    }
+
+    /// The same, and offers that one of its secrets, oldest first.
+    fn dial_offering(&mut self, from: HostId, target: String, expect: Option<PeerId>, secret: usize) {
         let now = self.clock.now();
         let run = self.hosts[from.0].run;
         let remote = target.parse().ok();
@@ -47,7 +52,8 @@ impl World {
         let number = self.connections.next_number();
         let exporter = self.random.fork("exporter", number).bytes();
         let addresses = (self.hosts[from.0].address, remote);
-        let connection = Connection::new(now, (from, run), to, addresses, exporter, (target, expect));
+        let mut connection = Connection::new(now, (from, run), to, addresses, exporter, (target, expect));
+        connection.secret = secret;
         self.connections.push(connection);
         self.clock
             .plan(now + HANDSHAKE_TIME, Event::HandshakeDue { number, end: 0 });
@@ -185,6 +191,9 @@ impl World {
 
     /// The other end's close arrives.
     pub(crate) fn closed(&mut self, number: Number, end: usize, code: CloseCode, reason: &str) {
+        if code == CloseCode::SecretRefused && end == 0 && self.offers_next(number) {
+            return;
+        }
         let text = match code {
             CloseCode::SecretRefused => {
                 "the other router refused the secret: it belongs to another mesh, or the secret was retired"
@@ -194,6 +203,27 @@ impl World {
             CloseCode::Closed | CloseCode::Protocol => format!("closed by the other router: {reason}"),
         };
         self.finish(number, end, text, None);
+    }
+
+    /// The secret that the dialler offered was refused: true if it has another one, and dials again with that, as the
+    /// daemon does.
+    fn offers_next(&mut self, number: Number) -> bool {
+        let Some(connection) = self.connections.get_mut(number) else {
+            return false;
+        };
+        let (host, run) = (connection.ends[0].host, connection.ends[0].run);
+        let secret = connection.secret + 1;
+        let place = &self.hosts[host.0];
+        let router = place.router.as_ref().filter(|_| run == Some(place.run));
+        let has_next = router.is_some_and(|router| router.disk.keyring.secrets().nth(secret).is_some());
+        if !has_next || !matches!(connection.ends[0].stage, Stage::Offering(_)) {
+            return false;
+        }
+        connection.ends[0].stage = Stage::Closed;
+        let (target, expect) = (connection.target.clone(), connection.expect);
+        self.finish(number, 0, String::new(), None);
+        self.dial_offering(host, target, expect, secret);
+        true
     }
 
     /// The time for the handshake is over.
@@ -256,7 +286,10 @@ impl World {
             return;
         };
         let mut random = self.random.fork("link", number * 2);
-        let (identity, secret) = (&router.disk.identity, router.disk.keyring.preferred());
+        let (identity, keyring) = (&router.disk.identity, &router.disk.keyring);
+        // One that was offered before may have been retired meanwhile.
+        let secret = keyring.secrets().nth(connection.secret);
+        let secret = secret.unwrap_or_else(|| keyring.preferred());
         match LinkInitiator::new(
             identity,
             &connection.exporter,

@@ -75,3 +75,14 @@ fn who_never_said_who_it_is_is_parted_with() {
     world.look_around();
     assert_eq!(world.violations(), []);
 }
+
+/// Found by reading: the oldest secret was offered every time, and whoever had retired it could not be dialled by those that had not.
+#[test]
+fn who_has_both_secrets_dials_who_has_retired_one() -> Result<(), Failure> {
+    let (mut world, hosts) = apart(&[0, 1]);
+    let main = world.secret();
+    assert!(world.retire_secret(hosts[1], main));
+    dial(&mut world, hosts[0], hosts[1]);
+    world.all_linked_once(Duration::from_secs(1))?;
+    world.no_excess()
+}

@@ -9,6 +9,7 @@ use super::{CloseCode, ConnectionIds, Event, QuicQueue, SharedSocket};
 use crate::net::canonical;
 use crypto::identity::Identity;
 use crypto::keyring::Keyring;
+use crypto::secret::Secret;
 use mesh::{Direction, DropReason, LinkId, PeerId};
 use quinn::{Connection, Endpoint, EndpointConfig, Incoming, TransportConfig, VarInt};
 use std::net::SocketAddr;
@@ -56,6 +57,15 @@ impl std::ops::Deref for Dialer {
     fn deref(&self) -> &Links {
         &self.0
     }
+}
+
+/// Why a dial came to nothing.
+struct Refused {
+    error: String,
+    /// The dial reached this router itself.
+    own: bool,
+    /// The other end has not the secret that was offered.
+    is_of_secret: bool,
 }
 
 /// The QUIC endpoint and what it needs to make links.
@@ -153,7 +163,7 @@ impl Dialer {
         let share = HANDSHAKE_TIME / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
         for address in addresses {
             match tokio::time::timeout(share, self.connect(address)).await {
-                Ok(Ok(connection)) => return self.prove(connection, target, expect).await,
+                Ok(Ok(connection)) => return self.prove_in_turn(connection, address, target, expect).await,
                 Ok(Err(error)) => last = error,
                 Err(_) => last = NO_ANSWER.into(),
             }
@@ -174,15 +184,45 @@ impl Dialer {
         connecting.await.map_err(|error| handshake::closed(&error))
     }
 
+    /// Offers the secrets one after the other, oldest first, each on a connection of its own: while one is retired on router after
+    /// router, the other end may have no more than the newer one.
+    async fn prove_in_turn(
+        &self,
+        mut connection: Connection,
+        address: SocketAddr,
+        target: &str,
+        expect: Option<PeerId>,
+    ) -> Result<Event, (String, bool)> {
+        let keyring = self.keyring();
+        let mut secret = keyring.preferred();
+        let mut others = keyring.secrets().skip(1);
+        loop {
+            let refused = match self.prove(connection, target, expect, secret).await {
+                Ok(up) => return Ok(up),
+                Err(refused) => refused,
+            };
+            secret = match others.next() {
+                Some(other) if refused.is_of_secret => other,
+                _ => return Err((refused.error, refused.own)),
+            };
+            connection = self.connect(address).await.map_err(|error| (error, false))?;
+        }
+    }
+
     async fn prove(
         &self,
         connection: Connection,
         target: &str,
         expect: Option<PeerId>,
-    ) -> Result<Event, (String, bool)> {
+        secret: &Secret,
+    ) -> Result<Event, Refused> {
         let refuse = |code: CloseCode, error: String, own| {
             connection.close(code.code(), error.as_bytes());
-            (error, own)
+            Refused {
+                error,
+                own,
+                is_of_secret: false,
+            }
         };
         let Some(peer) = tls::peer_of(&connection) else {
             return Err(refuse(
@@ -201,12 +241,14 @@ impl Dialer {
             );
             return Err(refuse(CloseCode::Protocol, error, false));
         }
-        let keyring = self.keyring();
-        match handshake::dial(&connection, &self.identity, &keyring, peer).await {
+        match handshake::dial(&connection, &self.identity, secret, peer).await {
             Ok(proven) => Ok(self.up(connection, proven, peer, Some(target.to_owned()))),
             Err(error) => {
                 let own = matches!(error, HandshakeError::SelfLink);
-                Err(refuse(error.close_code(), error.to_string(), own))
+                Err(Refused {
+                    is_of_secret: error.is_refused_secret(),
+                    ..refuse(error.close_code(), error.to_string(), own)
+                })
             }
         }
     }

@@ -6,6 +6,7 @@ use super::frame::{self, Frame};
 use crypto::identity::Identity;
 use crypto::keyring::Keyring;
 use crypto::link::{EXPORTER_LABEL, LinkError, LinkInitiator, LinkProof, LinkResponder, MAX_MESSAGE_LEN};
+use crypto::secret::Secret;
 use mesh::{DropReason, PeerId};
 use quinn::{Connection, RecvStream, SendStream};
 use rand_core::OsRng;
@@ -46,6 +47,14 @@ impl HandshakeError {
             Self::SelfLink | Self::Link(LinkError::SelfLink) => CloseCode::SelfLink,
             Self::Link(_) | Self::Closed(_) | Self::Broken(_) => CloseCode::Protocol,
         }
+    }
+
+    /// True if the other end has not the secret that was offered, and may have another one.
+    pub(crate) fn is_refused_secret(&self) -> bool {
+        let Self::Closed(quinn::ConnectionError::ApplicationClosed(close)) = self else {
+            return false;
+        };
+        close.error_code == CloseCode::SecretRefused.code()
     }
 
     /// Under what the refusal is counted.
@@ -124,11 +133,11 @@ async fn write(stream: &mut SendStream, message: &[u8]) -> Result<(), HandshakeE
         .map_err(|error| HandshakeError::Broken(error.to_string()))
 }
 
-/// The dialler's part.
+/// The dialler's part, which offers `secret`.
 pub(crate) async fn dial(
     connection: &Connection,
     identity: &Identity,
-    keyring: &Keyring,
+    secret: &Secret,
     peer: PeerId,
 ) -> Result<Proven, HandshakeError> {
     if peer.0 == identity.public() {
@@ -136,7 +145,6 @@ pub(crate) async fn dial(
     }
     let exporter = exporter(connection)?;
     let (mut send, mut receive) = connection.open_bi().await?;
-    let secret = keyring.preferred();
     let (initiator, first) = LinkInitiator::new(
         identity,
         &exporter,

@@ -80,6 +80,21 @@ fn the_secret_is_rolled_over_three_routers_without_losing_a_ping() {
     late.wait_for_peers(4);
 }
 
+/// Nobody but the router that still has both secrets dials here.
+#[test]
+fn who_has_both_secrets_dials_who_has_retired_one() {
+    let Some(lab) = Lab::new("offer") else { return };
+    let (_switch, hosts) = lab.hosts_on_a_switch(2);
+    let new = fresh_secret();
+    let _retired = hosts[0].exec(&["--no-discovery"], Some(&new));
+    hosts[0].wait_for_socket();
+    let _both = hosts[1].launch(&[]);
+    hosts[1].weft_with(&["secret", "add"], &new).ok();
+    hosts[1].weft(&["connect", "10.9.0.1"]).ok();
+    hosts[1].wait_for_peers(2);
+    assert_eq!(list(&hosts[1]).len(), 2);
+}
+
 #[test]
 fn a_third_secret_a_retired_one_and_an_unknown_one_are_refused() {
     let Some(lab) = Lab::new("secret-rules") else {
