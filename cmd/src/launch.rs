@@ -23,6 +23,7 @@ use rand_core::{OsRng, RngCore};
 use sleeve::wire::LANES;
 use sleeve::{KeySigner, Plane, PlaneConfig, Sleeve};
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -68,6 +69,8 @@ pub(crate) fn start_log(format: LogFormat) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Who read it may have gone; to say so there as well would be the end of the router.
+        .log_internal_errors(false)
         .with_target(false);
     match format {
         LogFormat::Text => log
@@ -454,11 +457,16 @@ fn with_port(text: &str, port: u16) -> Result<String> {
     normal_target(&full).map_err(|error| anyhow!("--advertise: {error}"))
 }
 
+/// Tells whoever reads standard error, if anybody still does.
+pub(crate) fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
 /// What the first router of a mesh tells its operator.
 fn welcome(router: &Router) {
     let settings = &router.settings;
     let invite = router.invite_text().unwrap_or_else(|| "$(weft invite)".into());
-    eprintln!(
+    tell(&format!(
         "This is the first router of a new mesh.\n\
          \n  name   {}\n  id     {}\n\
          \nOpen UDP port {} between the hosts. On the next host, run\n\
@@ -471,7 +479,7 @@ fn welcome(router: &Router) {
         settings.name,
         settings.id,
         settings.listen.port(),
-    );
+    ));
 }
 
 /// One lane for each processor; one in all where two processors have the containers' work to do as well.

@@ -9,6 +9,7 @@
 //! | some | another | refused, unless this router never had a peer: then it joins the other mesh |
 
 use crate::cli::Launch;
+use crate::launch::tell;
 use crate::net::normal_target;
 use crate::state::{Memory, StateDir};
 use anyhow::{Context, Result, anyhow, bail};
@@ -155,7 +156,9 @@ fn decide(stored: Vec<Secret>, given: Option<Secret>, memory: &mut Memory) -> Re
     let known = stored.iter().any(|secret| secret.id() == given.id());
     if known || (!stored.is_empty() && memory.retired.contains(&id)) {
         if !known {
-            eprintln!("weft: secret {id} was retired here; the stored one is used");
+            tell(&format!(
+                "weft: secret {id} was retired here; the stored one is used"
+            ));
         }
         return Keyring::new(stored).context("the stored secrets");
     }
@@ -167,10 +170,10 @@ fn decide(stored: Vec<Secret>, given: Option<Secret>, memory: &mut Memory) -> Re
                 own.id()
             );
         }
-        eprintln!(
+        tell(&format!(
             "weft: this router never had a peer: it drops its own secret {} and joins the mesh of {id}",
             own.id()
-        );
+        ));
         memory.targets.clear();
     }
     Keyring::new(vec![given]).context("the secret")

@@ -181,3 +181,25 @@ fn a_log_in_json_is_one_object_a_line() {
         );
     }
 }
+
+#[test]
+fn a_router_goes_on_when_nobody_reads_its_log_any_more() {
+    let Some(lab) = Lab::new("unread-log") else {
+        return;
+    };
+    let host = lab.host("h1");
+    let mut child = host
+        .launch_command(&[])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stderr.take());
+    host.wait_for_socket();
+    // Each of them is a line of the log.
+    for name in ["blue", "red"] {
+        host.weft(&["network", "add", name]).ok();
+    }
+    host.weft(&["id"]).ok();
+    host.weft(&["stop"]).ok();
+    assert!(child.wait().unwrap().success());
+}
