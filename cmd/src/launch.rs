@@ -13,6 +13,7 @@ use crate::state::{Memory, StateDir};
 use anyhow::{Context, Result, anyhow, bail};
 use crypto::aead::Cipher;
 use crypto::identity::Identity;
+use crypto::invite::Invite;
 use fastpath::tap::Offloads;
 use fastpath::vxlan::Switch;
 use fastpath::watch::Watcher;
@@ -23,9 +24,12 @@ use rand_core::{OsRng, RngCore};
 use sleeve::wire::LANES;
 use sleeve::{KeySigner, Plane, PlaneConfig, Sleeve};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -43,6 +47,9 @@ pub(crate) fn launch(cli: &Cli, options: &Launch) -> Result<()> {
     start_log(options.log_format);
     let state = StateDir::open(&cli.state_dir)?;
     let membership = join(options, &state)?;
+    if options.peers.iter().any(|text| Invite::is_invite(text)) {
+        drop_invites(&options.peers);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
@@ -58,6 +65,25 @@ pub(crate) fn launch(cli: &Cli, options: &Launch) -> Result<()> {
     // Without waiting for names that are still being resolved: a dead name server must not hold up the end.
     runtime.shutdown_background();
     outcome
+}
+
+/// Starts this program once more in its own place, without the invites: they hold the mesh's secret, and whoever may list
+/// processes reads with what they were started. What invites and standard input said is stored by now.
+fn drop_invites(peers: &[String]) {
+    let is_told = |arg: &OsString| {
+        let mut told = peers
+            .iter()
+            .filter(|text| Invite::is_invite(text) || *text == "-");
+        told.any(|text| arg == text.as_str())
+    };
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_default();
+    let started = std::env::current_exe().map(|program| {
+        let rest = args.filter(|arg| !is_told(arg));
+        Command::new(program).arg0(name).args(rest).exec()
+    });
+    let (Ok(error) | Err(error)) = started;
+    warn!("whoever may list processes can read the invite, until the router is started without it: {error}");
 }
 
 /// Begins to log to standard error.

@@ -41,6 +41,13 @@ fn the_first_router_makes_a_secret_and_says_what_to_do_next() {
         !hosts[1].log().contains("weft launch"),
         "only the first says what to do next"
     );
+    // Whoever may list processes would have the mesh's secret.
+    let line = std::fs::read(format!("/proc/{}/cmdline", second.pid())).unwrap();
+    let line = String::from_utf8_lossy(&line).into_owned();
+    assert!(
+        line.contains("launch") && !line.contains("weft-invite"),
+        "{line:?}"
+    );
 
     // Secret and targets are stored: a plain launch finds its mesh again.
     second.terminate();
