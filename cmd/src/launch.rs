@@ -31,6 +31,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, RwLock};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -57,14 +58,21 @@ pub(crate) fn launch(cli: &Cli, options: &Launch) -> Result<()> {
         .context("cannot start the runtime")?;
     let socket = cli.socket.clone();
     let outcome = runtime.block_on(async {
-        let (router, inbox, _socket) = assemble(options, state, membership, &socket)?;
+        let (router, inbox, lanes, socket) = assemble(options, state, membership, &socket)?;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         info!(name = router.settings.name, id = router.settings.id.brief(), listen = %router.settings.listen, "running");
-        router.run(inbox).await.context("the router")
+        anyhow::Ok((router.run(inbox).await, lanes, socket))
     });
     // Without waiting for names that are still being resolved: a dead name server must not hold up the end.
     runtime.shutdown_background();
-    outcome
+    let (ended, lanes, socket) = outcome?;
+    for lane in lanes {
+        // One that panicked has said so.
+        let _ = lane.join();
+    }
+    // Last of all: who waits for this router's end starts another one, and nothing of this one has the UDP port any more.
+    drop(socket);
+    ended.context("the router")
 }
 
 /// Starts this program once more in its own place, without the invites: they hold the mesh's secret, and whoever may list
@@ -112,7 +120,7 @@ fn assemble(
     state: StateDir,
     membership: Membership,
     control_socket: &Path,
-) -> Result<(Router, Inbox, control::SocketFile)> {
+) -> Result<(Router, Inbox, Vec<JoinHandle<()>>, control::SocketFile)> {
     let Membership {
         identity,
         keyring,
@@ -217,6 +225,7 @@ fn assemble(
         bell,
         wrote: None,
     };
+    let mut started = Vec::new();
     for (lane, socket) in sockets.into_iter().enumerate() {
         let lane = Lane {
             shore: Shore {
@@ -228,7 +237,7 @@ fn assemble(
             ids: ids.clone(),
             busy_poll: Duration::from_micros(options.busy_poll.into()),
         };
-        lane.start().context("cannot start a thread")?;
+        started.push(lane.start().context("cannot start a thread")?);
     }
     let (containers, port_inbox) = containers(options, &state, &identity, &shore, mtu, switch)?;
     let (outcomes, kept) = mpsc::unbounded_channel();
@@ -301,7 +310,7 @@ fn assemble(
         esp,
         watcher,
     };
-    Ok((router, inbox, socket_file))
+    Ok((router, inbox, started, socket_file))
 }
 
 #[allow(clippy::too_many_arguments)] // used once; a struct would only repeat mesh::Config

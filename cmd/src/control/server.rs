@@ -3,6 +3,7 @@
 use super::{Command, Echo, Found, PingLine, PingPath, Refused, Reply, Request, TraceLine};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,20 +41,27 @@ pub(crate) fn bind(path: &Path) -> Result<UnixListener> {
     Ok(listener)
 }
 
-/// The socket's name in the file system, removed with this.
+/// The socket's name in the file system, removed with this. Until then whoever connects finds that a router is there.
 #[derive(Debug)]
-pub(crate) struct SocketFile(PathBuf);
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    _listening: OwnedFd,
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
 /// Answers requests until the router ends. Only who has bound the socket may remove its file.
 pub(crate) fn serve(path: &Path, commands: mpsc::Sender<Command>) -> Result<SocketFile> {
     let listener = bind(path)?;
-    let file = SocketFile(path.to_owned());
+    let listening = listener.as_fd().try_clone_to_owned();
+    let file = SocketFile {
+        path: path.to_owned(),
+        _listening: listening.with_context(|| format!("control socket {}", path.display()))?,
+    };
     tokio::spawn(async move {
         loop {
             match listener.accept().await {

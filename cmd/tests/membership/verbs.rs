@@ -203,3 +203,18 @@ fn a_router_goes_on_when_nobody_reads_its_log_any_more() {
     host.weft(&["stop"]).ok();
     assert!(child.wait().unwrap().success());
 }
+
+#[test]
+fn who_has_stopped_a_router_can_start_one() {
+    let Some(lab) = Lab::new("stop-start") else { return };
+    let host = lab.host("h1");
+    for verb in [&["stop"][..], &["reset", "--yes"]] {
+        for _ in 0..10 {
+            let mut router = host.launch(&[]);
+            host.weft(verb).ok();
+            let port = host.netns.run(|| std::net::UdpSocket::bind("[::]:6783"));
+            assert!(port.unwrap().is_ok(), "{verb:?}");
+            assert_eq!(router.ended(), Some(0));
+        }
+    }
+}
