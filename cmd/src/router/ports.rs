@@ -163,6 +163,11 @@ impl Worker {
             let order = next.take().map_or_else(|| orders.recv_timeout(rest), Ok);
             let outcome = match order {
                 Ok(Order::Converge(ticket, desired)) => {
+                    if self.desired.is_empty() {
+                        // What there is at the start was made by an earlier run; what was asked for since was not.
+                        let all = desired.iter().flat_map(|desired| &desired.attachments);
+                        self.made.extend(all.map(|one| one.host_ifname.clone()));
+                    }
                     // Of those that wait only the last is made so: it is what all of them led to.
                     let (mut tickets, mut last) = (vec![ticket], desired);
                     while let Ok(order) = orders.try_recv() {
@@ -215,11 +220,6 @@ impl Worker {
             all.any(|one| one.host_ifname == *host)
         };
         self.made.retain(is_wanted);
-        if before.is_empty() {
-            // What there is at the start was made by an earlier run.
-            let all = self.desired.iter().flat_map(|desired| &desired.attachments);
-            self.made.extend(all.map(|one| one.host_ifname.clone()));
-        }
         // Only what has changed, or did not work, is worked on: the patrol looks at everything.
         let due = |desired: &Desired| {
             let old = before.iter().find(|old| old.bridge == desired.bridge);
