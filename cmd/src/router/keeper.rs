@@ -5,7 +5,7 @@
 //! kept, goes on, and is told when it is safe; whatever must not happen before that waits for the word.
 
 use super::Router;
-use super::containers::{Answer, Change};
+use super::containers::{Answer, Asked, Change};
 use crate::address_store::AddressStore;
 use crate::control::Refused;
 use crate::state::{Attachment, Memory, StateDir};
@@ -101,6 +101,14 @@ impl Keeper {
         self.waiting
             .values()
             .any(|then| matches!(then, Then::Secrets { .. }))
+    }
+
+    /// Who waits for a change of the containers' list that is on its way to the disk, in the order of the changes.
+    pub(super) fn changes(&mut self) -> impl Iterator<Item = &mut Asked> {
+        self.waiting.values_mut().filter_map(|then| match then {
+            Then::Containers(Change(asked)) => Some(asked),
+            _ => None,
+        })
     }
 
     /// Gives `then` back if nobody is there to carry the order out.

@@ -73,13 +73,7 @@ impl Router {
     pub(super) fn answer(&mut self, asked: Option<Asked>, error: Option<String>) {
         match (asked, error) {
             (Some(Asked::Attach { host, before, answer }), Some(error)) => {
-                // As it was: a failed attach leaves nothing behind.
-                if !before.as_ref().is_some_and(|before| before.is_allocated) {
-                    self.release_allocated(&host);
-                }
-                self.put(&host, before.map(|before| *before));
-                self.persist_attachments(Then::Nothing);
-                let _ = self.converge();
+                self.undo_attach(&host, before);
                 let _ = answer.send(Err(error.into()));
             }
             (Some(Asked::Attach { host, answer, .. }), None) => {
@@ -88,7 +82,8 @@ impl Router {
                     .containers
                     .position(&host)
                     .map(|at| &self.containers.attached[at]);
-                let _ = answer.send(Ok(attached.map_or(Value::Null, |attached| self.shown(attached))));
+                let attached = attached.map(|attached| self.shown(attached));
+                let _ = answer.send(attached.ok_or_else(|| "it was detached meanwhile".into()));
             }
             (Some(Asked::Detach { answer }), error) => {
                 let _ = answer
@@ -100,6 +95,36 @@ impl Router {
             (Some(Asked::Reset { answer }), error) => self.removed(error.map_or(Ok(()), Err), answer),
             (None, _) => {}
         }
+    }
+
+    /// All is as it was before: a failed attach leaves nothing behind.
+    fn undo_attach(&mut self, host: &str, before: Option<Box<Attachment>>) {
+        let asked = self.containers.asked.values_mut().chain(self.keeper.changes());
+        let mut later = asked.filter_map(|asked| match asked {
+            Asked::Attach {
+                host: other, before, ..
+            } if other == host => Some(before),
+            _ => None,
+        });
+        // Who asked for the same interface after that found this in the list, and is answered later: theirs is the last word,
+        // and should it fail, too, all is as it was before both.
+        if let Some(theirs) = later.next() {
+            if theirs.is_some() {
+                *theirs = before;
+            }
+            return;
+        }
+        drop(later);
+        // What was detached meanwhile stays so.
+        if self.containers.position(host).is_none() {
+            return;
+        }
+        if !before.as_ref().is_some_and(|before| before.is_allocated) {
+            self.release_allocated(host);
+        }
+        self.put(host, before.map(|before| *before));
+        self.persist_attachments(Then::Nothing);
+        let _ = self.converge();
     }
 
     /// A pair that is handed to somebody is made once.

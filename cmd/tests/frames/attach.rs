@@ -1,6 +1,7 @@
 //! `weft attach` and `weft detach`.
 
-use crate::common::{Container, Lab, until};
+use crate::common::run::weft_command;
+use crate::common::{Container, Lab, run, until};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -168,4 +169,44 @@ fn what_cannot_be_attached_is_refused_and_leaves_nothing_behind() {
     assert!(attach(&path, &v4).contains("already"));
     assert_eq!(fastpath::wire::interfaces(&taken.netns).unwrap(), ["lo"]);
     assert_eq!(pair.right.status()["attachments"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn who_asks_several_times_at_once_and_is_refused_leaves_nothing_behind() {
+    let Some(lab) = Lab::new("at-once") else { return };
+    let host = lab.host("h1");
+    let _router = host.launch(&[]);
+    let container = Container::detached(1);
+    container
+        .run(
+            "ip",
+            &["link", "add", "eth0", "type", "veth", "peer", "name", "other"],
+        )
+        .ok();
+    let (socket, path, [v4, v6]) = (host.socket(), container.path(), container.cidrs());
+    let ask = || {
+        let mut command = weft_command(&["attach", "--netns", &path, &v4, &v6]);
+        command.env("WEFT_SOCKET", &socket);
+        run(command, "")
+    };
+    for _ in 0..5 {
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    let refused = ask().failed(1);
+                    assert!(refused.contains("another interface named eth0"), "{refused}");
+                });
+            }
+        });
+        let left = host.status()["attachments"].clone();
+        assert!(left.as_array().unwrap().is_empty(), "{left:#}");
+    }
+    // And who succeeds is told so, however many ask.
+    container.run("ip", &["link", "del", "eth0"]).ok();
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| ask().ok());
+        }
+    });
+    assert_eq!(addresses(&container), container.cidrs());
 }
