@@ -18,8 +18,10 @@ use dns::Zone;
 use mesh::{NameChange, Vni};
 use server::Listener;
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tracing::warn;
 use upstream::{Question, Upstream};
@@ -29,6 +31,11 @@ const QUEUE: usize = 1024;
 
 /// The port at which names are asked for.
 const PORT: u16 = 53;
+
+/// How long until a port that somebody has is tried again.
+const AGAIN: Duration = Duration::from_millis(250);
+/// Who has it for longer than questions under way take is somebody else.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Addresses that the host itself has in networks: who asks there is in that network.
 type Exposed = Arc<RwLock<BTreeMap<IpAddr, Vni>>>;
@@ -59,6 +66,10 @@ impl Served {
             .iter()
             .any(|given| given.port() == PORT && is_meant(given))
     }
+
+    fn listen(&self, address: IpAddr, names: &Names) -> io::Result<Listener> {
+        server::listen((address, PORT).into(), names, &self.elsewhere)
+    }
 }
 
 impl Names {
@@ -81,12 +92,38 @@ impl Names {
             if served.is_given(*address) || served.exposed.contains_key(address) {
                 continue;
             }
-            let listener = server::listen((*address, PORT).into(), self, &served.elsewhere)
-                .inspect_err(|error| warn!("names are not served at {address}: {error}"));
+            let listener = served.listen(*address, self);
+            if let Err(error) = &listener {
+                tokio::spawn(self.clone().listen_later(*address, error.to_string()));
+            }
             served.exposed.insert(*address, listener.ok());
         }
         drop(served);
         *self.exposed.write().unwrap_or_else(PoisonError::into_inner) = exposed;
+    }
+
+    /// Tries again until names are answered at this address, or it is the host's no more. What was ended there a moment ago,
+    /// with `weft hide`, has the port for a while.
+    async fn listen_later(self, address: IpAddr, why: String) {
+        let begun = Instant::now();
+        let mut untold = Some(why);
+        loop {
+            tokio::time::sleep(AGAIN).await;
+            let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+            if !matches!(served.exposed.get(&address), Some(None)) {
+                return;
+            }
+            let listener = served.listen(address, &self).ok();
+            if listener.is_some() {
+                served.exposed.insert(address, listener);
+                return;
+            }
+            if begun.elapsed() > PATIENCE
+                && let Some(error) = untold.take()
+            {
+                warn!("names are not served at {address}: {error}");
+            }
+        }
     }
 
     /// Where containers of a network can ask for names.

@@ -298,3 +298,22 @@ fn names_are_added_removed_and_kept_over_a_restart() {
         json!([{ "name": "printer.mesh.test.", "addresses": ["10.1.1.1"] }])
     );
 }
+
+#[test]
+fn names_are_answered_once_more_at_an_address_that_the_host_had_before() {
+    let Some(lab) = Lab::new("names-again") else {
+        return;
+    };
+    let host = lab.host("h1");
+    let _router = host.launch(&[]);
+    let address = "10.32.0.254";
+    for number in 1..=3 {
+        host.weft(&["expose", &format!("{address}/12")]).ok();
+        // One that has not heard of the host's former interface.
+        let web = attach(&host, number, "web");
+        let asked = question("web.weft.local.", RecordType::A, None);
+        let answer = ask(&web, address.parse().unwrap(), &asked);
+        assert!(data(&answer).contains(&web.v4.to_string()), "{answer:?}");
+        host.weft(&["hide"]).ok();
+    }
+}
