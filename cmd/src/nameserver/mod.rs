@@ -19,7 +19,7 @@ use mesh::{NameChange, Vni};
 use server::Listener;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -52,8 +52,7 @@ pub(crate) struct Names {
 #[derive(Debug)]
 struct Served {
     /// Named by the operator.
-    given: Vec<SocketAddr>,
-    standing: Vec<Listener>,
+    given: Vec<(SocketAddr, Listener)>,
     /// The host's addresses in networks. `None`: it is not answered there, as somebody else has the port.
     exposed: BTreeMap<IpAddr, Option<Listener>>,
     elsewhere: mpsc::Sender<Question>,
@@ -61,14 +60,34 @@ struct Served {
 
 impl Served {
     fn is_given(&self, address: IpAddr) -> bool {
-        let is_meant = |given: &SocketAddr| given.ip() == address || given.ip().is_unspecified();
         self.given
             .iter()
-            .any(|given| given.port() == PORT && is_meant(given))
+            .any(|(given, _)| *given == (address, PORT).into())
+    }
+
+    /// Who answers at all addresses, this one among them.
+    fn everywhere(&self, address: IpAddr) -> Option<&Listener> {
+        let includes = |given: &SocketAddr| {
+            given.port() == PORT
+                && given.ip().is_unspecified()
+                && (given.is_ipv4() == address.is_ipv4() || given.is_ipv6() && !self.has_all_v4())
+        };
+        let mut given = self.given.iter();
+        given
+            .find(|(given, _)| includes(given))
+            .map(|(_, listener)| listener)
+    }
+
+    fn has_all_v4(&self) -> bool {
+        self.is_given(Ipv4Addr::UNSPECIFIED.into())
     }
 
     fn listen(&self, address: IpAddr, names: &Names) -> io::Result<Listener> {
-        server::listen((address, PORT).into(), names, &self.elsewhere)
+        let at = (address, PORT).into();
+        match self.everywhere(address) {
+            Some(all) => server::listen_beside(all, at, names, &self.elsewhere),
+            None => server::listen(at, false, names, &self.elsewhere),
+        }
     }
 }
 
@@ -156,17 +175,19 @@ pub(crate) fn serve(options: &Launch) -> Result<Names> {
         zone: Arc::new(RwLock::new(zone)),
         exposed: exposed.clone(),
         served: Arc::new(Mutex::new(Served {
-            given: options.dns_listen.clone(),
-            standing: Vec::new(),
+            given: Vec::new(),
             exposed: BTreeMap::new(),
             elsewhere: elsewhere.clone(),
         })),
     };
     for address in &options.dns_listen {
-        let listener = server::listen(*address, &names, &elsewhere)
+        // All of IPv6 are all of IPv4 as well, unless those are named, too.
+        let of_v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+        let only_v6 = options.dns_listen.contains(&of_v4);
+        let listener = server::listen(*address, only_v6, &names, &elsewhere)
             .with_context(|| format!("cannot serve names at {address}"))?;
         let mut served = names.served.lock().unwrap_or_else(PoisonError::into_inner);
-        served.standing.push(listener);
+        served.given.push((*address, listener));
     }
     let upstream = Upstream::new(options.dns_upstream.clone(), options.dns_listen.clone(), exposed);
     tokio::spawn(upstream.run(questions));

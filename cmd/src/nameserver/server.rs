@@ -7,7 +7,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand_core::{OsRng, RngCore};
 use rustix::net::{SendFlags, sockopt};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -38,42 +38,83 @@ const BACKLOG: i32 = 64;
 #[derive(Debug)]
 pub(super) struct Listener {
     is_over: Arc<AtomicBool>,
-    connections: AbortHandle,
+    udp: Arc<UdpSocket>,
+    /// None of its own where another listener takes them.
+    connections: Option<AbortHandle>,
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Release);
-        self.connections.abort();
+        self.connections.iter().for_each(AbortHandle::abort);
     }
 }
 
-/// Serves names at an address, which need not be there yet. Must be called on the runtime.
+/// Serves names at an address, which need not be there yet. `only_v6`: all addresses of IPv6 are not all of IPv4 as well. Must
+/// be called on the runtime.
 pub(super) fn listen(
+    address: SocketAddr,
+    only_v6: bool,
+    names: &Names,
+    elsewhere: &mpsc::Sender<Question>,
+) -> io::Result<Listener> {
+    let bound = |kind, protocol| {
+        let socket = socket(address, kind, protocol)?;
+        if address.is_ipv6() && only_v6 {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into())?;
+        io::Result::Ok(socket)
+    };
+    let udp = bound(Type::DGRAM, Protocol::UDP)?;
+    let tcp = bound(Type::STREAM, Protocol::TCP)?;
+    tcp.listen(BACKLOG)?;
+    tcp.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(tcp.into())?;
+    let mut all = listen_for_datagrams(udp, address.ip(), names, elsewhere)?;
+    let connections = tokio::spawn(connections(listener, names.clone(), elsewhere.clone()));
+    all.connections = Some(connections.abort_handle());
+    Ok(all)
+}
+
+/// Answers datagrams at one of the addresses that another listener has all of: that could not tell in which network they
+/// are, nor from which address to answer. Connections tell it.
+pub(super) fn listen_beside(
+    all: &Listener,
     address: SocketAddr,
     names: &Names,
     elsewhere: &mpsc::Sender<Question>,
 ) -> io::Result<Listener> {
-    let udp: UdpSocket = socket(address, Type::DGRAM, Protocol::UDP)?.into();
+    let udp = socket(address, Type::DGRAM, Protocol::UDP)?;
+    let of_all = SockRef::from(&*all.udp);
+    // Both must allow it, but no third one gets in between afterwards.
+    let share = |is_shared| {
+        of_all.set_reuse_address(is_shared)?;
+        udp.set_reuse_address(is_shared)
+    };
+    let bound = share(true).and_then(|()| udp.bind(&address.into()));
+    bound.and(share(false))?;
+    listen_for_datagrams(udp, address.ip(), names, elsewhere)
+}
+
+fn listen_for_datagrams(
+    udp: Socket,
+    at: IpAddr,
+    names: &Names,
+    elsewhere: &mpsc::Sender<Question>,
+) -> io::Result<Listener> {
+    let udp: Arc<UdpSocket> = Arc::new(udp.into());
     udp.set_read_timeout(Some(LOOK))?;
-    let tcp = socket(address, Type::STREAM, Protocol::TCP)?;
-    tcp.listen(BACKLOG)?;
-    tcp.set_nonblocking(true)?;
-    let listener = TcpListener::from_std(tcp.into())?;
-    let (of_thread, to_ask) = (names.clone(), elsewhere.clone());
+    let (socket, of_thread, to_ask) = (udp.clone(), names.clone(), elsewhere.clone());
     let is_over = Arc::new(AtomicBool::new(false));
     let over = is_over.clone();
     thread::Builder::new().name("names".into()).spawn(move || {
-        datagrams((&Arc::new(udp), address.ip()), &of_thread, &to_ask, &over);
+        datagrams((&socket, at), &of_thread, &to_ask, &over);
     })?;
-    let connections = tokio::spawn(connections(
-        (listener, address.ip()),
-        names.clone(),
-        elsewhere.clone(),
-    ));
     Ok(Listener {
         is_over,
-        connections: connections.abort_handle(),
+        udp,
+        connections: None,
     })
 }
 
@@ -85,7 +126,6 @@ fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Soc
         SocketAddr::V4(_) => sockopt::set_ip_freebind(&socket, true)?,
         SocketAddr::V6(_) => sockopt::set_ipv6_freebind(&socket, true)?,
     }
-    socket.bind(&address.into())?;
     Ok(socket)
 }
 
@@ -138,7 +178,7 @@ pub(super) fn send(socket: &UdpSocket, answer: &[u8], to: SocketAddr) {
     let _ = rustix::net::sendto(socket, answer, SendFlags::DONTWAIT, &to);
 }
 
-async fn connections((listener, at): (TcpListener, IpAddr), names: Names, elsewhere: mpsc::Sender<Question>) {
+async fn connections(listener: TcpListener, names: Names, elsewhere: mpsc::Sender<Question>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else {
@@ -149,7 +189,7 @@ async fn connections((listener, at): (TcpListener, IpAddr), names: Names, elsewh
                 let (names, elsewhere) = (names.clone(), elsewhere.clone());
                 tokio::spawn(async move {
                     // However it ends: the other side has gone, or said nothing for too long.
-                    let _ = connection((stream, at), &names, &elsewhere).await;
+                    let _ = connection(stream, &names, &elsewhere).await;
                     drop(place);
                 });
             }
@@ -163,11 +203,12 @@ async fn connections((listener, at): (TcpListener, IpAddr), names: Names, elsewh
 
 /// Answers question after question on a connection.
 async fn connection(
-    (mut stream, at): (TcpStream, IpAddr),
+    mut stream: TcpStream,
     names: &Names,
     elsewhere: &mpsc::Sender<Question>,
 ) -> io::Result<()> {
     let mut rng = seeded();
+    let at = stream.local_addr()?.ip().to_canonical();
     loop {
         let bytes = timeout(IDLE, read(&mut stream)).await??;
         let vni = names.network_at(at);

@@ -38,7 +38,8 @@ fn question(name: &str, kind: RecordType, room: Option<u16>) -> Message {
 
 /// Asks over UDP, as often as a resolver would.
 fn ask(from: &Container, server: IpAddr, question: &Message) -> Message {
-    let socket = from.udp(from.v4, 0);
+    let own = if server.is_ipv4() { from.v4 } else { from.v6 };
+    let socket = from.udp(own, 0);
     socket.connect((server, 53)).unwrap();
     let mut buffer = [0; 4096];
     let (length, _) = until("an answer", PATIENCE, || {
@@ -315,5 +316,54 @@ fn names_are_answered_once_more_at_an_address_that_the_host_had_before() {
         let answer = ask(&web, address.parse().unwrap(), &asked);
         assert!(data(&answer).contains(&web.v4.to_string()), "{answer:?}");
         host.weft(&["hide"]).ok();
+    }
+}
+
+#[test]
+fn who_answers_everywhere_tells_networks_apart() {
+    let Some(lab) = Lab::new("names-everywhere") else {
+        return;
+    };
+    let host = lab.host("h1");
+    let _router = host.launch(&["--dns-listen", "0.0.0.0,::"]);
+    host.weft(&["network", "add", "blue", "--subnet", "10.99.0.0/16"])
+        .ok();
+    let web = attach(&host, 1, "web");
+    let other = Container {
+        v4: "10.99.0.2".parse().unwrap(),
+        v6: "fd99::2".parse().unwrap(),
+        ..Container::detached(2)
+    };
+    let (path, v4, v6) = (
+        other.path(),
+        format!("{}/16", other.v4),
+        format!("{}/64", other.v6),
+    );
+    host.weft(&[
+        "attach",
+        "--netns",
+        &path,
+        "--network",
+        "blue",
+        "--name",
+        "web",
+        &v4,
+        &v6,
+    ])
+    .ok();
+    host.weft(&["expose", "10.32.0.253/12", "fd32::fd/64"]).ok();
+    host.weft(&["expose", "--network", "blue", "10.99.0.254/16", "fd99::fe/64"])
+        .ok();
+    let asked = question("web.weft.local.", RecordType::A, None);
+    for (from, servers) in [
+        (&web, ["10.32.0.253", "fd32::fd"]),
+        (&other, ["10.99.0.254", "fd99::fe"]),
+    ] {
+        for server in servers {
+            let server: IpAddr = server.parse().unwrap();
+            for answer in [ask(from, server, &asked), ask_tcp(from, server, &asked)] {
+                assert_eq!(data(&answer), texts(&[from.v4]), "{server}");
+            }
+        }
     }
 }
