@@ -28,12 +28,13 @@ impl Router {
         let Some(text) = text.filter(|text| *text != DEFAULT) else {
             return Ok((Vni::DEFAULT, None));
         };
-        let number = text.parse().ok().map(Vni);
-        if number == Some(Vni::DEFAULT) {
-            return Ok((Vni::DEFAULT, None));
-        }
         let views = self.mesh.network_views();
         let named = views.iter().find(|view| view.name.as_str() == text);
+        let number = text.parse().ok().map(Vni);
+        // A network may be called as this one is numbered.
+        if named.is_none() && number == Some(Vni::DEFAULT) {
+            return Ok((Vni::DEFAULT, None));
+        }
         let numbered = || {
             views
                 .iter()

@@ -140,3 +140,19 @@ fn a_network_is_added_on_one_host_used_on_all_and_removed_again() {
     let again = attach(&hosts[0], &containers[0], "blue");
     assert!(again.to_string().starts_with("10."), "{again}");
 }
+
+#[test]
+fn a_network_that_is_called_as_the_default_one_is_numbered_is_another() {
+    let Some(lab) = Lab::new("network-one") else {
+        return;
+    };
+    let host = lab.host("h1");
+    let _router = host.launch(&[]);
+    host.weft(&["network", "add", "1", "--subnet", "10.61.0.0/24"])
+        .ok();
+    let containers = [1, 2].map(Container::detached);
+    let address = attach(&host, &containers[0], "1").to_string();
+    assert!(address.starts_with("10.61.0."), "{address}");
+    let address = attach(&host, &containers[1], "default").to_string();
+    assert!(address.starts_with("10.32."), "{address}");
+}
