@@ -338,6 +338,26 @@ fn encryption_ends_the_fast_path_at_once() {
 }
 
 #[test]
+fn what_an_earlier_run_left_ends_where_the_other_router_has_another_port() {
+    let mut world = World::line();
+    world.run(secs(10));
+    assert!(world.is_fast(1) && world.is_fast(2));
+    let mut world = World::after(world.hops, world.senders);
+    for n in [1, 2] {
+        world.input(Input::Peer {
+            peer: id(n),
+            port: PORT + 1,
+            addresses: vec![address(n)],
+        });
+        world.input(Input::Label {
+            peer: id(n),
+            label: label(n),
+        });
+    }
+    assert!(world.hops.is_empty(), "{:?}", world.hops);
+}
+
+#[test]
 fn what_the_control_plane_lost_carries_on_while_probes_come_back() {
     let mut world = World::line();
     world.run(secs(10));

@@ -117,7 +117,8 @@ impl Overlay {
         if let Ok(way) = &way {
             self.claim_left(now, peer, way.via);
         }
-        if matches!(way, Err(Why::NoEsp(_) | Why::Relayed { .. })) {
+        let is_over = |why: &Why| matches!(why, Why::NoEsp(_) | Why::Relayed { .. } | Why::OtherPort { .. });
+        if way.as_ref().is_err_and(is_over) {
             self.forget_left(peer);
         }
         let Some(pair) = self.pairs.get(&peer) else { return };
@@ -217,7 +218,8 @@ impl Overlay {
         }
     }
 
-    /// What an earlier run left for a router to which frames are to be encrypted now goes at once.
+    /// What an earlier run left for a router to which frames are to be encrypted now, or who would not hear them at this run's
+    /// port, goes at once.
     fn forget_left(&mut self, peer: PeerId) {
         let label = self.pairs.get(&peer).map(|pair| pair.label);
         if let Some(label) = label.filter(|label| self.adopted.remove(label).is_some()) {
