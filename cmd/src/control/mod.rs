@@ -8,7 +8,7 @@ mod client;
 mod server;
 
 pub(crate) use client::{Client, NotRunning, passes};
-pub(crate) use server::{SocketFile, serve};
+pub(crate) use server::{SocketFile, remove_socket, serve};
 
 use crate::net::Cidr;
 use mesh::{Name, PeerId};

@@ -4,7 +4,7 @@ use super::{Command, Echo, Found, PingLine, PingPath, Refused, Reply, Request, T
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -32,13 +32,22 @@ pub(crate) fn bind(path: &Path) -> Result<UnixListener> {
             path.display()
         );
     }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(what),
-        _ => {}
-    }
+    remove_socket(path).with_context(what)?;
     let listener = UnixListener::bind(path).with_context(what)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).with_context(what)?;
     Ok(listener)
+}
+
+/// Removes a socket that is nobody's any more. What is no socket is somebody's, and stays.
+pub(crate) fn remove_socket(path: &Path) -> std::io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(there) if !there.file_type().is_socket() => {
+            Err(std::io::Error::other("there is something else than a socket"))
+        }
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// The socket's name in the file system, removed with this. Until then whoever connects finds that a router is there.
@@ -217,5 +226,27 @@ fn parts(echo: Result<Echo, Refused>) -> (Option<u64>, Vec<String>, Option<Strin
     match echo {
         Ok(echo) => (u64::try_from(echo.rtt.as_micros()).ok(), echo.path, None),
         Err(error) => (None, Vec::new(), Some(error.text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_dead_socket_is_replaced() {
+        let folder = std::env::temp_dir().join(format!("weft-bind-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir(&folder).unwrap();
+        let (file, socket) = (folder.join("file"), folder.join("socket"));
+        std::fs::write(&file, b"somebody's").unwrap();
+        let refused = remove_socket(&file).unwrap_err().to_string();
+        assert!(refused.contains("something else"), "{refused}");
+        assert_eq!(std::fs::read(&file).unwrap(), b"somebody's");
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        remove_socket(&socket).unwrap();
+        assert!(!socket.exists());
+        remove_socket(&socket).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

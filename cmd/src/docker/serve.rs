@@ -5,6 +5,7 @@ use super::saved::Saved;
 use super::weft::Weft;
 use super::{Answered, Driver, PREFIX};
 use crate::cli::{Cli, DockerScope, DockerServe};
+use crate::control::remove_socket;
 use anyhow::{Context as _, Result, bail};
 use axum::body::Bytes;
 use axum::extract::State;
@@ -115,10 +116,7 @@ fn bind(path: &Path) -> Result<UnixListener> {
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         bail!("somebody answers at {} already", path.display());
     }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(what),
-        _ => {}
-    }
+    remove_socket(path).with_context(what)?;
     let listener = UnixListener::bind(path).with_context(what)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).with_context(what)?;
     Ok(listener)
