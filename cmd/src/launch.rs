@@ -1,6 +1,6 @@
 //! `weft launch`: from options, stored state and invites to a running router.
 
-use crate::cli::{CipherChoice, Cli, Launch, LogFormat};
+use crate::cli::{CipherChoice, Cli, Launch, LogFormat, OverlayChoice};
 use crate::control;
 use crate::data::{Bell, Clock, Lane, Shore, Taps};
 use crate::link::{ConnectionIds, Dialer, LinksConfig, QuicQueue, SharedSocket};
@@ -46,6 +46,7 @@ const SMALLEST_MTU: u16 = 1280;
 /// Runs the router until it is told to stop.
 pub(crate) fn launch(cli: &Cli, options: &Launch) -> Result<()> {
     start_log(options.log_format);
+    check_ports(options)?;
     let state = StateDir::open(&cli.state_dir)?;
     let membership = join(options, &state)?;
     if options.peers.iter().any(|text| Invite::is_invite(text)) {
@@ -73,6 +74,15 @@ pub(crate) fn launch(cli: &Cli, options: &Launch) -> Result<()> {
     // Last of all: who waits for this router's end starts another one, and nothing of this one has the UDP port any more.
     drop(socket);
     ended.context("the router")
+}
+
+/// The kernel's fast path and the router can't both have the one port.
+fn check_ports(options: &Launch) -> Result<()> {
+    let port = options.listen.port();
+    if options.overlay != OverlayChoice::Sleeve && options.vxlan_port == port {
+        bail!("--vxlan-port and --listen name the same UDP port, {port}: each needs one of its own");
+    }
+    Ok(())
 }
 
 /// Starts this program once more in its own place, without the invites: they hold the mesh's secret, and whoever may list

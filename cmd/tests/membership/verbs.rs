@@ -1,6 +1,6 @@
 //! The command line: what it prints, what it refuses, and with which exit code.
 
-use crate::common::{Lab, fresh_secret, skipped, weft};
+use crate::common::{Lab, fresh_secret, run, skipped, weft};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
@@ -202,6 +202,19 @@ fn a_router_goes_on_when_nobody_reads_its_log_any_more() {
     host.weft(&["id"]).ok();
     host.weft(&["stop"]).ok();
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn the_fast_path_needs_a_port_of_its_own() {
+    let Some(lab) = Lab::new("one-port") else { return };
+    let host = lab.host("h1");
+    let refused = run(host.launch_command(&["--vxlan-port", "6783"]), "").failed(1);
+    assert!(
+        refused.contains("--vxlan-port") && refused.contains("6783"),
+        "{refused}"
+    );
+    assert!(!host.state_dir().exists(), "nothing was made");
+    let _router = host.launch(&["--vxlan-port", "6783", "--overlay", "sleeve"]);
 }
 
 #[test]

@@ -91,6 +91,8 @@ fn load(options: &Launch) -> Result<(Switch, Tables), String> {
 /// A kernel that takes no programs has devices with fixed tables, for direct neighbours that have none either.
 fn without_programs(options: &Launch, fast: Fast, error: &str) -> Result<(Fast, Desk), String> {
     let port = fast.port.checked_add(PORT_STEP);
+    let is_free = |port: &u16| *port != options.listen.port();
+    let port = port.filter(is_free);
     let Some(port) = port.filter(|_| options.overlay == OverlayChoice::Auto) else {
         return Err(format!("this host's kernel has no fast path: {error}"));
     };
