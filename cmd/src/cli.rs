@@ -295,7 +295,7 @@ pub(crate) enum CniVerb {
         conf_dir: PathBuf,
         /// Containers reach what is outside the mesh by this host, in its name, and get host ports if the plugin `portmap` is
         /// there.
-        #[arg(long)]
+        #[arg(long, env = "WEFT_CNI_GATEWAY", value_parser = FalseyValueParser::new())]
         gateway: bool,
     },
 }
@@ -404,6 +404,37 @@ mod tests {
     #[test]
     fn the_command_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_has_a_variable_and_every_switch_is_on_at_1() {
+        fn look_at(command: &clap::Command) {
+            // Of `simulate` the README says that it has none.
+            if command.get_name() == "simulate" {
+                return;
+            }
+            for option in command.get_arguments().filter(|one| one.get_long().is_some()) {
+                let name = option.get_id();
+                let is_switch = matches!(option.get_action(), ArgAction::SetTrue);
+                if is_switch {
+                    let parser = format!("{:?}", option.get_value_parser());
+                    assert_ne!(parser, "ValueParser::bool", "{name} takes no 1");
+                }
+                let is_claps = matches!(
+                    option.get_action(),
+                    ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version
+                );
+                assert!(
+                    is_claps || option.get_env().is_some(),
+                    "{} --{name}",
+                    command.get_name()
+                );
+            }
+            command.get_subcommands().for_each(look_at);
+        }
+        let mut command = Cli::command();
+        command.build();
+        look_at(&command);
     }
 
     #[test]

@@ -97,7 +97,7 @@ pub(crate) struct Launch {
     #[arg(long, env = "WEFT_BUSY_POLL", default_value_t = 100, value_name = "MICROSECONDS", value_parser = clap::value_parser!(u16).range(..=1000))]
     pub(crate) busy_poll: u16,
     /// Carry one frame at a time, without segmentation and checksum offload: the slow and simple way.
-    #[arg(long, env = "WEFT_NO_OFFLOAD")]
+    #[arg(long, env = "WEFT_NO_OFFLOAD", value_parser = FalseyValueParser::new())]
     pub(crate) no_offload: bool,
     /// A CNI configuration that is to be there only while containers can be attached; else it is called FILE.off. For runtimes
     /// that do not ask the plugin for its status, such as containerd before 2.0.
