@@ -321,17 +321,16 @@ pub(crate) enum SecretVerb {
     },
 }
 
+/// The kernel makes a number of a percent sign and the letter behind it, and the interface has another name than was asked for.
 fn parse_ifname(name: &str) -> Result<String, String> {
     let fits = (1..=15).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_graphic() && b != b'/' && b != b':')
+        && name.bytes().all(|b| b.is_ascii_graphic() && !b"/:%".contains(&b))
         && name != "."
         && name != "..";
     if fits {
         Ok(name.to_owned())
     } else {
-        Err("an interface name has 1 to 15 characters, no / or :".into())
+        Err("an interface name has 1 to 15 characters, no /, : or %".into())
     }
 }
 
@@ -435,6 +434,18 @@ mod tests {
         let mut command = Cli::command();
         command.build();
         look_at(&command);
+    }
+
+    #[test]
+    fn an_interface_is_called_as_it_was_said_or_not_at_all() {
+        for line in [
+            "weft attach --pid 1 --ifname eth%d",
+            "weft launch --bridge we%d",
+            "weft attach --pid 1 --ifname a:b",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+        assert!(parse("weft attach --pid 1 --ifname eth0.1~x").is_ok());
     }
 
     #[test]

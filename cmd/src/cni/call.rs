@@ -107,7 +107,7 @@ fn is_ifname(text: &str) -> bool {
     let fits = (1..=LONGEST_IFNAME).contains(&text.len()) && text != "." && text != "..";
     fits && text
         .bytes()
-        .all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':')
+        .all(|byte| byte.is_ascii_graphic() && !b"/:%".contains(&byte))
 }
 
 /// `K=V;K2=V2`; a value may be empty.
