@@ -57,14 +57,16 @@ impl Router {
         if names.len() >= MAX_ADDED && !names.contains_key(name) {
             return Err(format!("there are {MAX_ADDED} names already"));
         }
-        let all = names.entry(name.clone()).or_default();
-        if all.len() + addresses.len() > mesh::MAX_NAME_ADDRESSES {
+        // Some of them may be there already.
+        let mut all = names.get(name).cloned().unwrap_or_default();
+        all.extend(addresses);
+        if all.len() > mesh::MAX_NAME_ADDRESSES {
             return Err(format!(
                 "a name has at most {} addresses",
                 mesh::MAX_NAME_ADDRESSES
             ));
         }
-        all.extend(addresses);
+        names.insert(name.clone(), all);
         self.persist_memory();
         self.tell_names();
         Ok(Value::Null)
