@@ -9,7 +9,7 @@ use crate::nameserver;
 use crate::net::{Cidr, normal_target, parse_port};
 use crate::recording::Recording;
 use crate::router::{self, Conflist, Containers, Inbox, Keeper, Ports, Router, Settings};
-use crate::state::{Memory, StateDir};
+use crate::state::{Attachment, Memory, StateDir};
 use anyhow::{Context, Result, anyhow, bail};
 use crypto::aead::Cipher;
 use crypto::identity::Identity;
@@ -17,7 +17,7 @@ use crypto::invite::Invite;
 use fastpath::tap::Offloads;
 use fastpath::vxlan::Switch;
 use fastpath::watch::Watcher;
-use fastpath::{Linux, underlay};
+use fastpath::{Linux, names, underlay};
 use mesh::ipam::{self, Pool, Setup, Stored};
 use mesh::{Drops, Input, Mesh, PeerId, PeerLabel, PeerName, Vni};
 use rand_core::{OsRng, RngCore};
@@ -48,6 +48,7 @@ pub(crate) fn launch(cli: &Cli, options: &Launch) -> Result<()> {
     start_log(options.log_format);
     check_ports(options)?;
     let state = StateDir::open(&cli.state_dir)?;
+    check_bridge(&options.bridge, &state)?;
     let membership = join(options, &state)?;
     if options.peers.iter().any(|text| Invite::is_invite(text)) {
         drop_invites(&options.peers);
@@ -83,6 +84,26 @@ fn check_ports(options: &Launch) -> Result<()> {
         bail!("--vxlan-port and --listen name the same UDP port, {port}: each needs one of its own");
     }
     Ok(())
+}
+
+/// All that a router makes is named after its bridge: what one with another made for containers that are still there, this one
+/// would take for somebody else's.
+fn check_bridge(bridge: &str, state: &StateDir) -> Result<()> {
+    let boot = crate::state::boot();
+    let is_lost = |one: &Attachment| {
+        let own = names::of_network(bridge, one.vni);
+        let is_there = !one.is_of_another_boot(boot.as_deref()) && one.port.netns.open().is_ok();
+        is_there && !names::is_host(&own, &one.port.host_ifname)
+    };
+    if !state.attachments()?.iter().any(is_lost) {
+        return Ok(());
+    }
+    let former = state.memory()?.bridge;
+    let former = former.as_deref().unwrap_or(names::DEFAULT_BRIDGE);
+    bail!(
+        "containers are attached to the bridge {former}: launch with --bridge {former}, and detach them before the router gets \
+         another"
+    )
 }
 
 /// Starts this program once more in its own place, without the invites: they hold the mesh's secret, and whoever may list

@@ -210,3 +210,22 @@ fn who_asks_several_times_at_once_and_is_refused_leaves_nothing_behind() {
     });
     assert_eq!(addresses(&container), container.cidrs());
 }
+
+#[test]
+fn a_router_with_containers_gets_no_other_bridge() {
+    let Some(lab) = Lab::new("other-bridge") else {
+        return;
+    };
+    let host = lab.host("h1");
+    let router = host.launch(&[]);
+    let container = host.container(1);
+    router.terminate();
+    let refused = run(host.launch_command(&["--bridge", "other"]), "").failed(1);
+    assert!(refused.contains("--bridge weft"), "{refused}");
+    let router = host.launch(&[]);
+    assert_eq!(addresses(&container), container.cidrs());
+    host.weft(&["detach", "--netns", &container.path()]).ok();
+    router.terminate();
+    let _router = host.launch(&["--bridge", "other"]);
+    container.attach_to(&host).ok();
+}
