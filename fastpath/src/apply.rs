@@ -6,7 +6,7 @@ use crate::guard::{Guard, GuardError};
 use crate::kernel::{Kernel, KernelError, Round};
 use crate::names;
 use crate::netlink::link::{BridgeSettings, Kind};
-use crate::netlink::{Socket, address, link, neighbour, nft, or_missing, route, tc};
+use crate::netlink::{NetlinkError, Socket, address, link, neighbour, nft, or_missing, route, tc};
 use crate::netns::{NetNs, NetNsRef};
 use crate::observe::{Filter, Guarded, Hook, Observed, PortFlags};
 use crate::plan::{Attachment, Desired, InsideStep, Op};
@@ -121,6 +121,14 @@ impl Kernel for Linux {
         };
         if let Err(error) = begun {
             round.refuse(ops, error);
+        }
+    }
+
+    fn announce(&mut self, attachment: &Attachment) {
+        let netns = attachment.netns.open();
+        let announced = netns.and_then(|netns| Ok(netns.run(|| announce(&attachment.ifname))??));
+        if let Err(error) = announced {
+            tracing::debug!(interface = attachment.host_ifname, %error, "addresses are not announced");
         }
     }
 
@@ -392,7 +400,7 @@ fn forwarding(
     socket: &mut Socket,
     name: &str,
     mac: Mac,
-    change: fn(&mut Socket, u32, Mac) -> Result<(), crate::netlink::NetlinkError>,
+    change: fn(&mut Socket, u32, Mac) -> Result<(), NetlinkError>,
 ) -> Result<(), KernelError> {
     let index = link::index(socket, name)?;
     Ok(change(socket, index, mac)?)
@@ -469,6 +477,16 @@ fn await_usable(socket: &mut Socket, ifname: &str) -> Result<(), KernelError> {
         );
     }
     Ok(())
+}
+
+/// The kernel announces an interface's addresses, by ARP and by neighbour discovery, when its Ethernet address is set, be it to
+/// what it is.
+fn announce(ifname: &str) -> Result<(), NetlinkError> {
+    let mut socket = Socket::open()?;
+    let link = link::find(&mut socket, ifname)?;
+    sysctl::write(&link, sysctl::ANNOUNCING);
+    link.mac
+        .map_or(Ok(()), |mac| link::set_mac(&mut socket, ifname, mac))
 }
 
 fn settle(socket: &mut Socket, ifname: &str, ipv6: bool) -> Result<(), KernelError> {

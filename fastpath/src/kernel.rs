@@ -7,7 +7,7 @@ use crate::guard::GuardError;
 use crate::netlink::NetlinkError;
 use crate::netns::NetNsError;
 use crate::observe::Observed;
-use crate::plan::{Desired, Obstacle, Op, obstacles, plan};
+use crate::plan::{Attachment, Desired, Obstacle, Op, obstacles, plan};
 use mesh::DropReason;
 use std::collections::BTreeSet;
 
@@ -61,6 +61,10 @@ pub trait Kernel: Send {
             round.take(op, || self.apply(op));
         }
     }
+
+    /// Says to all in its network which addresses a container has: who has heard of another that had them before would go on
+    /// sending to that for half a minute. That it can't be said is found out in the end.
+    fn announce(&mut self, _attachment: &Attachment) {}
 
     /// Removes all that a router with this bridge name made: bridge, pairs, guard. Nothing happens when nothing is
     /// there. (The TAP device goes with its descriptor.)

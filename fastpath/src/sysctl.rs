@@ -47,6 +47,12 @@ pub(crate) const CONTAINER: &[Setting] = &[
     setting("ipv6", "dad_transmits", |now| now.dad_transmits, 0),
 ];
 
+/// For a container's interface whose addresses are announced when its Ethernet address is set.
+pub(crate) const ANNOUNCING: &[Setting] = &[
+    setting("ipv4", "arp_notify", |now| now.arp_notify, 1),
+    setting("ipv6", "ndisc_notify", |now| now.ndisc_notify, 1),
+];
+
 /// For a container's interface that gets an IPv6 address; some runtimes switch IPv6 off by default.
 pub(crate) const WITH_IPV6: &[Setting] = &[setting("ipv6", "disable_ipv6", |now| now.disable_ipv6, 0)];
 

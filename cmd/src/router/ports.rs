@@ -37,6 +37,8 @@ enum Order {
     Counters(Ticket),
     /// Look now.
     Look,
+    /// Say whose addresses these are, now that their frames pass.
+    Announce(Box<Attachment>),
     /// Remove everything.
     Remove(Ticket),
 }
@@ -119,6 +121,12 @@ impl Ports {
         self.order(Order::Counters)
     }
 
+    /// Says to all in its network which addresses a container has.
+    pub(crate) fn announce(&mut self, attachment: Attachment) {
+        // Of a thread that has ended, attach tells.
+        let _ = self.order(|_| Order::Announce(Box::new(attachment)));
+    }
+
     /// Removes everything the router made.
     pub(crate) fn remove(&mut self) -> Result<Ticket, String> {
         self.order(Order::Remove)
@@ -195,6 +203,10 @@ impl Worker {
                     })
                 }
                 Ok(Order::Remove(ticket)) => self.remove(ticket),
+                Ok(Order::Announce(attachment)) => {
+                    self.kernel.announce(&attachment);
+                    None
+                }
                 Ok(Order::Look) => {
                     self.looking.store(false, Ordering::Release);
                     // What this thread does itself is news of the kernel, too: not a look for each.

@@ -78,6 +78,7 @@ impl Router {
             }
             (Some(Asked::Attach { host, answer, .. }), None) => {
                 self.note_made(&host);
+                self.announce(&host);
                 let attached = self
                     .containers
                     .position(&host)
@@ -125,6 +126,19 @@ impl Router {
         self.put(host, before.map(|before| *before));
         self.persist_attachments(Then::Nothing);
         let _ = self.converge();
+    }
+
+    /// Others may have heard of a container that had the addresses of this one before. What is handed to somebody is announced
+    /// by them, once it is where it belongs.
+    fn announce(&mut self, host: &str) {
+        let found = self
+            .containers
+            .position(host)
+            .map(|at| &self.containers.attached[at].port);
+        let own = found.filter(|port| port.handed.is_none()).cloned();
+        if let (Some(port), Ok(ports)) = (own, &mut self.containers.ports) {
+            ports.announce(port);
+        }
     }
 
     /// A pair that is handed to somebody is made once.

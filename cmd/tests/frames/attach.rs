@@ -229,3 +229,25 @@ fn a_router_with_containers_gets_no_other_bridge() {
     let _router = host.launch(&["--bridge", "other"]);
     container.attach_to(&host).ok();
 }
+
+#[test]
+fn who_has_an_address_after_another_is_found_at_once() {
+    let Some(lab) = Lab::new("heirs") else { return };
+    let pair = lab.pair();
+    let beside = pair.right.container(3);
+    beside.wait_for(&pair.right_container);
+    pair.left_container.wait_for(&pair.right_container);
+    pair.right
+        .weft(&["detach", "--netns", &pair.right_container.path()])
+        .ok();
+    let heir = pair.right.container(2);
+    // Both still have the Ethernet address of the one before in their tables.
+    for from in [&beside, &pair.left_container] {
+        for to in [heir.v4, heir.v6] {
+            let (_, took) = until("the new one answers", Duration::from_secs(3), || {
+                from.pings(to).then_some(())
+            });
+            println!("{} reaches {to} after {took:?}", from.v4);
+        }
+    }
+}

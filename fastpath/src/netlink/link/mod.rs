@@ -111,6 +111,8 @@ pub(crate) struct Settings {
     pub(crate) arp_ignore: Option<i32>,
     pub(crate) rp_filter: Option<i32>,
     pub(crate) forwarding: Option<i32>,
+    pub(crate) arp_notify: Option<i32>,
+    pub(crate) ndisc_notify: Option<i32>,
 }
 
 impl Link {

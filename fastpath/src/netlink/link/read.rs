@@ -57,6 +57,7 @@ fn read_families(link: &mut Link, families: &[AfSpecUnspec]) {
                     link.settings.arp_ignore = Some(now.arp_ignore);
                     link.settings.rp_filter = Some(now.rp_filter);
                     link.settings.forwarding = Some(now.forwarding);
+                    link.settings.arp_notify = Some(now.arp_notify);
                 }
             }),
             AfSpecUnspec::Inet6(all) => all.iter().for_each(|one| match one {
@@ -65,6 +66,7 @@ fn read_families(link: &mut Link, families: &[AfSpecUnspec]) {
                     link.settings.disable_ipv6 = Some(now.disable_ipv6);
                     link.settings.accept_ra = Some(now.accept_ra);
                     link.settings.dad_transmits = Some(now.dad_transmits);
+                    link.settings.ndisc_notify = Some(now.ndisc_notify);
                 }
                 _ => {}
             }),
