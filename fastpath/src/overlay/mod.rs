@@ -247,6 +247,8 @@ struct Next {
 struct Pair {
     label: PeerLabel,
     port: u16,
+    /// Its record is known, and with it the port.
+    is_told: bool,
     relay: bool,
     addresses: Vec<IpAddr>,
     direct: Option<Direct>,
@@ -272,6 +274,7 @@ impl Pair {
         Self {
             label: PeerLabel::NONE,
             port: 0,
+            is_told: false,
             relay: false,
             addresses: Vec::new(),
             direct: None,
@@ -373,7 +376,7 @@ impl Overlay {
                 addresses,
             } => {
                 let pair = self.pair(now, peer);
-                (pair.port, pair.addresses) = (port, addresses);
+                (pair.port, pair.is_told, pair.addresses) = (port, true, addresses);
                 self.renew_around(now, peer);
             }
             Input::Relay { peer, allowed } => {

@@ -338,23 +338,26 @@ fn encryption_ends_the_fast_path_at_once() {
 }
 
 #[test]
-fn what_an_earlier_run_left_ends_where_the_other_router_has_another_port() {
+fn what_an_earlier_run_left_ends_where_the_other_router_has_another_port_or_none() {
     let mut world = World::line();
     world.run(secs(10));
     assert!(world.is_fast(1) && world.is_fast(2));
-    let mut world = World::after(world.hops, world.senders);
-    for n in [1, 2] {
-        world.input(Input::Peer {
-            peer: id(n),
-            port: PORT + 1,
-            addresses: vec![address(n)],
-        });
-        world.input(Input::Label {
-            peer: id(n),
-            label: label(n),
-        });
+    for port in [PORT + 1, 0] {
+        let mut world = World::after(world.hops.clone(), world.senders.clone());
+        for n in [1, 2] {
+            world.input(Input::Label {
+                peer: id(n),
+                label: label(n),
+            });
+            assert!(world.hops[&label(n)].carries, "its port is not known yet");
+            world.input(Input::Peer {
+                peer: id(n),
+                port,
+                addresses: vec![address(n)],
+            });
+        }
+        assert!(world.hops.is_empty(), "{port}: {:?}", world.hops);
     }
-    assert!(world.hops.is_empty(), "{:?}", world.hops);
 }
 
 #[test]

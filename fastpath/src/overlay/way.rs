@@ -114,11 +114,15 @@ impl Overlay {
     pub(super) fn renew(&mut self, now: Instant, peer: PeerId) {
         let Some(pair) = self.pairs.get(&peer) else { return };
         let way = self.resolve(pair);
+        let is_over = match &way {
+            Err(Why::NoEsp(_) | Why::Relayed { .. } | Why::OtherPort { .. }) => true,
+            Err(Why::NoFastPath) => pair.is_told && pair.port == 0,
+            _ => false,
+        };
         if let Ok(way) = &way {
             self.claim_left(now, peer, way.via);
         }
-        let is_over = |why: &Why| matches!(why, Why::NoEsp(_) | Why::Relayed { .. } | Why::OtherPort { .. });
-        if way.as_ref().is_err_and(is_over) {
+        if is_over {
             self.forget_left(peer);
         }
         let Some(pair) = self.pairs.get(&peer) else { return };
@@ -218,8 +222,8 @@ impl Overlay {
         }
     }
 
-    /// What an earlier run left for a router to which frames are to be encrypted now, or who would not hear them at this run's
-    /// port, goes at once.
+    /// What an earlier run left for a router to which frames are to be encrypted now, or who has no fast path any more, or another
+    /// port than this run, goes at once.
     fn forget_left(&mut self, peer: PeerId) {
         let label = self.pairs.get(&peer).map(|pair| pair.label);
         if let Some(label) = label.filter(|label| self.adopted.remove(label).is_some()) {
