@@ -283,6 +283,8 @@ impl Ring {
         if self.state.ring.is_none() && self.may_found(now, around) {
             self.found(around);
         }
+        // What its receiver has claimed since is no open grant any more: else who asks again would never be answered.
+        self.prune_grants();
         // Who is in another division finds out by our record; who has been given something, too.
         let has_open = self.state.grants.iter().any(|grant| grant.to == from);
         if self.state.ring.is_none()
@@ -291,7 +293,6 @@ impl Ring {
         {
             return;
         }
-        self.prune_grants();
         let room = MAX_GRANTS.saturating_sub(self.state.grants.len());
         let avoid = self.avoided(now, around);
         let span = match at {

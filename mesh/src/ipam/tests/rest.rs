@@ -92,3 +92,23 @@ impl World {
         );
     }
 }
+
+/// Who has used up what it was given is given more, by the same router, with nobody else about.
+#[test]
+fn who_asks_again_is_given_again() {
+    for n in 0..2 {
+        let mut world = World::new(3, 2, 26);
+        (0..2).for_each(|n| world.launch(n, n > 0));
+        world.run(5 * SECOND);
+        for _ in 0..12 {
+            (0..4).for_each(|_| world.allocate(n));
+            world.run(5 * SECOND);
+        }
+        assert_eq!(
+            (world.given, world.refused.len()),
+            (48, 0),
+            "{n}: {:?}",
+            world.refused
+        );
+    }
+}
