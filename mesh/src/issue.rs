@@ -3,6 +3,7 @@
 use crate::link::Link;
 use crate::record::body::MAX_ADJACENCIES;
 use crate::record::{Record, kind};
+use crate::store::MAX_ORIGIN_RECORDS;
 use crate::{
     Adjacency, Delay, DropReason, Instant, LinkLabel, LocalChange, MacsBody, Mesh, Name, NameChange,
     NamesBody, Output, PeerId, Vni,
@@ -13,6 +14,9 @@ use std::time::Duration;
 
 /// How long a new link may wait for its data path before it is told without.
 const WITHOUT_DATA: Duration = Duration::from_secs(1);
+/// Own records from which on it is looked whether most of them say nothing any more. Up to so many more are added by
+/// which router it is: all have a record for each network that ever was, and not all shall begin anew at once.
+const MANY_RECORDS: usize = MAX_ORIGIN_RECORDS / 2;
 
 impl Mesh {
     /// Issues every record of this router's own anew.
@@ -92,7 +96,23 @@ impl Mesh {
         };
         self.news.push((None, Arc::clone(&record)));
         self.store.put_own(now, Arc::clone(&record));
+        self.begin_anew_if_worn();
         Some(record)
+    }
+
+    /// A record can be replaced, but never taken back within its epoch: what is left of networks that are gone counts
+    /// everywhere against what one router may have, and once that is used up, nobody takes its new records. So a greater
+    /// epoch is taken in time.
+    fn begin_anew_if_worn(&mut self) {
+        let own = self.own.id;
+        let count = self.store.records_of(&own);
+        if count < MANY_RECORDS + usize::from(own.0[0]) {
+            return;
+        }
+        let is_said = self.registry.chunks_used() + self.names.chunks_used() + self.addresses.networks();
+        if 2 * is_said < count {
+            self.own.begin_anew(&mut self.out);
+        }
     }
 
     /// Container ports came or went.
@@ -135,6 +155,9 @@ impl Mesh {
     pub(crate) fn epoch_persisted(&mut self, now: Instant, epoch: u64) {
         if self.own.persisted(epoch) {
             self.links.set_epoch(self.own.epoch());
+            // What was said under an earlier epoch is forgotten everywhere: nothing need be said in its place.
+            self.registry.forget_unused();
+            self.names.forget_unused();
             self.issue_all(now);
         }
         self.own.tick(now, &mut self.out);

@@ -210,3 +210,52 @@ fn groups_that_began_apart_name_what_is_there_twice_and_keep_their_links() {
         }
     }
 }
+
+/// Networks come and go, as they do where each test run has its own.
+#[test]
+fn a_router_that_had_hundreds_of_networks_is_still_heard() {
+    let mut world = town(2);
+    world.launch(0, &[]);
+    world.launch(1, &[0]);
+    world.run(Duration::from_secs(5));
+    let mac = Mac([2, 0, 0, 0, 0, 1]);
+    let blue: mesh::Name = "blue".parse().unwrap();
+    let turn = |world: &mut World, n: u32| {
+        let name: mesh::Name = format!("net-{n}").parse().unwrap();
+        let add = Input::AddNetwork {
+            number: 0,
+            name: name.clone(),
+            vni: Some(Vni(1000 + n)),
+            pool: None,
+        };
+        world.input(0, add);
+        let vni = Vni(1000 + n);
+        let addresses = vec![];
+        world.input(0, Input::Attach { vni, mac, addresses });
+        let addresses = vec!["10.0.0.1".parse().unwrap()];
+        let name_is = |addresses| Input::Name {
+            vni,
+            name: blue.clone(),
+            addresses,
+        };
+        world.input(0, name_is(addresses));
+        world.run_ms(100);
+        let is_there = world.hosts[1]
+            .fdb
+            .drain(..)
+            .any(|fdb| fdb.vni == vni && matches!(fdb.change, mesh::FdbChange::Set { .. }));
+        world.input(0, Input::Detach { vni, mac });
+        world.input(0, name_is(Vec::new()));
+        world.run_ms(100);
+        world.input(0, Input::RemoveNetwork { number: 0, name });
+        world.run_ms(100);
+        is_there
+    };
+    for n in 0..700 {
+        assert!(
+            turn(&mut world, n),
+            "network {n} {}",
+            world.dropped(1, DropReason::StoreFull)
+        );
+    }
+}

@@ -169,6 +169,16 @@ impl Registry {
         self.local.bodies()
     }
 
+    /// How many records this router's ports take.
+    pub(crate) fn chunks_used(&self) -> usize {
+        self.local.used()
+    }
+
+    /// Publishes no longer what is left of networks in which no port is any more.
+    pub(crate) fn forget_unused(&mut self) {
+        self.local.forget_unused();
+    }
+
     /// The forwarding table: what lies behind other routers.
     pub fn iter(&self) -> impl Iterator<Item = (Vni, Mac, PeerId, &[IpAddr])> {
         self.claims.iter().filter_map(|(&(vni, mac), _)| {

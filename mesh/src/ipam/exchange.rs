@@ -191,6 +191,11 @@ impl Addresses {
             .fold(0, |sum, ring| sum.wrapping_add(ring.sum()))
     }
 
+    /// How many networks there are whose addresses are given out.
+    pub(crate) fn networks(&self) -> usize {
+        self.rings.len()
+    }
+
     /// Records kept, all networks together.
     pub(crate) fn size(&self) -> crate::Size {
         crate::Size::new("records of addresses", self.count(), MAX_BOOK)

@@ -81,6 +81,18 @@ impl Local {
             .map_or(&[], Vec::as_slice)
     }
 
+    /// How many chunks are not empty.
+    pub(super) fn used(&self) -> usize {
+        let chunks = self.networks.values().flatten();
+        chunks.filter(|chunk| !chunk.is_empty()).count()
+    }
+
+    /// Forgets networks of which nothing is left.
+    pub(super) fn forget_unused(&mut self) {
+        self.networks
+            .retain(|_, chunks| chunks.iter().any(|chunk| !chunk.is_empty()));
+    }
+
     /// All chunks ever used, empty ones too.
     pub(super) fn bodies(&self) -> impl Iterator<Item = Publish> {
         self.networks.iter().flat_map(|(vni, chunks)| {

@@ -186,6 +186,16 @@ impl Names {
         self.local.bodies()
     }
 
+    /// How many records this router's names take.
+    pub(crate) fn chunks_used(&self) -> usize {
+        self.local.used()
+    }
+
+    /// Publishes no longer what is left of networks in which this router has no name any more.
+    pub(crate) fn forget_unused(&mut self) {
+        self.local.forget_unused();
+    }
+
     fn subkeys(&self, origin: &PeerId) -> impl Iterator<Item = u64> {
         self.bodies
             .get(origin)

@@ -363,6 +363,11 @@ impl Store {
             .flat_map(|origin| origin.records.iter())
     }
 
+    /// How many records of one router there are.
+    pub(crate) fn records_of(&self, id: &PeerId) -> usize {
+        self.origins.get(id).map_or(0, |origin| origin.records.len())
+    }
+
     /// In which a router says what links it has.
     pub(crate) fn links_record(&self, id: &PeerId) -> Option<&Arc<Record>> {
         self.origins.get(id)?.records.get(LINKS)
