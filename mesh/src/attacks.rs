@@ -416,6 +416,38 @@ fn while_an_epoch_is_being_stored_nothing_is_issued_and_nothing_spins() {
     );
 }
 
+/// What came over a link that was challenged is read in one go; each record goes on, whatever comes after it.
+#[test]
+fn what_was_held_back_goes_on_as_it_is() {
+    let mut bench = Bench::new();
+    let other = LinkId(7);
+    bench.link(other, 3);
+    bench.say(other, &hello(3));
+    bench.records(&[info_record(3, 1, 1)]);
+    // Router 2 was started again: its new link waits for the old one to fail.
+    let again = LinkId(2);
+    bench.link(again, 2);
+    let mut greeting = hello(2);
+    if let Message::Hello(hello) = &mut greeting {
+        hello.instance = 99;
+    }
+    bench.say(again, &greeting);
+    let news = info_record(4, 1, 1);
+    bench.say(again, &batch(&[Arc::clone(&news)]));
+    bench.say(again, &batch(&[info_record(3, 1, 1)]));
+    bench.input(Input::LinkDown {
+        link: LINK,
+        reason: "gone".to_owned(),
+    });
+    let outputs = bench.input(Input::Tick);
+    assert!(bench.mesh.store.info(&id(4)).is_some());
+    assert!(
+        sent(&outputs, other).contains(&batch(&[news])),
+        "{:?}",
+        sent(&outputs, other)
+    );
+}
+
 #[test]
 fn what_a_neighbour_observed_is_announced_unless_it_is_of_no_use() {
     let bench = Bench::new();

@@ -99,8 +99,14 @@ impl Mesh {
                 self.records(now, id, peer, batch);
             }
             Ok(Message::Records(batch)) if matches!(phase, Phase::Up { .. }) => {
+                // What was held back while the link was challenged is read in one go: others' news may wait already.
+                let is_first = self.news.is_empty();
                 self.records(now, id, peer, batch);
-                let all_new = batch.refused.is_empty() && self.news.len() == batch.records.len();
+                let is_its = |(from, _): &(Option<PeerId>, _)| *from == Some(peer);
+                let all_new = is_first
+                    && batch.refused.is_empty()
+                    && self.news.len() == batch.records.len()
+                    && self.news.iter().all(is_its);
                 self.news_as_came = all_new.then(|| packet.clone());
             }
             _ if matches!(phase, Phase::Full { .. }) => {}
