@@ -6,7 +6,8 @@ use crate::record::{Record, kind};
 use crate::testing::{core, id, info, info_record, record};
 use crate::wire::{Blob, Hello, Message, News, Ping, Pong, Routed};
 use crate::{
-    Direction, DropReason, Drops, Event, Input, Instant, LinkId, Mesh, Output, Packet, PeerId, TimerReason,
+    Adjacency, Delay, Direction, DropReason, Drops, Event, Input, Instant, LinkId, LinkLabel, Mesh, Output,
+    Packet, PeerId, TimerReason,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -78,6 +79,16 @@ impl Bench {
     fn bytes(&mut self, bytes: &[u8]) -> Vec<Output> {
         let packet = Packet::from(bytes.to_vec());
         self.input(Input::Message { link: LINK, packet })
+    }
+
+    /// Time passes, with a sign of life of the neighbour now and then.
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now = self.now + Duration::from_millis(100);
+            self.input(Input::Alive { peer: id(2) });
+            self.input(Input::Tick);
+        }
     }
 
     fn is_up(&self) -> bool {
@@ -414,6 +425,31 @@ fn while_an_epoch_is_being_stored_nothing_is_issued_and_nothing_spins() {
         bench.mesh.poll_timeout().map(|(_, reason)| reason),
         Some(TimerReason::Issue)
     );
+}
+
+/// A link that went while a greater epoch was being stored: no record says so, as the old ones go with their epoch.
+#[test]
+fn a_link_lost_while_an_epoch_is_stored_is_lost() {
+    let mut bench = Bench::new();
+    let link = |neighbor: u8| Adjacency {
+        neighbor: id(neighbor).short(),
+        label: LinkLabel(1),
+        delay: Delay::from_us(1000),
+        mtu: 0,
+    };
+    let body = postcard::to_stdvec(&[link(1)][..]).unwrap();
+    bench.records(&[record(2, (kind::LINK_STATE, 0), (1, 2), &body)]);
+    bench.run(Duration::from_secs(3));
+    assert!(bench.mesh.is_reachable(&id(2)));
+    let outputs = bench.records(&[info_record(1, 4, 1)]);
+    assert!(outputs.contains(&Output::PersistEpoch(5)));
+    bench.input(Input::LinkDown {
+        link: LINK,
+        reason: "gone".to_owned(),
+    });
+    bench.input(Input::EpochPersisted(5));
+    bench.run(Duration::from_secs(3));
+    assert!(!bench.mesh.is_reachable(&id(2)));
 }
 
 /// What came over a link that was challenged is read in one go; each record goes on, whatever comes after it.

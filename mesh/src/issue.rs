@@ -95,7 +95,13 @@ impl Mesh {
             return None;
         };
         self.news.push((None, Arc::clone(&record)));
-        self.store.put_own(now, Arc::clone(&record));
+        let replaced = self.store.put_own(now, Arc::clone(&record));
+        // The first record of a greater epoch takes along what was told of links in the one before: among them may be some
+        // that have gone since, and that no record will tell of.
+        let old = replaced.links.filter(|_| record.key.kind != kind::LINK_STATE);
+        if old.is_some_and(|old| self.links_told(&record.key.origin, Some(&*old))) {
+            self.schedule.rush(now);
+        }
         self.begin_anew_if_worn();
         Some(record)
     }

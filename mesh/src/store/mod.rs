@@ -109,12 +109,13 @@ impl Store {
         }
     }
 
-    /// Stores a record of our own making.
-    pub(crate) fn put_own(&mut self, now: Instant, record: Arc<Record>) {
+    /// Stores a record of our own making. Returns what went with it.
+    pub(crate) fn put_own(&mut self, now: Instant, record: Arc<Record>) -> Replaced {
         let id = record.key.origin;
-        self.insert(now, record);
+        let replaced = self.insert(now, record);
         self.note_reachable(now, &id, true);
         self.own = Some(id);
+        replaced
     }
 
     /// `Err`: not to be stored.
