@@ -78,7 +78,7 @@ impl Mesh {
 
     /// A neighbour that lags behind with its own records shall know at once.
     fn show(&mut self, link: LinkId, key: &Key) {
-        if let Some(record) = self.store.get(key) {
+        if let Some(record) = self.store.newest(key) {
             let batch = Batch::from(vec![Arc::clone(record)]);
             self.out.send(link, Message::Records(batch));
         }

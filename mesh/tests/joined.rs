@@ -492,3 +492,23 @@ fn a_paused_process_does_not_call_others_dead() {
     assert!(world.is_full_mesh());
     assert_eq!(world.hosts[0].log.len(), before);
 }
+
+/// A backup is older than what the others remember of a router that they have collected.
+#[test]
+fn an_identity_from_an_old_backup_is_back_after_it_was_collected() {
+    let mut world = mesh_of(3);
+    for _ in 0..3 {
+        world.kill(2);
+        world.run_ms(100);
+        world.launch(2, &[]);
+        world.run(secs(5));
+    }
+    world.kill(2);
+    world.run(secs(700));
+    let back = world.hosts[2].id;
+    assert!(world.mesh(0).info(&back).is_none());
+    world.hosts[2].epoch = 0;
+    world.launch(2, &[0]);
+    world.until(secs(5), |world| (0..3).all(|n| world.reachable(n) == 3));
+    assert!(world.hosts[2].epoch > 4);
+}

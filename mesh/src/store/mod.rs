@@ -39,6 +39,8 @@ pub(crate) const COLLECT_AFTER: Duration = Duration::from_secs(600);
 pub(crate) const PASSED_ON: Duration = Duration::from_secs(60);
 /// How long a collected router's versions are remembered.
 pub(crate) const FLOOR_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// Bytes of a `PeerInfo` that is remembered as well: with the longest lists it has fewer.
+const INFO_KEPT: usize = 1024;
 /// Time between two looks for routers to collect.
 const COLLECT_EVERY: Duration = Duration::from_secs(30);
 
@@ -67,6 +69,9 @@ pub(crate) struct Replaced {
 struct Floor {
     versions: BTreeMap<(u8, u64), (u64, u64)>,
     until: Instant,
+    /// Its `PeerInfo`, unless that is oddly large: who comes back with an older one, from a backup, learns from it which
+    /// epochs it has had.
+    info: Option<Arc<Record>>,
 }
 
 /// All records.
@@ -334,6 +339,13 @@ impl Store {
         self.origins.get(&key.origin)?.records.get((key.kind, key.subkey))
     }
 
+    /// The newest record under a key that is still here: of a router that was collected its `PeerInfo`.
+    pub(crate) fn newest(&self, key: &Key) -> Option<&Arc<Record>> {
+        let remembered = || self.floors.get(&key.origin)?.info.as_ref();
+        self.get(key)
+            .or_else(|| remembered().filter(|info| info.key == *key))
+    }
+
     fn of_kind(&self, origin: &PeerId, kind: u8, subkey: u64) -> Option<&Arc<Record>> {
         self.get(&Key {
             origin: *origin,
@@ -481,9 +493,18 @@ impl Store {
         if versions.len() > MAX_ORIGIN_RECORDS || self.floors.len() >= MAX_ORIGINS {
             return;
         }
+        let info = origin.records.get(INFO).map(Arc::clone);
+        let info = info.filter(|info| info.bytes().len() <= INFO_KEPT);
         let until = now + FLOOR_KEPT;
         self.floor_ends.insert((until, *id));
-        self.floors.insert(*id, Floor { versions, until });
+        self.floors.insert(
+            *id,
+            Floor {
+                versions,
+                until,
+                info,
+            },
+        );
     }
 
     /// When [`collect`](Self::collect) may have something to do; `None` while every router is reachable.
