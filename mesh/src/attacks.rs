@@ -484,6 +484,27 @@ fn what_was_held_back_goes_on_as_it_is() {
     );
 }
 
+/// One that is turned away is no neighbour: nothing is planned for it.
+#[test]
+fn nothing_is_kept_of_those_that_are_turned_away() {
+    let mut bench = Bench::new();
+    for n in 0..100 {
+        let link = LinkId(100 + n);
+        bench.link(link, 3);
+        bench.say(link, &Message::Full);
+        assert!(matches!(
+            bench.mesh.links.get(link).unwrap().phase,
+            Phase::Full { .. }
+        ));
+        bench.say(link, &batch(&[record(9, (kind::MACS, 0), (1, 1), &[1, 0])]));
+        bench.input(Input::LinkDown {
+            link,
+            reason: "x".to_owned(),
+        });
+    }
+    assert_eq!(bench.mesh.rounds.keys().collect::<Vec<_>>(), [&id(2)]);
+}
+
 #[test]
 fn what_a_neighbour_observed_is_announced_unless_it_is_of_no_use() {
     let bench = Bench::new();

@@ -145,7 +145,8 @@ impl Mesh {
 
     /// This neighbour holds something that is missing here: the next comparison comes soon, but not again and again.
     pub(crate) fn compare_soon(&mut self, now: Instant, link: LinkId, peer: PeerId) {
-        let Some(link) = self.links.get_mut(link) else {
+        // Who is being turned away is no neighbour, and nobody would ever take its round out again.
+        let Some(link) = self.links.get_mut(link).filter(|link| link.is_up()) else {
             return;
         };
         if link.hurried.is_none_or(|last| now.since(last) >= HURRY_PACE) {
