@@ -128,7 +128,7 @@ impl Registry {
             .map(|mac| (network(subkey), *mac))
             .collect();
         let mut scope = self.before(old_keys.into_iter().chain(entries.keys().map(|mac| (vni, *mac))));
-        scope.note_members(self, network(subkey));
+        scope.note_member(self, network(subkey), origin);
         self.withdraw(origin, subkey);
         self.claim(origin, subkey, entries);
         self.noted(scope)
@@ -148,7 +148,7 @@ impl Registry {
             .collect();
         let mut scope = self.before(keys);
         for subkey in subkeys {
-            scope.note_members(self, network(subkey));
+            scope.note_member(self, network(subkey), *origin);
             self.withdraw(*origin, subkey);
         }
         self.noted(scope)
@@ -196,6 +196,11 @@ impl Registry {
     /// The other routers with ports in a network, in order.
     pub fn members(&self, vni: Vni) -> impl Iterator<Item = &PeerId> {
         self.members.get(&vni).into_iter().flat_map(BTreeMap::keys)
+    }
+
+    fn is_member(&self, vni: Vni, origin: &PeerId) -> bool {
+        let members = self.members.get(&vni);
+        members.is_some_and(|members| members.contains_key(origin))
     }
 
     /// The networks in which more than `count` routers have ports, each with all of them, this one included.
@@ -323,12 +328,11 @@ impl Registry {
             };
             changes.push(Fdb { vni, change });
         }
-        for (vni, before) in scope.members {
-            let now: BTreeSet<PeerId> = self.members(vni).copied().collect();
-            if now != before {
+        for (vni, (origin, was_member)) in scope.members {
+            if self.is_member(vni, &origin) != was_member {
                 changes.push(Fdb {
                     vni,
-                    change: FdbChange::Members(now.into_iter().collect()),
+                    change: FdbChange::Members(self.members(vni).copied().collect()),
                 });
             }
         }
@@ -339,14 +343,15 @@ impl Registry {
 /// A part of the table as it was.
 struct Scope {
     entries: BTreeMap<(Vni, Mac), Option<Place>>,
-    members: BTreeMap<Vni, BTreeSet<PeerId>>,
+    /// Whether the router whose records change had ports in a network: nobody else comes or goes.
+    members: BTreeMap<Vni, (PeerId, bool)>,
 }
 
 impl Scope {
-    fn note_members(&mut self, registry: &Registry, vni: Vni) {
+    fn note_member(&mut self, registry: &Registry, vni: Vni, origin: PeerId) {
         self.members
             .entry(vni)
-            .or_insert_with(|| registry.members(vni).copied().collect());
+            .or_insert_with(|| (origin, registry.is_member(vni, &origin)));
     }
 }
 
