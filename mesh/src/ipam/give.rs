@@ -201,6 +201,13 @@ impl Ring {
         true
     }
 
+    /// Waits no longer for an answer that has not come in time.
+    pub(super) fn stop_waiting(&mut self, now: Instant) {
+        if let Some((silent, _)) = self.asked.take_if(|(_, since)| now.since(*since) >= ANSWER) {
+            self.dry.insert(silent, now);
+        }
+    }
+
     /// Whom to ask: one at random of those that have most, so that not all ask the same.
     fn donor(&mut self, around: &dyn Around, is_needed: bool) -> Option<PeerId> {
         let free = |peer: &PeerId| self.member(peer).map_or(0, |body| body.free);

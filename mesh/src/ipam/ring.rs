@@ -658,6 +658,7 @@ impl Ring {
             self.retry_denied();
             self.acts.push_back(Act::Log(IpamEvent::Unconfirmed));
         }
+        self.stop_waiting(now);
         let count = around.count();
         if count != self.seen.0 {
             self.seen = (count, now);

@@ -93,6 +93,33 @@ impl World {
     }
 }
 
+/// The one that was asked died before it answered, and what was asked for is no longer needed.
+#[test]
+fn who_never_answers_is_not_waited_for_for_ever() {
+    let mut world = World::new(3, 2, 24);
+    (0..2).for_each(|n| world.launch(n, n > 0));
+    world.run(5 * SECOND);
+    let request = |number: u64| Request {
+        number,
+        holder: format!("x{number}"),
+        want: None,
+    };
+    let mut number = 0;
+    while world.routers[1].ring.as_ref().unwrap().asked.is_none() {
+        number += 1;
+        assert!(number < 200);
+        world.act(1, |ring, now, around| ring.allocate(now, request(number), around));
+    }
+    world.crash(0);
+    for number in 1..100 {
+        world.act(1, |ring, now, _| drop(ring.release(now, &format!("x{number}"))));
+    }
+    world.run(30 * SECOND);
+    let ring = world.routers[1].ring.as_ref().unwrap();
+    assert_eq!(ring.waiting.len(), 0);
+    assert_eq!(ring.next_timeout(), None, "{:?}", ring.asked);
+}
+
 /// Who has used up what it was given is given more, by the same router, with nobody else about.
 #[test]
 fn who_asks_again_is_given_again() {
