@@ -105,6 +105,16 @@ impl Ring {
         }
     }
 
+    /// A record of this router's tells of grants that its disk may have forgotten. Some it has not: said twice, they might
+    /// be more than anybody reads.
+    pub(super) fn remember_grants(&mut self, grants: &[Grant]) {
+        for grant in grants {
+            if !self.state.grants.contains(grant) {
+                self.state.grants.push(*grant);
+            }
+        }
+    }
+
     /// Forgets grants of which their receivers' records tell.
     pub(super) fn prune_grants(&mut self) {
         let grants = std::mem::take(&mut self.state.grants);

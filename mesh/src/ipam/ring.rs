@@ -368,7 +368,7 @@ impl Ring {
             self.enter_ring(now, body.ring);
         }
         self.state.reclaimed.clone_from(&body.reclaimed);
-        self.state.grants.extend(&body.grants);
+        self.remember_grants(&body.grants);
         self.remember_spare(&body.spare);
         let mut claimed = Set::default();
         body.claims.iter().for_each(|claim| claimed.add(claim.span()));

@@ -139,3 +139,43 @@ fn who_asks_again_is_given_again() {
         );
     }
 }
+
+/// The disk forgets what happened after the pool was divided among many that went before they had heard of it.
+#[test]
+fn what_is_remembered_is_not_said_twice() {
+    let mut world = World::new(3, 80, 20);
+    let first = (0..80).min_by_key(|n| world.routers[*n].id).unwrap();
+    let other = (first + 1) % 80;
+    for n in 0..80 {
+        world.launch(n, true);
+        world.routers[n].side = 7;
+    }
+    world.routers[first].side = 0;
+    world.run(SECOND);
+    (0..80).for_each(|n| world.routers[n].side = 0);
+    world.act(first, |ring, _, around| {
+        ring.trust = Trust::Confirmed;
+        ring.has_exchanged = true;
+        ring.found(around);
+    });
+    world.act(first, |ring, now, around| ring.look(now, around));
+    for n in (0..80).filter(|n| *n != first && *n != other) {
+        world.crash(n);
+    }
+    world.run(30 * SECOND);
+    let grants = |world: &World| world.routers[first].ring.as_ref().unwrap().state.grants.len();
+    assert!(grants(&world) >= 78);
+    world.routers[first].backup = Some((world.routers[first].disk.clone(), world.routers[first].epoch));
+    (0..60).for_each(|_| world.allocate(other));
+    world.run(10 * SECOND);
+    world.restore_backup(first);
+    world.launch(first, true);
+    world.run(30 * SECOND);
+    assert!(grants(&world) <= body::MAX_GRANTS, "{}", grants(&world));
+    let ring = world.routers[other].ring.as_ref().unwrap();
+    let id = world.routers[first].id;
+    assert_eq!(
+        ring.version(&id).map(|version| version.epoch),
+        Some(world.routers[first].epoch)
+    );
+}
