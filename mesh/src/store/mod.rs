@@ -196,10 +196,12 @@ impl Store {
         if full { Err(DropReason::StoreFull) } else { Ok(()) }
     }
 
-    /// Drops the router that was away longest if there are too many.
+    /// Drops the routers that were away longest, as many as it takes, if there are too many.
     fn make_room(&mut self, record: &Record) -> Result<(), DropReason> {
-        let is_full = self.origins.len() >= MAX_ORIGINS || self.bytes + record.bytes().len() > MAX_BYTES;
-        if is_full && self.origins.get(&record.key.origin).is_none() {
+        if self.origins.get(&record.key.origin).is_some() {
+            return Ok(());
+        }
+        while self.origins.len() >= MAX_ORIGINS || self.bytes + record.bytes().len() > MAX_BYTES {
             let (_, id) = *self.away.first().ok_or(DropReason::StoreFull)?;
             self.remove(&id);
             self.evicted.push(id);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::record::Record;
-use crate::testing::{FakeSigner, id, info_record, record};
+use crate::testing::{FakeSigner, id, info, info_record, record};
 use proptest::prelude::*;
 
 const JUDGE: FakeSigner = FakeSigner(PeerId([0; 32]));
@@ -264,6 +264,23 @@ fn the_collected_come_back_only_as_new_as_they_were() {
         merged(&mut store, info_record(1, 4, 9)),
         Merged::New(Replaced::default())
     );
+}
+
+/// Who makes up routers, small ones first, gets no more room in the end than there is.
+#[test]
+fn large_newcomers_take_the_place_of_as_many_as_they_need() {
+    let mut store = Store::default();
+    for n in 1..100 {
+        merged(&mut store, info_record(n, 1, 1));
+    }
+    // As if others had the rest.
+    store.bytes = MAX_BYTES;
+    let mut body = postcard::to_stdvec(&info(200, 1)).unwrap();
+    body.resize(10_000, 0);
+    let large = record(200, (kind::PEER_INFO, 0), (1, 1), &body);
+    assert_eq!(merged(&mut store, large), Merged::New(Replaced::default()));
+    assert!(store.bytes <= MAX_BYTES, "{}", store.bytes - MAX_BYTES);
+    assert!(store.count() > 1);
 }
 
 #[test]
