@@ -14,7 +14,7 @@ use super::ring::{Holder, Ring};
 use super::space::Space;
 use super::{Act, Around, IpamEvent};
 use crate::{Instant, PeerId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long a majority must have been seen after a record was issued for it to be known there: what was lost on its way is
@@ -99,7 +99,8 @@ impl Ring {
     fn see(&mut self, now: Instant, around: &dyn Around) {
         let others = self.book.keys().filter(|peer| **peer != self.own);
         let members = others.filter(|peer| self.member(peer).is_some() && !self.is_given_up(peer));
-        let (near, far): (Vec<_>, Vec<_>) = members.copied().partition(|peer| around.is_reachable(peer));
+        let (near, far): (BTreeSet<_>, BTreeSet<_>) =
+            members.copied().partition(|peer| around.is_reachable(peer));
         if near.len() < far.len() {
             self.spare.together = None;
             self.spare.away.clear();
