@@ -427,6 +427,28 @@ fn while_an_epoch_is_being_stored_nothing_is_issued_and_nothing_spins() {
     );
 }
 
+/// The disk is full when a greater epoch is to be stored, and has room again a minute later.
+#[test]
+fn an_epoch_that_was_not_stored_is_asked_for_again() {
+    let mut bench = Bench::new();
+    bench.records(&[info_record(1, 40, 1)]);
+    let mut asked = 0;
+    for _ in 0..700 {
+        bench.now = bench.now + Duration::from_millis(100);
+        bench.input(Input::Alive { peer: id(2) });
+        let outputs = bench.input(Input::Tick);
+        asked += outputs
+            .iter()
+            .filter(|output| **output == Output::PersistEpoch(41))
+            .count();
+        let (at, reason) = bench.mesh.poll_timeout().unwrap();
+        assert!(at > bench.now, "{reason:?}");
+    }
+    assert_eq!(asked, 2);
+    bench.input(Input::EpochPersisted(41));
+    assert_eq!(bench.mesh.info(&id(1)).map(|info| info.epoch), Some(41));
+}
+
 /// A link that went while a greater epoch was being stored: no record says so, as the old ones go with their epoch.
 #[test]
 fn a_link_lost_while_an_epoch_is_stored_is_lost() {

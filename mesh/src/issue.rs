@@ -102,14 +102,14 @@ impl Mesh {
         if old.is_some_and(|old| self.links_told(&record.key.origin, Some(&*old))) {
             self.schedule.rush(now);
         }
-        self.begin_anew_if_worn();
+        self.begin_anew_if_worn(now);
         Some(record)
     }
 
     /// A record can be replaced, but never taken back within its epoch: what is left of networks that are gone counts
     /// everywhere against what one router may have, and once that is used up, nobody takes its new records. So a greater
     /// epoch is taken in time.
-    fn begin_anew_if_worn(&mut self) {
+    fn begin_anew_if_worn(&mut self, now: Instant) {
         let own = self.own.id;
         let count = self.store.records_of(&own);
         if count < MANY_RECORDS + usize::from(own.0[0]) {
@@ -117,7 +117,7 @@ impl Mesh {
         }
         let is_said = self.registry.chunks_used() + self.names.chunks_used() + self.addresses.networks();
         if 2 * is_said < count {
-            self.own.begin_anew(&mut self.out);
+            self.own.begin_anew(now, &mut self.out);
         }
     }
 

@@ -20,6 +20,9 @@ const LOSSES: usize = 3;
 const LOSSES_WITHIN: Duration = Duration::from_secs(60);
 /// Against a clone the race goes on, but slowly.
 const TRUCE: Duration = Duration::from_secs(30);
+/// An epoch that was not stored by then, as the disk is full or slow, is asked for again: until it is stored, nobody
+/// hears anything new of this router.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// Addresses that neighbours reported, kept.
 const MAX_OBSERVED: usize = 8;
 /// Least time between two `PeerInfo` records for the sake of observed addresses.
@@ -40,6 +43,8 @@ pub(crate) struct Own {
     info_due: Option<Instant>,
     /// The epoch that is being stored.
     pending: Option<u64>,
+    /// When to ask for that again.
+    ask_again: Option<Instant>,
     /// An epoch to take when the truce is over.
     takeover: Option<(Instant, u64)>,
     losses: VecDeque<Instant>,
@@ -71,6 +76,7 @@ impl Own {
             observed_due: None,
             info_due: None,
             pending: None,
+            ask_again: None,
             takeover: None,
             losses: VecDeque::new(),
         }
@@ -224,14 +230,15 @@ impl Own {
     }
 
     /// Takes a greater epoch although nobody is ahead: under it only those records are issued that still say something.
-    pub(crate) fn begin_anew(&mut self, out: &mut Outbox) {
+    pub(crate) fn begin_anew(&mut self, now: Instant, out: &mut Outbox) {
         if self.may_issue() && self.takeover.is_none() {
-            self.take(self.info.epoch + 1, out);
+            self.take(now, self.info.epoch + 1, out);
         }
     }
 
-    fn take(&mut self, epoch: u64, out: &mut Outbox) {
+    fn take(&mut self, now: Instant, epoch: u64, out: &mut Outbox) {
         self.pending = Some(epoch);
+        self.ask_again = Some(now + ASK_AGAIN);
         out.push(Output::PersistEpoch(epoch));
     }
 
@@ -241,20 +248,26 @@ impl Own {
             return false;
         }
         self.pending = None;
+        self.ask_again = None;
         self.counter = 0;
         self.info.epoch = epoch;
         true
     }
 
-    /// Ends a truce.
+    /// Ends a truce, or asks again for what was not stored.
     pub(crate) fn tick(&mut self, now: Instant, out: &mut Outbox) {
+        if let Some(epoch) = self.pending
+            && self.ask_again.is_some_and(|at| at <= now)
+        {
+            self.take(now, epoch, out);
+        }
         if let Some((_, epoch)) = self
             .takeover
             .filter(|(at, _)| *at <= now && self.pending.is_none())
         {
             self.takeover = None;
             if epoch > self.info.epoch {
-                self.take(epoch, out);
+                self.take(now, epoch, out);
             }
         }
     }
@@ -266,6 +279,7 @@ impl Own {
             .into_iter()
             .flatten()
             .filter(|_| self.may_issue())
+            .chain(self.ask_again)
             .min()
     }
 }
