@@ -191,18 +191,21 @@ impl Store {
         };
         let full = (is_more && origin.records.len() >= MAX_ORIGIN_RECORDS)
             || (is_unknown && unknown() >= MAX_ORIGIN_UNKNOWN)
-            || origin.bytes as usize + size > MAX_ORIGIN_BYTES + replaced
-            || self.bytes + size > MAX_BYTES + replaced;
+            || origin.bytes as usize + size > MAX_ORIGIN_BYTES + replaced;
         if full { Err(DropReason::StoreFull) } else { Ok(()) }
     }
 
-    /// Drops the routers that were away longest, as many as it takes, if there are too many.
+    /// Drops the routers that were away longest, as many as it takes, if there are too many or they say too much: what is
+    /// left of them must not keep out what is new of those that are there.
     fn make_room(&mut self, record: &Record) -> Result<(), DropReason> {
-        if self.origins.get(&record.key.origin).is_some() {
-            return Ok(());
-        }
-        while self.origins.len() >= MAX_ORIGINS || self.bytes + record.bytes().len() > MAX_BYTES {
-            let (_, id) = *self.away.first().ok_or(DropReason::StoreFull)?;
+        let (own, size) = (record.key.origin, record.bytes().len());
+        let origin = self.origins.get(&own);
+        let is_new = origin.is_none();
+        let old = origin.and_then(|origin| origin.records.get(slot(record)));
+        let replaced = old.map_or(0, |old| old.bytes().len());
+        while is_new && self.origins.len() >= MAX_ORIGINS || self.bytes + size > MAX_BYTES + replaced {
+            let mut others = self.away.iter().map(|(_, id)| *id).filter(|id| *id != own);
+            let id = others.next().ok_or(DropReason::StoreFull)?;
             self.remove(&id);
             self.evicted.push(id);
         }

@@ -283,6 +283,30 @@ fn large_newcomers_take_the_place_of_as_many_as_they_need() {
     assert!(store.count() > 1);
 }
 
+/// Who makes up routers fills the store, but not for those that are there.
+#[test]
+fn those_that_are_there_go_before_those_that_are_not() {
+    let mut store = Store::default();
+    merged(&mut store, info_record(1, 1, 1));
+    store.note_reachable(Instant(0), &id(1), true);
+    for n in 2..100 {
+        merged(&mut store, info_record(n, 1, 1));
+    }
+    store.bytes = MAX_BYTES;
+    for record in [record(1, LINKS, (1, 2), &[0]), record(99, LINKS, (1, 2), &[0])] {
+        assert_eq!(merged(&mut store, record), Merged::New(Replaced::default()));
+        assert!(store.bytes <= MAX_BYTES, "{}", store.bytes - MAX_BYTES);
+    }
+    assert!(store.info(&id(1)).is_some() && store.info(&id(99)).is_some());
+    assert_eq!(store.take_evicted(), [id(2)]);
+    // Nobody makes room for himself.
+    let mut store = Store::default();
+    merged(&mut store, info_record(1, 1, 1));
+    store.bytes = MAX_BYTES;
+    let more = record(1, LINKS, (1, 2), &[0]);
+    assert_eq!(merged(&mut store, more), Merged::Refused(DropReason::StoreFull));
+}
+
 #[test]
 fn no_router_fills_the_store() {
     let mut store = Store::default();
