@@ -139,11 +139,12 @@ impl Ring {
         }
         let used = u32::try_from(self.space.used().len()).unwrap_or(u32::MAX);
         let free = self.space.free();
-        let reserve = RESERVE.max(used).min(free / 2);
+        // Rounded up: of the last few some must be left for use, and of one it is that one.
+        let reserve = RESERVE.max(used).min(free.div_ceil(2));
         let kept = free.saturating_sub(count(&told));
         if self.reclaim_after.is_none() || (self.seen.0 == 0 && self.book.len() < 2) {
             told.clear();
-        } else if kept < reserve / 2 || kept >= reserve.saturating_mul(2) {
+        } else if kept < reserve.div_ceil(2) || kept >= reserve.saturating_mul(2) {
             told = choose(&self.space, reserve);
         }
         (told != self.spare.told).then_some(told)

@@ -138,3 +138,20 @@ fn a_certain_address_is_taken_back_for_who_wants_it() {
         (1, Some(1))
     );
 }
+
+/// The last addresses, too, are taken back when they are needed.
+#[test]
+fn nothing_is_promised_for_ever() {
+    let mut world = World::new(5, 2, 26);
+    world.settings.reclaim = Some(Duration::from_micros(AFTER));
+    (0..2).for_each(|n| world.launch(n, n > 0));
+    world.run(30 * SECOND);
+    for n in 0..2 {
+        for _ in 0..40 {
+            world.allocate(n);
+            world.run(30 * SECOND);
+        }
+    }
+    // One is the first's to the last, as it never gives away all it has.
+    assert!(world.given >= 61, "{} {:?}", world.given, world.refused);
+}
