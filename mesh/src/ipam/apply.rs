@@ -180,7 +180,7 @@ impl Ring {
     /// True if a router, by what was last heard of it, does not claim any of a range (any more).
     fn assents(&self, peer: Option<PeerId>, span: Span) -> bool {
         let Some(peer) = peer else { return true };
-        if self.is_given_up(&peer) || self.has_left(&peer, span) {
+        if self.is_given_up(&peer) || self.has_left(&peer) {
             return true;
         }
         let claims = self.member(&peer).map(|body| &body.claims);
@@ -193,12 +193,11 @@ impl Ring {
         self.taken_over().any(|one| one.whole && one.peer == *peer)
     }
 
-    /// True if somebody took over what a router had promised not to use, and a range is of that.
-    fn has_left(&self, peer: &PeerId, span: Span) -> bool {
-        let spare = self.member(peer).map_or(&[][..], |body| &body.spare);
-        let covers =
-            |(start, len): &(u32, u32)| *start <= span.start && span.end <= start.saturating_add(*len);
-        spare.iter().any(covers) && self.taken_over().any(|one| one.peer == *peer)
+    /// True if somebody took over what a router had promised not to use. Which of it, and to whom that has been given on
+    /// since, its epoch tells: nobody but the owner, or who took over from it, has anything to give of a greater one. By what
+    /// the router promises now nothing can be told, once it is back.
+    fn has_left(&self, peer: &PeerId) -> bool {
+        self.taken_over().any(|one| one.peer == *peer)
     }
 
     /// From whom somebody in the same division took over.

@@ -605,6 +605,16 @@ fn no_address_is_live_twice_whatever_happens() {
     eprintln!("{given} addresses, {doubled} of them live elsewhere among routers that had not met");
 }
 
+/// What was taken over from a router and given on was denied for ever once that was back with other promises: 21 of 2,000 seeds
+/// that reclaim.
+#[test]
+fn what_was_taken_over_and_given_on_is_its_new_owners() {
+    for seed in [1041, 1697, 2137, 2417, 3297, 4297] {
+        println!("seed {seed}");
+        chaos(seed);
+    }
+}
+
 #[test]
 fn a_router_alone_owns_everything_at_once() {
     let mut world = World::new(1, 1, 28);
