@@ -50,7 +50,6 @@ impl Bench {
         self.place_halves(is_even);
         self.settle();
         self.join_halves("two halves that had never met, one link");
-        self.memory();
     }
 
     /// One wire between the halves is whole again, and a router at its one end dials the one at its other end.
