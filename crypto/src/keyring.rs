@@ -89,7 +89,8 @@ impl Keyring {
         self.secrets().map(Secret::id).collect()
     }
 
-    /// The secret to start a handshake with: the oldest, which every router still has.
+    /// The secret to start a handshake with where nothing is known of the other router's: the oldest, which others have to whom
+    /// the newer one has not come yet. One that has retired it refuses that.
     #[must_use]
     pub fn preferred(&self) -> &Secret {
         &self.oldest

@@ -1,6 +1,21 @@
 //! Records that say a part of what a router has in one network: how such a chunk is named.
 
 use crate::Vni;
+use std::collections::BTreeMap;
+
+/// What a router has, network by network and there chunk by chunk.
+pub(crate) type Chunks<K, V> = BTreeMap<Vni, Vec<BTreeMap<K, V>>>;
+
+/// How many chunks are not empty.
+pub(crate) fn used<K, V>(networks: &Chunks<K, V>) -> usize {
+    let chunks = networks.values().flatten();
+    chunks.filter(|chunk| !chunk.is_empty()).count()
+}
+
+/// Forgets networks of which nothing is left.
+pub(crate) fn forget_unused<K, V>(networks: &mut Chunks<K, V>) {
+    networks.retain(|_, chunks| chunks.iter().any(|chunk| !chunk.is_empty()));
+}
 
 /// The name of a chunk among its origin's records: the network in the upper bits, the chunk's number in the lower
 /// sixteen.

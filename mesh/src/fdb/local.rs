@@ -3,7 +3,7 @@
 //! A port stays in its chunk for as long as it is attached, so that a change touches one record only.
 
 use super::{MAX_CHUNK_ENTRIES, MAX_CHUNKS, MAX_ENTRY_ADDRESSES, MacsBody};
-use crate::chunk::subkey;
+use crate::chunk::{self, Chunks, subkey};
 use crate::{Mac, Vni};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ type Chunk = BTreeMap<Mac, Vec<IpAddr>>;
 /// Locally attached ports by network and chunk.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Local {
-    networks: BTreeMap<Vni, Vec<Chunk>>,
+    networks: Chunks<Mac, Vec<IpAddr>>,
 }
 
 impl Local {
@@ -79,14 +79,12 @@ impl Local {
 
     /// How many chunks are not empty.
     pub(super) fn used(&self) -> usize {
-        let chunks = self.networks.values().flatten();
-        chunks.filter(|chunk| !chunk.is_empty()).count()
+        chunk::used(&self.networks)
     }
 
     /// Forgets networks of which nothing is left.
     pub(super) fn forget_unused(&mut self) {
-        self.networks
-            .retain(|_, chunks| chunks.iter().any(|chunk| !chunk.is_empty()));
+        chunk::forget_unused(&mut self.networks);
     }
 
     /// All chunks ever used, empty ones too.

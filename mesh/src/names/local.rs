@@ -4,7 +4,7 @@
 
 use super::{MAX_CHUNKS, MAX_NAME_ADDRESSES, Name, NamesBody, Publish};
 use crate::Vni;
-use crate::chunk::subkey;
+use crate::chunk::{self, Chunks, subkey};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -20,7 +20,7 @@ type Chunk = BTreeMap<Name, Vec<IpAddr>>;
 /// Names by network and chunk.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Local {
-    networks: BTreeMap<Vni, Vec<Chunk>>,
+    networks: Chunks<Name, Vec<IpAddr>>,
 }
 
 impl Local {
@@ -83,14 +83,12 @@ impl Local {
 
     /// How many chunks are not empty.
     pub(super) fn used(&self) -> usize {
-        let chunks = self.networks.values().flatten();
-        chunks.filter(|chunk| !chunk.is_empty()).count()
+        chunk::used(&self.networks)
     }
 
     /// Forgets networks of which nothing is left.
     pub(super) fn forget_unused(&mut self) {
-        self.networks
-            .retain(|_, chunks| chunks.iter().any(|chunk| !chunk.is_empty()));
+        chunk::forget_unused(&mut self.networks);
     }
 
     /// All chunks ever used, empty ones too.
